@@ -1,0 +1,38 @@
+"""``leakcheck`` and ``python -m leakcheck``: the shortest way from the arguments to the work.
+
+A command line of nothing but existing paths, which is what a commit hook sends, needs no option parser.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+_COMMANDS = frozenset({"check", "config", "explain"})  # a file of that name is given as ./check
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line (that of the process by default) and return the exit status."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if given in (["--version"], ["-V"]):
+        from leakcheck import __version__
+
+        sys.stdout.write(f"leakcheck {__version__}\n")
+        return 0
+    paths = given[1:] if given[:1] == ["check"] else given
+    if paths and (paths is not given or paths[0] not in _COMMANDS) and all(map(_is_path, paths)):
+        from leakcheck import run
+
+        return run.guarded(lambda: run.run(run.Options(paths=tuple(paths))))
+    from leakcheck import cli
+
+    return cli.main(given)
+
+
+def _is_path(argument: str) -> bool:
+    return not argument.startswith("-") and os.path.exists(argument)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

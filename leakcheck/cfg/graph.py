@@ -1,0 +1,239 @@
+"""The control-flow graph: basic blocks of instructions, with exception edges.
+
+Instructions are three-address code over variables. A variable is a source name (``conn``), a temporary
+(``%4``: written once, read once), or an internal variable (``%with2``, ``%return``: read several times).
+Literals are operands too: ``#none``, ``#true``, ``#false``, ``#other``.
+
+Of a block's instructions only the last may raise; the block's ``raises`` edges leave from there, before the
+instruction had its effect (or with its exceptional effect, for calls whose summary has one).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import libcst as cst
+
+    from leakcheck.expression import Expression
+
+NONE, TRUE, FALSE, OTHER = "#none", "#true", "#false", "#other"
+RETURN = "%return"
+CANCELLED, GENERATOR_EXIT, ANY_EXCEPTION = "CancelledError", "GeneratorExit", "Exception"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Instruction:
+    """One step; ``node`` is the syntax it came from, for positions and identity."""
+
+    node: cst.CSTNode
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Argument:
+    """An argument of a call: its operand, and its keyword or star when it has one."""
+
+    operand: str
+    keyword: str | None = None
+    star: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Call(Instruction):
+    """``target = func(*arguments)``; ``receiver`` and ``method`` are set for ``receiver.method(...)``.
+
+    ``callee`` is the operand called where it is not a method (a name, a temporary).
+    """
+
+    target: str
+    func: Expression
+    receiver: str | None
+    method: str | None
+    callee: str | None
+    arguments: tuple[Argument, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Await(Instruction):
+    """``target = await value``."""
+
+    target: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Move(Instruction):
+    """``target = value``; an unknown value is ``#other``."""
+
+    target: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadAttribute(Instruction):
+    """``target = base.name``."""
+
+    target: str
+    base: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadItem(Instruction):
+    """``target = base[key]``; ``key`` is a literal index or key, None when unknown."""
+
+    target: str
+    base: str
+    key: str | int | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Build(Instruction):
+    """``target`` is a display (tuple, list, dict, set) of ``items``; keys are literal or None."""
+
+    target: str
+    items: tuple[tuple[str | int | None, str], ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoreAttribute(Instruction):
+    """``base.name = value``; ``path`` is the dotted text of the base where it has one."""
+
+    base: str
+    name: str
+    value: str
+    path: str | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoreItem(Instruction):
+    """``base[...] = value``."""
+
+    base: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoreGlobal(Instruction):
+    """Assignment to a name declared global or nonlocal, or at module level."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Forget(Instruction):
+    """The variables lose their values: ``del``, the end of ``except … as e``, an unused result."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Enter(Instruction):
+    """Entering ``with manager as target``."""
+
+    target: str
+    manager: str
+    is_async: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Exit(Instruction):
+    """Leaving the block of ``manager``, in each way it is left."""
+
+    manager: str
+    is_async: bool
+    exceptional: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Yield(Instruction):
+    """``target = yield value``; ``delegates`` for ``yield from``."""
+
+    target: str
+    value: str
+    delegates: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Iterate(Instruction):
+    """One step of a loop: ``target`` is the next element of ``iterable``."""
+
+    target: str
+    iterable: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Define(Instruction):
+    """``target`` is a nested function or lambda that reads the variables ``captured``."""
+
+    target: str
+    captured: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Point(Instruction):
+    """A place that can raise and has no other effect (assert, import, subscript of an unknown value).
+
+    ``what`` says it in words for the diagnostic's step.
+    """
+
+    what: str
+
+
+class TestKind(Enum):
+    """What a branch asks about its subject."""
+
+    TRUTH = "truth"
+    IS_NONE = "is-none"
+    BOUND = "bound"  # `"conn" in locals()`
+    OPEN = "open"  # `conn.is_connected()`, `not conn.closed`
+
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    """The condition of an edge: ``subject`` is a variable or the text of a pure condition (``?x > 3``)."""
+
+    kind: TestKind
+    subject: str
+    outcome: bool
+
+
+@dataclass(slots=True, eq=False)
+class Edge:
+    """An edge to ``target``; ``raised`` names the exception class on an exception edge."""
+
+    target: BasicBlock
+    test: Test | None = None
+    raised: str | None = None
+
+
+@dataclass(slots=True, eq=False)
+class BasicBlock:
+    """Straight-line code. ``successors`` are taken normally, ``raises`` when the last instruction raises.
+
+    ``branch`` is the syntax of the condition that the successors test, for the diagnostic's steps.
+    """
+
+    index: int
+    instructions: list[Instruction] = field(default_factory=list)
+    successors: list[Edge] = field(default_factory=list)
+    raises: list[Edge] = field(default_factory=list)
+    branch: cst.CSTNode | None = None
+
+
+@dataclass(slots=True, eq=False)
+class ControlFlowGraph:
+    """The graph of one function. ``exit`` is left by returning, ``failure`` by an exception."""
+
+    entry: BasicBlock
+    exit: BasicBlock
+    failure: BasicBlock
+    blocks: list[BasicBlock]
+    condition_reads: dict[str, frozenset[str]]
+    """For each pure condition used as a subject, the names whose assignment invalidates it."""
+    is_generator: bool
+    yields: list[tuple[cst.CSTNode, int]]
+    """Each yield with its depth in loops."""

@@ -1,0 +1,104 @@
+"""Ways out of nested statements: which ``finally``, ``with`` and handler a jump or an exception passes.
+
+Each way into a ``finally`` gets a copy of its own, so a copy has exactly one way out. Copies are shared
+between jumps with the same destination, which keeps their number small.
+"""
+
+from __future__ import annotations
+
+import builtins
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from leakcheck.cfg.graph import ANY_EXCEPTION, CANCELLED, GENERATOR_EXIT, BasicBlock
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import libcst as cst
+
+_NOT_ORDINARY = frozenset({"BaseException", "KeyboardInterrupt", "SystemExit", CANCELLED, GENERATOR_EXIT})
+
+
+@dataclass(slots=True, eq=False)
+class Frame:
+    """A statement that is being lowered; ``cache`` holds the copies made so far, by way through it."""
+
+    cache: dict[tuple[object, ...], BasicBlock] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
+class LoopFrame(Frame):
+    """A loop: where ``break`` and ``continue`` go."""
+
+    on_break: BasicBlock = None  # type: ignore[assignment]  # set at construction; the base class has a default
+    on_continue: BasicBlock = None  # type: ignore[assignment]  # likewise
+
+
+@dataclass(slots=True, eq=False)
+class Handler:
+    """An ``except`` clause. ``types`` are class names (last word), None for a bare ``except``."""
+
+    types: tuple[str, ...] | None
+    name: str | None
+    body: cst.BaseSuite
+    reraises: bool
+
+
+@dataclass(slots=True, eq=False)
+class HandlerFrame(Frame):
+    """The body of a ``try`` with handlers; ``after`` follows the whole statement."""
+
+    handlers: Sequence[Handler] = ()
+    after: BasicBlock = None  # type: ignore[assignment]  # set at construction; the base class has a default
+
+
+@dataclass(slots=True, eq=False)
+class FinallyFrame(Frame):
+    """A ``try`` with a ``finally``."""
+
+    body: cst.BaseSuite = None  # type: ignore[assignment]  # set at construction; the base class has a default
+
+
+@dataclass(slots=True, eq=False)
+class WithFrame(Frame):
+    """The block of one ``with`` item; ``swallowed`` names the exceptions it swallows."""
+
+    node: cst.CSTNode = None  # type: ignore[assignment]  # set at construction; the base class has a default
+    manager: str = ""
+    is_async: bool = False
+    swallowed: tuple[str, ...] = ()
+    after: BasicBlock = None  # type: ignore[assignment]  # likewise
+
+
+def _builtin_exception(name: str) -> type[BaseException] | None:
+    found = getattr(builtins, name, None)
+    return found if isinstance(found, type) and issubclass(found, BaseException) else None
+
+
+def catches(types: tuple[str, ...] | None, raised: str) -> tuple[str | None, bool]:
+    """How a handler naming ``types`` meets an exception of class ``raised``.
+
+    Returns the class that the handler then holds, or None where it cannot catch, and whether it catches
+    every such exception. ``Exception`` stands for an unknown ordinary exception; a class that is not a
+    builtin is taken to be an ordinary one that only a handler of its own name is sure to catch.
+    """
+    if types is None or "BaseException" in types:
+        return raised, True
+    ordinary = raised not in _NOT_ORDINARY
+    if ordinary and ANY_EXCEPTION in types:
+        return raised, True
+    if raised in types:
+        return raised, True
+    known = _builtin_exception(raised)
+    narrowed: str | None = None
+    for name in types:
+        handled = _builtin_exception(name)
+        if known is not None and handled is not None:
+            if issubclass(known, handled):
+                return raised, True
+            if issubclass(handled, known) and (raised != ANY_EXCEPTION or issubclass(handled, Exception)):
+                narrowed = name if narrowed is None else raised
+        elif raised == ANY_EXCEPTION and name != CANCELLED:
+            narrowed = name if narrowed is None else raised
+    return narrowed, False

@@ -1,0 +1,198 @@
+"""The command line: options in, calls of ``run`` and ``output`` out. Nothing is decided here."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from leakcheck import __version__, output, run
+from leakcheck.config import ConfigFinder
+from leakcheck.diagnostic import LeakcheckError
+from leakcheck.output import colour
+from leakcheck.output.colour import Paint
+
+_EXPLAIN_FORMATS = ("text", "json", "markdown")
+_CONFIG_FORMATS = ("text", "json")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a command line; the first argument names a command, or ``check`` is meant."""
+    given = list(arguments)
+    if given and given[0] not in {*commands.commands, "--help", "-h", "--version", "-V"}:
+        given.insert(0, "check")
+    return run.guarded(lambda: _invoke(given))
+
+
+def _invoke(arguments: list[str]) -> int:
+    try:
+        status = commands.main(arguments, prog_name="leakcheck", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return run.BROKEN
+    except click.ClickException as error:
+        error.show()
+        return run.BROKEN
+    except click.Abort:
+        return run.INTERRUPTED
+    return status if isinstance(status, int) else run.CLEAN
+
+
+def _split(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """Options that take a list may be repeated, and separated by commas."""
+    return tuple(part.strip() for value in values for part in value.split(",") if part.strip())
+
+
+def _targets(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """``FMT=FILE`` as a pair."""
+    pairs: list[tuple[str, str]] = []
+    for value in values:
+        form, equals, file = value.partition("=")
+        if not equals or not file or form not in output.FORMATS:
+            raise click.BadParameter(f"{value!r} is not FMT=FILE with one of {', '.join(output.FORMATS)}")
+        pairs.append((form, file))
+    return tuple(pairs)
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="`leakcheck PATH...` is short for `leakcheck check PATH...`.",
+)
+@click.version_option(__version__, "-V", "--version", prog_name="leakcheck", message="%(prog)s %(version)s")
+def commands() -> None:
+    """Find database connections that are taken and not given back."""
+
+
+@commands.command()
+@click.argument("paths", nargs=-1, type=click.Path())
+@click.option("--select", multiple=True, metavar="CODES", callback=_split, help="Rules to run: codes, prefixes, names.")
+@click.option("--ignore", multiple=True, metavar="CODES", callback=_split, help="Rules not to run.")
+@click.option("--extend-select", multiple=True, metavar="CODES", callback=_split, help="Rules to run besides.")
+@click.option("--output-format", type=click.Choice(output.FORMATS), default="full", show_default=True)
+@click.option("--output", "outputs", multiple=True, metavar="FMT=FILE", callback=_targets, help="Write FILE, too.")
+@click.option("--exit-zero", is_flag=True, help="Exit with 0 even if there are findings.")
+@click.option("--config", metavar="FILE", help="Use this configuration for every file.")
+@click.option("--isolated", is_flag=True, help="Use no configuration file.")
+@click.option("--exclude", multiple=True, metavar="PATTERNS", callback=_split, help="Paths to leave out.")
+@click.option("--force-exclude", is_flag=True, help="Leave them out even if they are named as PATHS.")
+@click.option("-j", "--jobs", type=click.IntRange(min=1), help="Processes; by default one per processor.")
+@click.option("--statistics", is_flag=True, help="Show counts by rule instead of findings.")
+@click.option("-v", "--verbose", is_flag=True, help="Say what was not analysed, and why.")
+@click.option("-q", "--quiet", is_flag=True, help="Print findings only.")
+@click.option("--color", type=click.Choice(("auto", "always", "never")), default="auto", show_default=True)
+@click.option("--stdin-filename", metavar="FILE", help="The name of what `-` reads from standard input.")
+@click.option("--debug", type=click.Choice(("cfg", "summaries", "states")), help="Dump what the analysis sees.")
+@click.pass_context
+def check(
+    context: click.Context,
+    *,
+    paths: tuple[str, ...],
+    select: tuple[str, ...],
+    ignore: tuple[str, ...],
+    extend_select: tuple[str, ...],
+    output_format: str,
+    outputs: tuple[tuple[str, str], ...],
+    exit_zero: bool,
+    config: str | None,
+    isolated: bool,
+    exclude: tuple[str, ...],
+    force_exclude: bool,
+    jobs: int | None,
+    statistics: bool,
+    verbose: bool,
+    quiet: bool,
+    color: str,
+    stdin_filename: str | None,
+    debug: str | None,
+) -> int:
+    """Check files and directories (by default the working directory); `-` is standard input."""
+    if isolated and config is not None:
+        raise click.UsageError("--isolated and --config exclude each other", context)
+    if verbose and quiet:
+        raise click.UsageError("--verbose and --quiet exclude each other", context)
+    if statistics and output_format not in {*output.TEXTS, "json"}:
+        raise click.UsageError(f"--statistics cannot be shown as {output_format}", context)
+    if debug is not None:
+        return _dump(debug, paths)
+    _mistyped(paths)
+    return run.run(
+        run.Options(
+            paths=paths or (".",),
+            select=select or None,
+            ignore=ignore,
+            extend_select=extend_select,
+            exclude=exclude or None,
+            force_exclude=force_exclude,
+            output_format=output_format,
+            outputs=outputs,
+            exit_zero=exit_zero,
+            config=config,
+            isolated=isolated,
+            jobs=jobs,
+            statistics=statistics,
+            verbose=verbose,
+            quiet=quiet,
+            colour=color,
+            stdin_filename=stdin_filename,
+        )
+    )
+
+
+def _mistyped(paths: Sequence[str]) -> None:
+    """A first path that does not exist may be a command with a slip in it."""
+    import difflib
+
+    first = paths[0] if paths else "."
+    close = difflib.get_close_matches(first, commands.commands, n=1)
+    if close and not os.path.exists(first):
+        raise LeakcheckError(f"no such file or directory: {first}; did you mean `leakcheck {close[0]}`?")
+
+
+def _dump(kind: str, paths: Sequence[str]) -> int:
+    from leakcheck.ownership import debug
+    from leakcheck.project.files import discover
+
+    for path in discover(paths or ["."], run.configured(run.Options(), ConfigFinder(), ".")).files:
+        run.say(debug.dump(kind, path))
+    return run.CLEAN
+
+
+@commands.command()
+@click.argument("rule", required=False, metavar="[CODE|NAME]")
+@click.option("--output-format", type=click.Choice(_EXPLAIN_FORMATS), default="text", show_default=True)
+@click.option("--color", type=click.Choice(("auto", "always", "never")), default="auto", show_default=True)
+def explain(*, rule: str | None, output_format: str, color: str) -> int:
+    """Explain a rule; without one, list them all."""
+    from leakcheck import rules
+    from leakcheck.output import explain as pages
+
+    if rule is None:
+        run.say(pages.listing(rules.ALL_RULES, output_format, _paint(color)))
+        return run.CLEAN
+    found = rules.find(rule)
+    if found is None:
+        raise LeakcheckError(f"unknown rule `{rule}`{rules.nearest(rule)}")
+    run.say(pages.page(found, output_format, _paint(color)))
+    return run.CLEAN
+
+
+@commands.command()
+@click.argument("path", default=".", type=click.Path(exists=True))
+@click.option("--config", metavar="FILE", help="Use this configuration.")
+@click.option("--isolated", is_flag=True, help="Use no configuration file.")
+@click.option("--output-format", type=click.Choice(_CONFIG_FORMATS), default="text", show_default=True)
+@click.option("--color", type=click.Choice(("auto", "always", "never")), default="auto", show_default=True)
+def config(*, path: str, config: str | None, isolated: bool, output_format: str, color: str) -> int:
+    """Show the configuration in force for PATH, and where each value comes from."""
+    from leakcheck.output import settings
+
+    options = run.Options(config=config, isolated=isolated)
+    directory = path if os.path.isdir(path) else os.path.dirname(os.path.abspath(path))
+    run.say(settings.render(run.configured(options, ConfigFinder(), directory), output_format, _paint(color)))
+    return run.CLEAN
+
+
+def _paint(choice: str) -> Paint:
+    return Paint(on=colour.wanted(choice, os.environ, terminal=sys.stdout.isatty()))

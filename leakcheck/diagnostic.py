@@ -1,0 +1,119 @@
+"""What leakcheck says: positions, steps, edits, fixes and diagnostics.
+
+Everything here is frozen plain data, so that it crosses processes, caches and editors.
+Rows and columns are 1-based; columns count code points. UTF-16 exists only in the language server.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+
+class LeakcheckError(Exception):
+    """A fault in what the user gave (arguments, configuration, a driver file): message with file and remedy."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Position:
+    """A place in a file; ``row`` and ``column`` are 1-based, columns in code points."""
+
+    row: int
+    column: int
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Span:
+    """A half-open range of a file: ``end`` is the position after the last character."""
+
+    start: Position
+    end: Position
+
+
+class Severity(StrEnum):
+    """How bad: lost where nothing failed, lost only when something raises, or only a gap."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+    def lowered(self) -> Severity:
+        """One step milder, as for the ``main()`` of a script."""
+        return Severity.WARNING if self is Severity.ERROR else Severity.NOTE
+
+
+class Applicability(IntEnum):
+    """Who may apply a fix: nobody but a reader, a user who opted in, anybody."""
+
+    DISPLAY_ONLY = 0
+    UNSAFE = 1
+    SAFE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """Replace the text of ``span`` by ``content``."""
+
+    span: Span
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fix:
+    """A rewrite: ``message`` is a verb phrase, ``edits`` do not overlap and are one unit."""
+
+    message: str
+    edits: tuple[Edit, ...]
+    applicability: Applicability
+
+
+class StepKind(StrEnum):
+    """What happens at one step of the path from the acquire to the fault."""
+
+    ACQUIRE = "acquire"
+    CALL = "call"
+    BRANCH = "branch"
+    RAISE = "raise"
+    YIELD = "yield"
+    NEAR_MISS = "near-miss"
+    OVERWRITE = "overwrite"
+    RELEASE = "release"
+    USE = "use"
+    STORE = "store"
+    EXIT = "exit"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a diagnostic's path; ``path`` may be another file than the diagnostic's."""
+
+    kind: StepKind
+    path: str
+    span: Span
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """One fault about one resource.
+
+    ``span`` is the acquire (for LC107 and LC108 the offending call); ``statement`` covers the whole
+    statement around it, on any line of which a suppression counts. ``path`` is relative to the working
+    directory where possible. At most one of ``fix`` and ``fix_refused`` is set.
+    """
+
+    code: str
+    name: str
+    message: str
+    severity: Severity
+    path: str
+    span: Span
+    statement: Span
+    steps: tuple[Step, ...] = ()
+    fix: Fix | None = None
+    fix_refused: str | None = None
+
+    @property
+    def sort_key(self) -> tuple[str, int, int, str, str]:
+        """The order of output: file, row, column, code."""
+        return (self.path, self.span.start.row, self.span.start.column, self.code, self.message)

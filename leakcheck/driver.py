@@ -1,0 +1,290 @@
+"""Drivers: what leakcheck knows of each database library, read from data.
+
+Receives the built-in TOML files under ``drivers/`` (in their compiled form, ``drivers/drivers.json``)
+and the user's own; returns ``Drivers``, which answers the questions the analysis asks::
+
+    drivers = load_drivers()
+    pool = drivers.classes[drivers.class_names["psycopg2.pool.SimpleConnectionPool"]]
+    pool.methods["getconn"].acquires  # "psycopg2.PooledConnection"
+
+After editing a TOML file run ``python -m leakcheck.driver``. The format is checked in ``driver_file.py``.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+_SHORT = 3  # a receiver word of so few letters ("db") must stand alone
+RECEIVER: Literal["receiver"] = "receiver"
+
+
+class Protocol(StrEnum):
+    """How the result of an acquiring call becomes the resource."""
+
+    VALUE = "value"  # the result is the resource
+    COROUTINE = "coroutine"  # `await call` is the resource; not awaited, nothing was taken
+    AWAITABLE_CONTEXT = "awaitable-context"  # `await call`, or `async with call as x`, which releases at its end
+    CONTEXT = "context"  # only `with call as x`, which releases at its end
+    ASYNC_CONTEXT = "async-context"  # only `async with call as x`, which releases at its end
+
+    @property
+    def is_async(self) -> bool:
+        """Whether the call is written with `await` or `async with`; it tells the readings of one name apart."""
+        return self not in {Protocol.VALUE, Protocol.CONTEXT}
+
+
+class WithEffect(StrEnum):
+    """What leaving `with resource:` does to the obligation."""
+
+    RELEASES = "releases"
+    KEEPS = "keeps"  # commits or rolls back, the resource stays taken
+    BREAKS = "breaks"  # closes the connection, the pool's slot stays taken
+    ERROR = "error"  # not a context manager: entering raises
+
+
+class ReleaseTwice(StrEnum):
+    """What a second release of the same checkout does."""
+
+    HARMLESS = "harmless"
+    RAISES = "raises"
+    CORRUPTS = "corrupts"
+
+
+class UseAfterRelease(StrEnum):
+    """What a call on the resource after its release does."""
+
+    RAISES = "raises"
+    SHARED = "shared"  # works silently, on a connection that somebody else may hold
+    REOPENS = "reopens"  # checks out again silently
+    HARMLESS = "harmless"
+
+
+class ClassKind(StrEnum):
+    """What the instances of a class are to the analysis."""
+
+    POOL = "pool"  # hands out resources: pool, engine, client
+    CONNECTION = "connection"  # must be given back
+    FACTORY = "factory"  # calling an instance acquires: sessionmaker
+    OTHER = "other"  # cursors, transactions, whatever methods return
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What calling a function or method does. Class names are full ids ("psycopg2.Connection").
+
+    The last four fields say when the name alone is evidence: a receiver of no known type is believed only if
+    the call looks like this operation.
+    """
+
+    name: str
+    acquires: str | None = None  # creates an obligation; the value is of this class
+    returns: str | None = None  # a value of this class, no obligation
+    derives: str | None = None  # a value of this class that lives by the receiver (a cursor)
+    protocol: Protocol = Protocol.VALUE
+    releases: str | int | None = None  # "receiver", or the argument (index or keyword) given back
+    keyword: str = ""  # the name of the argument that `releases` counts
+    awaited: bool = False  # a release or close that does nothing unless awaited
+    pauses: bool = False  # gives the connection back until the next statement: Session.commit()
+    near_miss: str = ""  # looks like a release, and why it is not (a sentence)
+    near_miss_unless: str = ""  # keyword of the pool's constructor that makes it a release
+    acquires_receiver: bool = False  # the receiver itself becomes held (`db.connect()`)
+    closes: bool = False  # ends a pool
+    distinctive: bool = False  # the name alone is evidence, on any unresolved receiver
+    bound: bool = False  # unresolved: evidence only if the value is bound, entered, returned or passed on
+    most_arguments: int | None = None  # unresolved: a call with more positional arguments is something else
+    token: str = ""  # a word of every file that calls this, where the name itself is too common a word
+
+
+@dataclass(frozen=True, slots=True)
+class DriverClass:
+    """A class of a driver. ``release`` is the text shown to users, with {name} and {pool} in it."""
+
+    id: str
+    kind: ClassKind
+    noun: str = "connection"
+    names: tuple[str, ...] = ()
+    receivers: tuple[str, ...] = ()
+    methods: Mapping[str, Operation] = field(default_factory=dict)
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    with_effect: WithEffect = WithEffect.RELEASES
+    release: str = "{name}.close()"
+    release_twice: ReleaseTwice = ReleaseTwice.HARMLESS
+    use_after_release: UseAfterRelease = UseAfterRelease.RAISES
+    docs: str = ""
+    constructs: bool = True  # calling the class builds an instance; else `names` serve annotations only
+
+    @property
+    def driver(self) -> str:
+        """The driver's name: the part of the id before its dot."""
+        return self.id.partition(".")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Drivers:
+    """All drivers in force. ``methods`` and ``words`` are indexes of ``classes``; see ``assemble``."""
+
+    classes: Mapping[str, DriverClass]
+    calls: Mapping[str, Operation]
+    class_names: Mapping[str, str]
+    driver_packages: Mapping[str, tuple[str, ...]]
+    roots: tuple[str, ...]
+    packages: frozenset[str]
+    tokens: frozenset[bytes]
+    methods: Mapping[str, tuple[tuple[str, Operation], ...]]
+    words: Mapping[str, tuple[str, ...]]
+
+    def methods_named(self, name: str) -> tuple[tuple[str, Operation], ...]:
+        """Every class with a method of this name, and what it does there."""
+        return self.methods.get(name, ())
+
+    def receiver_classes(self, identifier: str) -> tuple[str, ...]:
+        """The classes an unresolved receiver of this name may be: self._read_pool and dbpool may both be a pool."""
+        found = next((self.words[ending] for ending in endings(identifier) if ending in self.words), ())
+        glued = identifier.lower()
+        return found or next(
+            (self.words[word] for word in self.words if glued.endswith(word) and len(word) > _SHORT), ()
+        )
+
+    def packages_of(self, class_id: str) -> tuple[str, ...]:
+        """The packages whose import is evidence for this class; none for the generic driver."""
+        return self.driver_packages[class_id.partition(".")[0]]
+
+
+@cache
+def endings(identifier: str) -> tuple[str, ...]:
+    """The last words of a name in lower case, longest first: AsyncPool → ("async_pool", "pool")."""
+    spaced = ""
+    for before, letter, after in zip("_" + identifier, identifier, identifier[1:] + "_", strict=False):
+        starts = letter.isupper() and (before.islower() or after.islower())
+        spaced += f"_{letter}" if starts else letter
+    words = [word for word in spaced.lower().split("_") if word]
+    return tuple("_".join(words[start:]) for start in range(len(words)))
+
+
+def assemble(
+    classes: Mapping[str, DriverClass],
+    calls: Mapping[str, Operation],
+    driver_packages: Mapping[str, tuple[str, ...]],
+    roots: Iterable[str],
+    tokens: Iterable[str] = (),
+) -> Drivers:
+    """Index the classes; ``calls`` are the plain functions, constructors and missing ``tokens`` are added here."""
+    methods: dict[str, list[tuple[str, Operation]]] = {}
+    words: dict[str, list[str]] = {}
+    class_names: dict[str, str] = {}
+    constructors: dict[str, Operation] = {}
+    for class_id, known in classes.items():
+        for name, operation in known.methods.items():
+            methods.setdefault(name, []).append((class_id, operation))
+        for word in known.receivers:
+            words.setdefault(word, []).append(class_id)
+        for name in known.names:
+            class_names[name] = class_id
+        if known.constructs and known.names:
+            acquires, returns = construction(known)
+            constructors.update({name: Operation(name, acquires, returns) for name in known.names})
+    everything = {**constructors, **calls}
+    return Drivers(
+        classes=classes,
+        calls=everything,
+        class_names=class_names,
+        driver_packages=driver_packages,
+        roots=tuple(roots),
+        packages=frozenset(package for packages in driver_packages.values() for package in packages),
+        tokens=frozenset(token.encode() for token in tokens or _tokens(classes, everything, tuple(roots))),
+        methods={name: tuple(found) for name, found in methods.items()},
+        words={word: tuple(found) for word, found in words.items()},
+    )
+
+
+def construction(known: DriverClass) -> tuple[str | None, str | None]:
+    """What calling the class acquires or returns: peewee's databases are held from their connect() on, not before."""
+    held = known.kind is ClassKind.CONNECTION and not any(op.acquires_receiver for op in known.methods.values())
+    return (known.id, None) if held else (None, known.id)
+
+
+def _tokens(classes: Mapping[str, DriverClass], calls: Mapping[str, Operation], roots: tuple[str, ...]) -> list[str]:
+    """The fewest words one of which is in every acquire: a root where one fits, else the name itself."""
+    makers = (ClassKind.POOL, ClassKind.FACTORY)
+    operations = [op for op in calls.values() if op.acquires or (op.returns and classes[op.returns].kind in makers)]
+    for known in classes.values():
+        for name, op in known.methods.items():  # `factory()` is found by the name of the factory's class
+            if (op.acquires or op.acquires_receiver) and name != "__call__":
+                operations.append(op)
+    words: set[str] = set()
+    for operation in operations:
+        word = operation.token or operation.name.rpartition(".")[2]
+        words.add(next((root for root in roots if root in word), word))
+    return sorted(word for word in words if not any(other != word and other in word for other in words))
+
+
+@cache
+def compiled() -> Mapping[str, Any]:
+    """The built-in data as one parsed document: drivers here, ordinary calls in ``calls.py``."""
+    with open(compiled_path(), encoding="utf-8") as file:
+        document: Mapping[str, Any] = json.load(file)
+    return document
+
+
+def compiled_path() -> str:
+    """Where the compiled form of the built-in data lies, beside its sources."""
+    return __file__.rpartition("driver.py")[0] + "drivers/drivers.json"
+
+
+def load_drivers(extra: Sequence[Path] = ()) -> Drivers:
+    """The built-in drivers and the user's; raises ``LeakcheckError`` for a faulty file."""
+    builtin = _builtin()
+    if not extra:
+        return builtin
+    from leakcheck.driver_file import read_drivers
+
+    return read_drivers(extra, builtin)
+
+
+@cache
+def _builtin() -> Drivers:
+    document = compiled()
+    operations = [_operation(fields) for fields in document["operations"]]
+    classes = {class_id: _class(class_id, fields, operations) for class_id, fields in document["classes"].items()}
+    calls = {name: operations[index] for name, index in document["calls"].items()}
+    packages = {name: tuple(found) for name, found in document["packages"].items()}
+    return assemble(classes, calls, packages, document["roots"], document["tokens"])
+
+
+def _operation(fields: dict[str, Any]) -> Operation:
+    if "protocol" in fields:
+        fields = {**fields, "protocol": Protocol(fields["protocol"])}
+    return Operation(**fields)
+
+
+_RESTORED: tuple[tuple[str, Callable[[Any], Any]], ...] = (
+    ("kind", ClassKind),
+    ("names", tuple),
+    ("receivers", tuple),
+    ("with_effect", WithEffect),
+    ("release_twice", ReleaseTwice),
+    ("use_after_release", UseAfterRelease),
+)
+
+
+def _class(class_id: str, fields: Mapping[str, Any], operations: Sequence[Operation]) -> DriverClass:
+    methods = {name: operations[index] for name, index in fields["methods"].items()}
+    values = {**fields, "id": class_id, "methods": methods}
+    for name, restore in _RESTORED:
+        if name in values:
+            values[name] = restore(values[name])
+    return DriverClass(**values)
+
+
+if __name__ == "__main__":
+    from leakcheck.driver_compiler import main
+
+    main()

@@ -1,0 +1,398 @@
+"""The engine: targets and a configuration in, a ``Report`` out.
+
+``check`` discovers files, lets the ownership analysis pick and analyse those that can matter, applies the
+selected rules and the suppressions, and sorts. It prints nothing and knows no command line; an editor
+or a test differs from the command line only in the ``read`` function it lends.
+
+    report = check(["app"], Config())
+    report.diagnostics[0].code  # "LC102"
+
+What a file can do to the engine ends at that file. Not valid Python, unreadable, nested too deeply or deadly to its
+worker: LC900. An exception out of the analysis or of a rule is a bug of ours: a ``Breakdown``, which is never
+swallowed and never hides what the other files hold.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from leakcheck.config import Config
+from leakcheck.diagnostic import Diagnostic, Position, Severity, Span
+from leakcheck.project.files import Discovery, discover, displayed, read_file
+from leakcheck.report import Breakdown, NotAnalysed, Report
+
+if TYPE_CHECKING:
+    from leakcheck.ownership.leak import Leak
+    from leakcheck.selection import Selection
+
+Read = Callable[[str], bytes]
+
+PARALLEL_BYTES = 1_000_000  # below this, starting workers costs more than they save
+_PARSE_ONLY = 0x400  # ast.PyCF_ONLY_AST, without importing ast
+
+
+class Failed(Protocol):
+    """Why a file has no analysis."""
+
+    @property
+    def message(self) -> str:
+        """What is wrong, to follow a colon."""
+
+    @property
+    def row(self) -> int:
+        """The row of the place, from 1."""
+
+    @property
+    def column(self) -> int:
+        """The column of the place, from 1."""
+
+
+class Skipped(Protocol):
+    """A construct that the analysis leaves out."""
+
+    @property
+    def span(self) -> Span | None:
+        """Where it stands, if it has one place."""
+
+    @property
+    def reason(self) -> str:
+        """Why it is left out."""
+
+
+class Analysed(Protocol):
+    """What the analysis says of one file: plain data, since it crosses processes."""
+
+    @property
+    def leaks(self) -> tuple[Leak, ...]:
+        """The faults, for the rules to word."""
+
+    @property
+    def failure(self) -> Failed | None:
+        """Why there is no analysis."""
+
+    @property
+    def skipped(self) -> Sequence[Skipped]:
+        """What was left out."""
+
+
+class Analyser(Protocol):
+    """The analysis of one project: which files can matter, and what is wrong in one of them."""
+
+    def select(self, paths: Sequence[str]) -> list[str]:
+        """Those of ``paths`` whose bytes hold a word that can matter, in their order."""
+
+    def analyse(self, path: str) -> Analysed:
+        """The analysis of one file."""
+
+
+Build = Callable[[Config, Read, Sequence[Path]], Analyser]
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """The engine's own reason why a file has no analysis."""
+
+    message: str
+    row: int = 1
+    column: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What is known of one file after its analysis."""
+
+    leaks: tuple[Leak, ...] = ()
+    failure: Failed | None = None
+    skipped: tuple[NotAnalysed, ...] = ()
+    breakdown: Breakdown | None = None
+
+
+def check(
+    targets: Sequence[str],
+    config: Config,
+    *,
+    read: Read = read_file,
+    jobs: int = 1,
+    force_exclude: bool = False,
+    build: Build | None = None,
+) -> Report:
+    """Check what ``targets`` (files and directories) stand for; a target that is missing raises LeakcheckError."""
+    discovery = discover(targets, config, force_exclude=force_exclude)
+    return check_files(discovery, config, read=read, jobs=jobs, build=build)
+
+
+def check_files(
+    discovery: Discovery, config: Config, *, read: Read = read_file, jobs: int = 1, build: Build | None = None
+) -> Report:
+    """Check these files and no others; nothing but ``read`` touches them.
+
+    A discovered file is parsed only if it holds a word that can matter, so only then can it be LC900; a
+    file that was named is always parsed. ``jobs`` bounds the processes and never changes the report.
+    """
+    chosen = _selection(config) if _selects(config) else None  # a wrong selector is an error before any work
+    build = build if build is not None else _program
+    reader = _Reader(read, frozenset(discovery.files))
+    with _no_collection():
+        program = build(config, reader, source_roots(discovery, config))
+        picked = program.select(discovery.files)
+        doubtful = set(discovery.explicit).difference(picked)
+        picked += [path for path in discovery.files if path in doubtful and not reader.parses(path)]
+        wanted = [path for path in picked if path not in reader.failures]
+        outcomes = dict(zip(wanted, _analyse(program, reader, wanted, jobs), strict=True))
+    outcomes |= {path: _Outcome(failure=failure) for path, failure in reader.failures.items()}
+
+    skipped = [NotAnalysed(each.path, each.reason) for each in discovery.passed]
+    if not outcomes and not reader.commented:
+        return Report((), tuple(skipped), len(discovery.files))
+    chosen = chosen if chosen is not None else _selection(config)
+    report = _Collector(chosen.rules)
+    for path in discovery.files:
+        outcome = outcomes.get(path)
+        if outcome is None and path not in reader.commented:
+            continue
+        active = chosen.active(path)
+        found = report.found(path, outcome, active) if outcome is not None else []
+        if found or path in reader.commented:
+            found = _after_suppressions(found, path, reader.text(path), active)
+        report.diagnostics += found
+    return Report(
+        diagnostics=tuple(sorted(report.diagnostics, key=lambda diagnostic: diagnostic.sort_key)),
+        not_analysed=tuple(skipped + report.not_analysed),
+        files_checked=len(discovery.files),
+        breakdowns=tuple(report.breakdowns),
+    )
+
+
+def source_roots(discovery: Discovery, config: Config) -> list[Path]:
+    """The directories that absolute imports start from, spelled as paths in diagnostics are.
+
+    These are the configured ``src`` and, for each file, the directory that holds its topmost package.
+    """
+    roots = [displayed(str(root)) for root in map(config.located, config.src) if root.is_dir()]
+    for directory in dict.fromkeys(os.path.dirname(path) for path in discovery.files):
+        top = os.path.abspath(directory)
+        while os.path.exists(os.path.join(top, "__init__.py")) and os.path.dirname(top) != top:
+            top = os.path.dirname(top)
+        roots.append(displayed(top))
+    return [Path(root) for root in dict.fromkeys(roots)]
+
+
+def _program(config: Config, read: Read, roots: Sequence[Path]) -> Analyser:
+    from leakcheck.ownership.program import Program
+
+    return Program(config, read, roots)
+
+
+def _selects(config: Config) -> bool:
+    return config.select is not None or bool(config.ignore or config.extend_select or config.per_file_ignores)
+
+
+def _selection(config: Config) -> Selection:
+    from leakcheck import selection  # brings in all rules: a run that finds nothing needs none
+
+    return selection.selection(config)
+
+
+def _after_suppressions(found: list[Diagnostic], path: str, text: str, active: frozenset[str]) -> list[Diagnostic]:
+    from leakcheck import rules, suppression
+
+    def code(written: str) -> str | None:
+        rule = rules.find(written)
+        return rule.code if rule is not None else None
+
+    return list(suppression.apply(found, path, text, suppression.Catalogue(code, rules.nearest, active)))
+
+
+class _Reader:
+    """The ``read`` function as the analysis sees it: notes, on the way, what the engine must know of each target.
+
+    A target that cannot be read, or is no text at all, reads as empty and becomes a failure.
+    """
+
+    def __init__(self, read: Read, targets: frozenset[str]) -> None:
+        self._read = read
+        self._targets = targets
+        self.failures: dict[str, _Failure] = {}
+        self.commented: set[str] = set()
+        self.sizes: dict[str, int] = {}
+
+    def __call__(self, path: str) -> bytes:
+        if path not in self._targets:
+            return self._read(path)
+        if path in self.failures:
+            return b""
+        try:
+            data = self._read(path)
+        except OSError as error:
+            self.failures[path] = _Failure(f"cannot be read: {error.strerror or error}")
+            return b""
+        if b"\0" in data:
+            self.failures[path] = _Failure("it holds a NUL byte: it is no Python, or encoded as UTF-16")
+            return b""
+        if path not in self.sizes and _may_be_commented(data):
+            self.commented.add(path)
+        self.sizes[path] = len(data)
+        return data
+
+    def parses(self, path: str) -> bool:
+        """Whether the running Python accepts a file; if not, the analysis may know a newer grammar."""
+        import warnings
+
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about the code's own escapes, not ours to print
+                compile(self(path), path, "exec", flags=_PARSE_ONLY, dont_inherit=True)
+        except (SyntaxError, ValueError, RecursionError, MemoryError, LookupError):
+            return False
+        return True
+
+    def text(self, path: str) -> str:
+        """The text of a target; what cannot be decoded is replaced, since it is only searched for comments."""
+        return decoded(self(path))
+
+
+def _may_be_commented(data: bytes) -> bool:
+    if b"LC" not in data and b"leakcheck:" not in data:
+        return False
+    from leakcheck.suppression import may_contain
+
+    return may_contain(data)
+
+
+def decoded(data: bytes) -> str:
+    """Source bytes as text, by byte-order mark or coding cookie, without failing."""
+    import tokenize
+
+    try:
+        encoding, _ = tokenize.detect_encoding(iter(data.splitlines(keepends=True)[:2]).__next__)
+    except (SyntaxError, LookupError):
+        encoding = "utf-8-sig"
+    return data.decode(encoding, errors="replace")
+
+
+def _analyse(program: Analyser, reader: _Reader, paths: Sequence[str], jobs: int) -> list[_Outcome]:
+    """The outcomes of ``paths``, in their order, in several processes where it pays."""
+    if jobs < 2 or sum(reader.sizes.get(path, 0) for path in paths) < PARALLEL_BYTES:
+        return [_guarded(program, path) for path in paths]
+    import pickle
+
+    from leakcheck import workers
+
+    if not workers.available():
+        return [_guarded(program, path) for path in paths]
+    import libcst  # noqa: F401 - once here rather than once in every worker
+
+    largest_first = sorted(paths, key=lambda path: (-reader.sizes.get(path, 0), path))
+    gc.freeze()  # what is shared with the workers stays shared
+    answers = workers.run(largest_first, lambda path: _pickled(program, path), jobs)
+    gc.unfreeze()
+    outcomes: dict[str, _Outcome] = {}
+    for path, answer in zip(largest_first, answers, strict=True):
+        if isinstance(answer, workers.Died):
+            outcomes[path] = _Outcome(failure=_Failure(f"its analysis ended the process ({answer.reason})"))
+        else:
+            outcome: _Outcome = pickle.loads(answer)  # noqa: S301 - written by our own child a moment ago
+            outcomes[path] = outcome
+    return [outcomes[path] for path in paths]
+
+
+def _pickled(program: Analyser, path: str) -> bytes:
+    import pickle
+
+    outcome = _guarded(program, path)
+    try:
+        return pickle.dumps(outcome, protocol=pickle.HIGHEST_PROTOCOL)
+    except (pickle.PicklingError, AttributeError, TypeError, RecursionError) as error:
+        return pickle.dumps(_Outcome(breakdown=_breakdown(path, None, error)))
+
+
+def _guarded(program: Analyser, path: str) -> _Outcome:
+    """The analysis of one file, whatever happens in it."""
+    try:
+        analysis = program.analyse(path)
+        skipped = tuple(NotAnalysed(path, each.reason, each.span) for each in analysis.skipped)
+        return _Outcome(tuple(analysis.leaks), analysis.failure, skipped)
+    except RecursionError:
+        return _Outcome(failure=_Failure("it is nested too deeply to analyse"))
+    except MemoryError:
+        return _Outcome(failure=_Failure("it needs more memory to analyse than there is"))
+    except Exception as error:  # noqa: BLE001 - reported with its trace; the other files still count
+        return _Outcome(breakdown=_breakdown(path, None, error))
+
+
+def _breakdown(path: str, rule: str | None, error: Exception) -> Breakdown:
+    import traceback
+
+    return Breakdown(path, rule, f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)))
+
+
+class _Collector:
+    """Applies the rules to outcomes and gathers everything that is not a diagnostic."""
+
+    def __init__(self, rules: Sequence[_Rule]) -> None:
+        self._rules = rules
+        self.diagnostics: list[Diagnostic] = []
+        self.not_analysed: list[NotAnalysed] = []
+        self.breakdowns: list[Breakdown] = []
+
+    def found(self, path: str, outcome: _Outcome, active: frozenset[str]) -> list[Diagnostic]:
+        """What the active rules say of one file, before suppressions."""
+        self.not_analysed += outcome.skipped
+        if outcome.breakdown is not None:
+            self.breakdowns.append(outcome.breakdown)
+        if outcome.failure is not None:
+            return [_unparsable(path, outcome.failure)] if "LC900" in active else []
+        found: list[Diagnostic] = []
+        for rule in self._rules if outcome.leaks else ():
+            if rule.code in active:
+                try:
+                    found += map(_displayed, rule.check(path, outcome.leaks))
+                except Exception as error:  # noqa: BLE001 - a bug in one rule is named, and hides no other rule's findings
+                    self.breakdowns.append(_breakdown(path, rule.code, error))
+        return found
+
+
+def _displayed(diagnostic: Diagnostic) -> Diagnostic:
+    """The diagnostic with the paths of its steps spelled as its own is: imports are found by absolute paths."""
+    if not any(os.path.isabs(step.path) for step in diagnostic.steps):
+        return diagnostic
+    return replace(diagnostic, steps=tuple(replace(step, path=displayed(step.path)) for step in diagnostic.steps))
+
+
+class _Rule(Protocol):
+    """As much of a rule as the engine uses."""
+
+    @property
+    def code(self) -> str: ...
+    def check(self, path: str, leaks: tuple[Leak, ...]) -> Iterator[Diagnostic]: ...
+
+
+def _unparsable(path: str, failure: Failed) -> Diagnostic:
+    start = Position(max(failure.row, 1), max(failure.column, 1))
+    return Diagnostic(
+        code="LC900",
+        name="unparsable-file",
+        message=f"this file was not checked: {failure.message}",
+        severity=Severity.ERROR,
+        path=path,
+        span=Span(start, start),
+        statement=Span(start, start),
+    )
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Trees are many small objects without cycles to free: collecting them costs time and finds nothing."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -1,0 +1,164 @@
+"""Expressions reduced to what name resolution needs.
+
+Both front ends produce these: the module facts from ``ast`` (cheap, whole file) and the control-flow
+graph from LibCST (one function). Resolution then has one input, whichever parser read the text.
+
+    pool.getconn(timeout=3)   →   Call(Attribute(Name("pool"), "getconn"), (), (("timeout", Constant(3)),))
+"""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A bare name."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """``base.name``."""
+
+    base: Expression
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call; starred arguments are left out of ``args`` and ``**`` of ``keywords``."""
+
+    func: Expression
+    args: tuple[Expression, ...] = ()
+    keywords: tuple[tuple[str, Expression], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Await:
+    """``await value``."""
+
+    value: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """A literal string, number, boolean or None (other literals have ``value`` Ellipsis)."""
+
+    value: object
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """``base[index]``, also a subscripted annotation."""
+
+    base: Expression
+    index: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """A tuple or list display, also the arguments of a subscripted annotation."""
+
+    items: tuple[Expression, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of several values: a conditional expression, ``or``/``and``, ``X | None``."""
+
+    options: tuple[Expression, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """What ``with value as x`` binds to x."""
+
+    value: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """What ``for x in value`` binds to x."""
+
+    value: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Opaque:
+    """Anything else."""
+
+
+Expression = (
+    Name | Attribute | Call | Await | Constant | Item | Sequence | Choice | Entered | Element | Opaque
+)
+OPAQUE = Opaque()
+
+
+def dotted(expression: Expression) -> str | None:
+    """``a.b.c`` as text when the expression is only names and attributes, else None."""
+    parts: list[str] = []
+    while isinstance(expression, Attribute):
+        parts.append(expression.name)
+        expression = expression.base
+    if not isinstance(expression, Name):
+        return None
+    parts.append(expression.id)
+    return ".".join(reversed(parts))
+
+
+def last_name(expression: Expression) -> str | None:
+    """The last word of a dotted expression or of what is called or awaited: ``pool`` of ``self.db.pool``."""
+    while True:
+        match expression:
+            case Name(id=name) | Attribute(name=name):
+                return name
+            case Call(func=inner) | Await(value=inner) | Item(base=inner):
+                expression = inner
+            case _:
+                return None
+
+
+def from_ast(node: ast.expr | None) -> Expression:
+    """The reduced form of an ``ast`` expression."""
+    match node:
+        case ast.Name(id=name):
+            return Name(name)
+        case ast.Attribute(value=value, attr=attr):
+            return Attribute(from_ast(value), attr)
+        case ast.Call(func=func, args=args, keywords=keywords):
+            return Call(
+                from_ast(func),
+                tuple(from_ast(a) for a in args if not isinstance(a, ast.Starred)),
+                tuple((k.arg, from_ast(k.value)) for k in keywords if k.arg),
+            )
+        case ast.Await(value=value):
+            return Await(from_ast(value))
+        case ast.Constant(value=value):
+            return Constant(value)
+        case ast.Subscript(value=value, slice=index):
+            return Item(from_ast(value), from_ast(index))
+        case ast.Tuple(elts=items) | ast.List(elts=items):
+            return Sequence(tuple(from_ast(i) for i in items))
+        case ast.IfExp(body=body, orelse=orelse):
+            return Choice((from_ast(body), from_ast(orelse)))
+        case ast.BoolOp(values=values):
+            return Choice(tuple(from_ast(v) for v in values))
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return Choice((from_ast(left), from_ast(right)))
+        case ast.NamedExpr(value=value):
+            return from_ast(value)
+        case _:
+            return OPAQUE
+
+
+def annotation(expression: Expression) -> Expression:
+    """An annotation with its quotes taken off: ``"Optional[Pool]"`` is parsed as the text it holds."""
+    if isinstance(expression, Constant) and isinstance(expression.value, str):
+        try:
+            return from_ast(ast.parse(expression.value.strip(), mode="eval").body)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return OPAQUE
+    return expression

@@ -1,0 +1,137 @@
+"""Which calls take a resource, and how it comes out of them."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from leakcheck import expression as ex
+from leakcheck.driver import DriverClass, Drivers, Operation, Protocol
+from leakcheck.project.names import Class, External, Function, Instance, Method, Scope
+
+if TYPE_CHECKING:
+    from leakcheck.diagnostic import Step
+    from leakcheck.ownership.program import Program
+    from leakcheck.project.names import Symbol, Symbols
+
+_WORD = re.compile(r"[A-Za-z][a-z0-9]*|[A-Z0-9]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Acquisition:
+    """A call that takes a resource. ``pool`` is the text of what it was taken from, for messages and for
+    recognising the same pool; ``position`` as in ``Owned``; ``steps`` come from the callee."""
+
+    resource: DriverClass
+    protocol: Protocol
+    pool: str | None
+    position: str | int | None = None
+    steps: tuple[Step, ...] = ()
+    certain: bool = True
+    takes_receiver: bool = False
+
+
+class Acquisitions:
+    """Finds acquisitions; the program answers for project functions and classes."""
+
+    def __init__(self, program: Program) -> None:
+        self._program = program
+        self._drivers: Drivers = program.drivers
+
+    def at(self, call: ex.Call, scope: Scope) -> Acquisition | None:
+        """What the call takes, None if nothing."""
+        symbols = self._program.resolver.resolve(call.func, scope)
+        for symbol in symbols:
+            found = self._by_symbol(symbol, call)
+            if found is not None:
+                return found
+        if isinstance(call.func, ex.Attribute) and not _is_settled(symbols, self._drivers):
+            base = call.func.base
+            owners = self._program.resolver.resolve(base, scope)
+            if not _is_settled(owners, self._drivers):
+                return self._by_evidence(call, call.func, scope)
+        return None
+
+    def _by_symbol(self, symbol: Symbol, call: ex.Call) -> Acquisition | None:
+        match symbol:
+            case External(name=name):
+                operation = self._drivers.calls.get(name)
+                return None if operation is None else self._by_operation(operation, None)
+            case Method(operation=operation):
+                return self._by_operation(operation, _pool_text(call))
+            case Instance(of=str() as class_id):
+                operation = self._drivers.classes[class_id].methods.get("__call__")
+                return None if operation is None else self._by_operation(operation, None)
+            case Function():
+                summary = self._program.summary(symbol)
+                if summary is None or summary.manages or not summary.returns:
+                    return None
+                owned = summary.returns[0]
+                protocol = Protocol.COROUTINE if summary.is_async else Protocol.VALUE
+                resource = self._program.functions.resource(owned.resource)
+                return Acquisition(resource, protocol, owned.pool, owned.position, owned.steps)
+            case Class():
+                return self._program.construction(symbol)
+            case _:
+                return None
+
+    def _by_operation(self, operation: Operation, pool: str | None) -> Acquisition | None:
+        if operation.acquires is None:
+            return None
+        return Acquisition(self._drivers.classes[operation.acquires], operation.protocol, pool)
+
+    def _by_evidence(self, call: ex.Call, func: ex.Attribute, scope: Scope) -> Acquisition | None:
+        """An unresolved receiver: a distinctive method, or a receiver named like a pool or engine."""
+        word = last_word(func.base)
+        best: tuple[int, str, Operation] | None = None
+        for class_id, operation in self._drivers.methods_named(func.name):
+            if operation.acquires is None:
+                continue
+            if operation.most_arguments is not None and len(call.args) > operation.most_arguments:
+                continue
+            packages = self._drivers.packages_of(class_id)
+            imported = any(p.partition(".")[0] in scope.module.packages for p in packages)
+            named = word is not None and class_id in self._drivers.receiver_classes(word)
+            if not (operation.distinctive or named):
+                continue
+            if packages and not imported and not operation.distinctive:
+                continue
+            rank = (4 if imported else 0) + (2 if named else 0) + (1 if not packages else 0)
+            if best is None or rank > best[0]:
+                best = (rank, class_id, operation)
+        if best is None:
+            return None
+        operation = best[2]
+        resource = self._drivers.classes[operation.acquires or ""]
+        return Acquisition(resource, operation.protocol, ex.dotted(func.base), certain=not operation.bound)
+
+
+def _pool_text(call: ex.Call) -> str | None:
+    return ex.dotted(call.func.base) if isinstance(call.func, ex.Attribute) else None
+
+
+def last_word(expression: ex.Expression) -> str | None:
+    """The last word of a receiver's name in lower case: ``pool`` of ``self._dbPool`` and of ``get_pool()``."""
+    name = ex.last_name(expression)
+    words = _WORD.findall(name) if name else []
+    return words[-1].lower() if words else None
+
+
+def _is_settled(symbols: Symbols, drivers: Drivers) -> bool:
+    """Whether the symbols say what it is, so that its name is no evidence.
+
+    A name from a third-party or unfound module says nothing; one from the standard library or a driver does.
+    """
+    for symbol in symbols:
+        match symbol:
+            case External(name=name) | Instance(of=External(name=name)):
+                root = name.partition(".")[0]
+                if root in sys.stdlib_module_names or root in drivers.packages:
+                    return True
+            case Instance(of=str()) | Method() | Function():
+                return True
+            case _:
+                pass
+    return False

@@ -1,0 +1,233 @@
+"""What the calls of one function do: the questions the transfer function asks about callees.
+
+Answers come from the drivers' files, from what is known of Python's own library, and from summaries of
+project functions. An unresolved callee borrows, unless its name says that it releases.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import libcst as cst
+
+from leakcheck import expression as ex
+from leakcheck.cfg import graph as g
+from leakcheck.cfg.walk import walk
+from leakcheck.driver import Operation
+from leakcheck.ownership.state import ALIASES, Box, Closure, Deferred, Value
+from leakcheck.ownership.summary import BORROWS, Effect, End
+from leakcheck.project.names import Class, External, Function, Instance, Method
+
+if TYPE_CHECKING:
+    from leakcheck.calls import CallEffect
+    from leakcheck.driver import DriverClass
+    from leakcheck.ownership.program import Program
+    from leakcheck.ownership.state import State
+    from leakcheck.ownership.unit import Unit
+    from leakcheck.project.names import Symbols
+
+_TAKES = Effect(frozenset({End.TAKEN}), frozenset({End.BORROWED}))
+_RELEASES = Effect(frozenset({End.RELEASED}), frozenset({End.RELEASED}))
+
+
+class Callees:
+    """Answers about the calls in one unit."""
+
+    def __init__(self, unit: Unit, program: Program) -> None:
+        self._unit = unit
+        self._program = program
+        self._symbols: dict[int, Symbols] = {}
+        self._quiet: dict[int, bool] = {}
+        self._closures: dict[tuple[int, str], Effect] = {}
+        self._awaited: set[int] | None = None
+
+    def symbols(self, call: g.Call) -> Symbols:
+        """What the callee may be."""
+        key = id(call.node)
+        if key not in self._symbols:
+            self._symbols[key] = self._program.resolver.resolve(call.func, self._unit.scope)
+        return self._symbols[key]
+
+    def is_resolved(self, call: g.Call) -> bool:
+        """Whether the callee is a function or class of the project, or one of a driver or the standard library."""
+        return bool(self.symbols(call)) and not any(isinstance(s, External) for s in self.symbols(call))
+
+    def is_quiet(self, call: g.Call) -> bool:
+        """Whether the call is taken not to raise."""
+        key = id(call.node)
+        if key not in self._quiet:
+            name = call.method or ex.last_name(call.func) or ""
+            text = ex.dotted(call.func)
+            self._quiet[key] = name in self._program.release_names or (
+                text is not None and self._program.calls.is_non_raising(text)
+            )
+        return self._quiet[key]
+
+    def is_awaited(self, call: g.Call) -> bool:
+        """Whether the call's coroutine is awaited on the spot, or handed to something that runs it."""
+        if self._awaited is None:
+            self._awaited = set()
+            for node in walk(self._unit.node):
+                if isinstance(node, cst.Await):
+                    self._awaited.update(id(n) for n in walk(node.expression) if isinstance(n, cst.Call))
+                elif isinstance(node, cst.Call):
+                    self._awaited.update(id(a.value) for a in node.args)
+                elif isinstance(node, (cst.Return, cst.Lambda)):
+                    self._awaited.update(id(n) for n in walk(node) if isinstance(n, cst.Call))
+                elif isinstance(node, (cst.Assign, cst.NamedExpr)):
+                    self._awaited.add(id(node.value))
+        return id(call.node) in self._awaited
+
+    # Releases
+
+    def release_of(
+        self, call: g.Call, argument: g.Argument, resource: DriverClass, pool: str | None
+    ) -> Operation | None:
+        """The operation by which this call gives its argument back, if it does."""
+        for symbol in self.symbols(call):
+            if isinstance(symbol, Method):
+                operation = symbol.operation
+                if _is_released(operation, call, argument):
+                    return operation
+                return None
+        if self.is_resolved(call) and any(isinstance(s, (Function, Class)) for s in self.symbols(call)):
+            return None
+        name = call.method or ex.last_name(call.func)
+        if name is None:
+            return None
+        own_driver = resource.id.partition(".")[0]
+        candidates = self._program.drivers.methods_named(name)
+        for class_id, operation in sorted(candidates, key=lambda c: c[0].partition(".")[0] != own_driver):
+            if call.method is not None and _is_released(operation, call, argument):
+                same = class_id.partition(".")[0] == own_driver
+                return operation if same else Operation(name, releases=operation.releases)
+        if not self.is_resolved(call) and self._program.calls.says_release(ex.dotted(call.func) or name):
+            return Operation(name, releases=0)
+        return None
+
+    def option_set(self, keyword: str, pool: str | None) -> bool:
+        """Whether the pool's constructor was given ``keyword``, which turns a near miss into a release."""
+        if not keyword or pool is None:
+            return False
+        return self._program.constructor_keyword(pool, keyword, self._unit.scope)
+
+    # Python's own library
+
+    def known_call(self, call: g.Call) -> CallEffect | None:
+        """What is known of a call of Python's own library: see ``calls.toml``."""
+        symbols = self.symbols(call)
+        for symbol in symbols:
+            if isinstance(symbol, External):
+                effect = self._program.calls.effect(symbol.name)
+                if effect is not None:
+                    return effect
+        if symbols and not any(isinstance(s, External) for s in symbols):
+            return None
+        text = ex.dotted(call.func) or (f"_.{call.method}" if call.method else None)
+        return self._program.calls.effect(text) if text is not None else None
+
+    def spawned_effect(self, call: g.Call, resource: DriverClass) -> Effect:
+        """What a thread's or executor's target does with the resource; an unknown target takes it."""
+        targets = [a for a in self._call_node(call).args if a.keyword is not None and a.keyword.value == "target"]
+        expressions = [a.value for a in targets] or [a.value for a in self._call_node(call).args]
+        from leakcheck.cfg.walk import reduce
+
+        for node in expressions:
+            symbols = self._program.resolver.resolve(reduce(node), self._unit.scope)
+            functions = [s for s in symbols if isinstance(s, Function)]
+            for function in functions:
+                effects = self._program.functions.parameter_effects(function, resource)
+                if any(e.releases for e in effects.values()):
+                    return _TAKES
+            if functions:
+                return BORROWS
+        return _TAKES
+
+    @staticmethod
+    def _call_node(call: g.Call) -> cst.Call:
+        node = call.node
+        assert isinstance(node, cst.Call)
+        return node
+
+    # Project functions
+
+    def argument_effect(self, call: g.Call, argument: g.Argument, resource: DriverClass) -> Effect:
+        """What the callee does with this argument."""
+        symbols = self.symbols(call)
+        for symbol in symbols:
+            match symbol:
+                case Function():
+                    return self._program.functions.argument_effect(symbol, self._place(call, argument), resource)
+                case Class():
+                    return self._program.functions.constructor_effect(symbol, self._place(call, argument), resource)
+                case _:
+                    pass
+        name = call.method or ex.last_name(call.func) or ""
+        if name == "__init__" or (name[:1].isupper() and not name.isupper() and not self._is_driver(symbols)):
+            return _TAKES
+        if name == "setattr":
+            return _TAKES
+        return BORROWS
+
+    @staticmethod
+    def _is_driver(symbols: Symbols) -> bool:
+        return any(isinstance(s, (Method, Instance)) and isinstance(getattr(s, "of", None), str) for s in symbols)
+
+    @staticmethod
+    def _place(call: g.Call, argument: g.Argument) -> int | str:
+        """The argument's keyword or position."""
+        if argument.keyword is not None:
+            return argument.keyword
+        return [a for a in call.arguments if a.keyword is None].index(argument)
+
+    def is_coroutine(self, call: g.Call) -> bool:
+        """Whether calling it only makes a coroutine of the project."""
+        return any(isinstance(s, Function) and self._program.is_coroutine(s) for s in self.symbols(call))
+
+    def is_manager(self, call: g.Call) -> bool:
+        """Whether the callee is a ``@contextmanager`` function of the project."""
+        return any(isinstance(s, Function) and self._program.is_manager(s) for s in self.symbols(call))
+
+    def closure_effect(self, define: g.Define, resource: DriverClass, state: State) -> Effect:
+        """What calling a nested function does to the resource, which it reads from the variables around it."""
+        held = [n for n, v in state.variables if n in define.captured and _holds(v)]
+        if not held:
+            return BORROWS
+        key = (id(define.node), held[0])
+        if key not in self._closures:
+            self._closures[key] = BORROWS
+            self._closures[key] = self._program.functions.closure_effect(self._unit, define.node, held[0], resource)
+        return self._closures[key]
+
+    def captured_effect(self, call: g.Call, resource: DriverClass, state: State) -> Effect | None:
+        """The effect of calling, or handing on, a nested function by its name."""
+        operands = [call.callee, *(a.operand for a in call.arguments)]
+        for operand in operands:
+            value = state.get(operand) if operand is not None else None
+            if isinstance(value, Closure):
+                effect = self.closure_effect(value.define, resource, state)
+                if operand == call.callee:
+                    return effect
+                if effect.releases:
+                    return _TAKES
+        return None
+
+    def checks_out_from(self, call: g.Call, pool: str, resource: DriverClass) -> str | None:
+        """The text of a second checkout from the same pool made by this call, if it makes one."""
+        found = self._program.acquisition(self._unit, call)
+        if found is not None and found.pool == pool and found.resource.id == resource.id:
+            return found.pool
+        return self._program.functions.nested_checkout(self.symbols(call), pool, resource)
+
+
+def _holds(value: Value) -> bool:
+    return value in ALIASES or isinstance(value, (Box, Deferred))
+
+
+def _is_released(operation: Operation, call: g.Call, argument: g.Argument) -> bool:
+    if argument.keyword is not None:
+        return argument.keyword in (operation.keyword, operation.releases)
+    if not isinstance(operation.releases, int) or isinstance(operation.releases, bool):
+        return False
+    positional = [a for a in call.arguments if a.keyword is None]
+    return operation.releases < len(positional) and positional[operation.releases] is argument

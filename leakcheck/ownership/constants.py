@@ -1,0 +1,193 @@
+"""What is known of variables before any resource is: None, true, false, unbound, a nested function.
+
+A forward data-flow analysis over the whole graph, joined at merges. It seeds the exploration of one resource, so
+that ``own = conn is None`` before the acquire still decides ``if own:`` after it. Also which facts a later branch
+asks for: the others are dropped, which keeps paths from multiplying.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from leakcheck.cfg import graph as g
+from leakcheck.ownership.state import Closure, Fact, Value, is_null, truth
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+Facts = dict[str, Value]
+_LITERALS: dict[str, Fact] = {g.NONE: Fact.NONE, g.TRUE: Fact.TRUE, g.FALSE: Fact.FALSE}
+
+
+def refine(test: g.Test, value: Value | None) -> tuple[bool, Fact | None]:
+    """Whether an edge with this test can be taken when its subject has this value, and what it teaches."""
+    if test.kind is g.TestKind.BOUND:
+        return (value is None) or ((value is not Fact.UNBOUND) is test.outcome), None
+    if test.kind is g.TestKind.OPEN:
+        return True, None
+    known = truth(value) if test.kind is g.TestKind.TRUTH else is_null(value)
+    if known is not None:
+        return known is test.outcome, None
+    if test.kind is g.TestKind.TRUTH:
+        if value is Fact.NOT_NULL:
+            return True, Fact.TRUE if test.outcome else Fact.FALSE
+        return True, Fact.TRUE if test.outcome else Fact.FALSY
+    if value is Fact.FALSY:
+        return True, Fact.NONE if test.outcome else Fact.FALSE
+    return True, Fact.NONE if test.outcome else Fact.NOT_NULL
+
+
+def written(instruction: g.Instruction) -> tuple[str, ...]:
+    """Variables that the instruction gives a new value, and ``.name`` for a stored attribute."""
+    match instruction:
+        case g.Forget(names=names):
+            return names
+        case g.StoreAttribute(name=name):
+            return (f".{name}",)
+        case g.StoreGlobal(name=name):
+            return (name,)
+        case g.StoreItem(base=base):
+            return (base,)
+        case g.Exit() | g.Point():
+            return ()
+        case _:
+            return (instruction.target,)  # type: ignore[attr-defined]  # all other instructions have one
+
+
+class Constants:
+    """The two analyses of one graph: facts at each block's start, and subjects tested from there on."""
+
+    def __init__(self, graph: g.ControlFlowGraph, parameters: Iterable[str]) -> None:
+        self.graph = graph
+        self.readers: dict[str, set[str]] = {}
+        for subject, names in graph.condition_reads.items():
+            for name in names:
+                self.readers.setdefault(name, set()).add(subject)
+        self.tested = {e.test.subject for b in graph.blocks for e in b.successors if e.test is not None}
+        self.live = self._live()
+        local = {n for b in graph.blocks for i in b.instructions for n in written(i) if n[0] not in "%.?"}
+        self.start = self._facts({name: Fact.UNBOUND for name in local.difference(parameters)})
+
+    def killed(self, instruction: g.Instruction) -> set[str]:
+        """Subjects whose facts the instruction makes stale."""
+        names = set(written(instruction))
+        for name in tuple(names):
+            names |= self.readers.get(name, set())
+        return names
+
+    def step(self, facts: Facts, instruction: g.Instruction) -> None:
+        """Apply one instruction to ``facts`` in place."""
+        match instruction:
+            case g.Move(target=target, value=value):
+                known = _LITERALS.get(value) or facts.get(value)
+            case g.Define(target=target):
+                known = Closure(instruction)
+            case g.Forget(names=names):
+                for name in names:
+                    known = Fact.UNBOUND if name[0] != "%" else None
+                    target = name
+                    self._set(facts, instruction, target, known)
+                return
+            case _:
+                target, known = "", None
+        for stale in self.killed(instruction):
+            facts.pop(stale, None)
+        if target and known is not None:
+            facts[target] = known
+
+    def _set(self, facts: Facts, instruction: g.Instruction, target: str, known: Value | None) -> None:
+        for stale in self.killed(instruction):
+            facts.pop(stale, None)
+        if known is not None:
+            facts[target] = known
+
+    def _facts(self, initial: Facts) -> dict[int, Facts]:
+        start: dict[int, Facts] = {self.graph.entry.index: initial}
+        queue = deque([self.graph.entry])
+        queued = {self.graph.entry.index}
+        while queue:
+            block = queue.popleft()
+            queued.discard(block.index)
+            facts = dict(start[block.index])
+            before_last = facts
+            for number, instruction in enumerate(block.instructions):
+                if number == len(block.instructions) - 1:
+                    before_last = dict(facts)
+                self.step(facts, instruction)
+            for edge in block.raises:
+                self._flow(edge, before_last, start, queue, queued)
+            for edge in block.successors:
+                after = facts
+                if edge.test is not None:
+                    taken, learnt = refine(edge.test, facts.get(edge.test.subject))
+                    if not taken:
+                        continue
+                    if learnt is not None:
+                        after = {**facts, edge.test.subject: learnt}
+                self._flow(edge, after, start, queue, queued)
+        return start
+
+    @staticmethod
+    def _flow(
+        edge: g.Edge, facts: Facts, start: dict[int, Facts], queue: deque[g.BasicBlock], queued: set[int]
+    ) -> None:
+        known = start.get(edge.target.index)
+        if known is None:
+            start[edge.target.index] = dict(facts)
+        else:
+            stale = [name for name, value in known.items() if facts.get(name) != value]
+            if not stale:
+                return
+            for name in stale:
+                del known[name]
+        if edge.target.index not in queued:
+            queued.add(edge.target.index)
+            queue.append(edge.target)
+
+    def _live(self) -> dict[int, frozenset[str]]:
+        """Subjects that a branch at or after each block's start may ask for."""
+        live: dict[int, frozenset[str]] = {b.index: frozenset() for b in self.graph.blocks}
+        if not self.tested:
+            return live
+        predecessors: dict[int, list[g.BasicBlock]] = {}
+        for block in self.graph.blocks:
+            for edge in (*block.successors, *block.raises):
+                predecessors.setdefault(edge.target.index, []).append(block)
+        queue = deque(reversed(self.graph.blocks))
+        queued = {b.index for b in self.graph.blocks}
+        while queue:
+            block = queue.popleft()
+            queued.discard(block.index)
+            needed: set[str] = set()
+            for edge in (*block.successors, *block.raises):
+                needed |= live[edge.target.index]
+                if edge.test is not None:
+                    needed.add(edge.test.subject)
+            for instruction in reversed(block.instructions):
+                if isinstance(instruction, g.Move) and instruction.target in needed:
+                    needed.discard(instruction.target)
+                    if not instruction.value.startswith("#"):
+                        needed.add(instruction.value)
+                elif not isinstance(instruction, (g.StoreAttribute, g.StoreItem)):
+                    needed -= self.killed(instruction)
+            found = frozenset(needed)
+            if found != live[block.index]:
+                live[block.index] = found
+                for before in predecessors.get(block.index, ()):
+                    if before.index not in queued:
+                        queued.add(before.index)
+                        queue.append(before)
+        return live
+
+    def before(self, block: g.BasicBlock, position: int) -> Facts:
+        """The facts in front of instruction ``position`` of ``block``."""
+        facts = dict(self.start.get(block.index, {}))
+        for instruction in block.instructions[:position]:
+            self.step(facts, instruction)
+        return facts
+
+    def needed(self, facts: Mapping[str, Value], block: g.BasicBlock) -> frozenset[str]:
+        """Which of these facts a later branch or call may ask for."""
+        live = self.live[block.index]
+        return frozenset(n for n, v in facts.items() if n in live or not isinstance(v, Fact) or v is Fact.UNBOUND)

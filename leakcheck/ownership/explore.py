@@ -1,0 +1,240 @@
+"""All paths of one resource: from its acquire until it is released, handed on, or lost.
+
+Paths are explored breadth first over pairs (block, state), so the path reported is a shortest one. States stay
+apart up to STATE_LIMIT per block; beyond it the facts about other variables are forgotten, which only adds
+paths (towards false alarms on branches correlated by other variables); beyond VISIT_LIMIT the resource is
+given up and said to be skipped.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from leakcheck.cfg import graph as g
+from leakcheck.ownership.constants import Constants, refine
+from leakcheck.ownership.effects import Effects, Event, EventKind
+from leakcheck.ownership.state import ALIASES, Closure, Fact, Hold, State, Status, hands_over, refers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+STATE_LIMIT = 48
+VISIT_LIMIT = 12_000
+
+
+class BoundReachedError(Exception):
+    """The resource has more paths than VISIT_LIMIT visits cover."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A block entered in a state. ``start`` is 0 but for the block of the acquire."""
+
+    block: int
+    start: int
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """How a node was reached: from where, what happened there, and by which edge."""
+
+    origin: Node
+    events: tuple[Event, ...]
+    edge: g.Edge
+    source: g.BasicBlock
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """A path's end. ``lost`` is the instruction that dropped the last reference; else the function was left."""
+
+    node: Node
+    state: State
+    events: tuple[Event, ...]
+    returned: bool
+    lost: g.Instruction | None = None
+
+
+@dataclass(slots=True)
+class Exploration:
+    """Everything seen: ``endings`` of all kinds, ``faults`` (double release, use after release, nested)."""
+
+    endings: list[Ending] = field(default_factory=list)
+    faults: list[tuple[Node, Event, tuple[Event, ...]]] = field(default_factory=list)
+    hops: dict[Node, Hop | None] = field(default_factory=dict)
+    first_raises: dict[Node, dict[int, g.Instruction]] = field(default_factory=dict)
+    releases: dict[int, g.Instruction] = field(default_factory=dict)
+
+    def path(self, node: Node) -> list[Hop]:
+        """The hops from the acquire to ``node``."""
+        found: list[Hop] = []
+        hop = self.hops[node]
+        while hop is not None:
+            found.append(hop)
+            hop = self.hops[hop.origin]
+        found.reverse()
+        return found
+
+
+class Explorer:
+    """Explores one resource in one graph."""
+
+    def __init__(self, graph: g.ControlFlowGraph, constants: Constants, effects: Effects) -> None:
+        self.graph = graph
+        self.constants = constants
+        self.effects = effects
+        self.result = Exploration()
+        self._queue: deque[Node] = deque()
+        self._states: dict[int, set[State]] = {}
+        self._blocks = {b.index: b for b in graph.blocks}
+        self._faulted: set[tuple[EventKind, int]] = set()
+
+    def run(self, block: g.BasicBlock, position: int, state: State) -> Exploration:
+        """Explore from in front of instruction ``position`` of ``block``. Raises BoundReachedError."""
+        first = Node(block.index, position, state)
+        self.result.hops.setdefault(first, None)
+        self._queue.append(first)
+        visits = 0
+        while self._queue:
+            visits += 1
+            if visits > VISIT_LIMIT:
+                raise BoundReachedError
+            self._visit(self._queue.popleft())
+        return self.result
+
+    def _visit(self, node: Node) -> None:
+        block = self._blocks[node.block]
+        if block is self.graph.exit or block is self.graph.failure:
+            self._leave(node, returned=block is self.graph.exit)
+            return
+        current: list[tuple[State, tuple[Event, ...]]] = [(node.state, ())]
+        last = len(block.instructions) - 1
+        for number in range(node.start, len(block.instructions)):
+            instruction = block.instructions[number]
+            following: list[tuple[State, tuple[Event, ...]]] = []
+            for state, events in current:
+                self.effects.events = []
+                normal, raised = self.effects.apply(instruction, state)
+                seen = self._note(node, events)
+                if number == last and block.raises:
+                    for failed in raised:
+                        self._raise(node, block, instruction, failed, seen)
+                for after in normal:
+                    if after.lost and state.status is Status.HELD:
+                        self.result.endings.append(Ending(node, after, seen, returned=False, lost=instruction))
+                    elif after.status is not Status.MOVED:
+                        following.append((self._refresh(after, instruction), seen))
+                    else:
+                        self.result.endings.append(Ending(node, after, seen, returned=True))
+            current = following
+        for state, events in current:
+            for edge in block.successors:
+                after = self._follow(edge, state)
+                if after is not None:
+                    self._push(node, block, edge, after, events)
+
+    def _note(self, node: Node, events: tuple[Event, ...]) -> tuple[Event, ...]:
+        """Sort the events of one instruction into faults and the path's own."""
+        kept = events
+        for event in self.effects.events:
+            if event.kind is EventKind.RELEASE:
+                self.result.releases[id(event.instruction.node)] = event.instruction
+            if event.kind in (EventKind.RELEASED_TWICE, EventKind.USED_AFTER, EventKind.NESTED):
+                key = (event.kind, id(event.instruction.node))
+                if key not in self._faulted:
+                    self._faulted.add(key)
+                    self.result.faults.append((node, event, events))
+            else:
+                kept = (*kept, event)
+        return kept
+
+    def _refresh(self, state: State, instruction: g.Instruction) -> State:
+        """Drop the facts that the instruction made stale."""
+        if not self.constants.readers:
+            return state
+        stale = self.constants.killed(instruction)
+        subjects = [n for n, v in state.variables if n[0] == "?" and n in stale]
+        if isinstance(instruction, g.StoreAttribute):
+            subjects = [s for s in subjects if state.get(s) is None]
+        return state.bind(dict.fromkeys(subjects)) if subjects else state
+
+    def _follow(self, edge: g.Edge, state: State) -> State | None:
+        test = edge.test
+        if test is None:
+            return state
+        value = state.get(test.subject)
+        if test.kind is g.TestKind.OPEN:
+            if value in ALIASES and not test.outcome and state.status is Status.HELD:
+                return state.with_status(Status.RELEASED)
+            return state
+        taken, learnt = refine(test, value)
+        if not taken:
+            return None
+        if learnt is not None and not (value is not None and not isinstance(value, Fact)):
+            return state.bind({test.subject: learnt})
+        return state
+
+    def _raise(
+        self, node: Node, block: g.BasicBlock, instruction: g.Instruction, state: State, events: tuple[Event, ...]
+    ) -> None:
+        if state.status is Status.MOVED:
+            self.result.endings.append(Ending(node, state, events, returned=True))
+            return
+        explicit = state.status is Status.WAITING
+        failed = state if state.raised or explicit else replace(state, raised=True)
+        if failed.status is Status.WAITING:
+            return
+        for edge in block.raises:
+            target = self._push(node, block, edge, failed, events)
+            if target is not None and not state.raised:
+                self.result.first_raises.setdefault(target, {})[id(instruction.node)] = instruction
+
+    def _push(
+        self, node: Node, block: g.BasicBlock, edge: g.Edge, state: State, events: tuple[Event, ...]
+    ) -> Node | None:
+        state = self._pruned(state, edge.target)
+        if state.status is Status.RELEASED and not any(v is not None for _, v in state.holders()):
+            self.result.endings.append(Ending(node, state, events, returned=True))
+            return None
+        seen = self._states.setdefault(edge.target.index, set())
+        if len(seen) >= STATE_LIMIT and state not in seen:
+            kept = tuple((n, v) for n, v in state.variables if not isinstance(v, (Fact, Closure)))
+            state = replace(state, variables=kept)
+        target = Node(edge.target.index, 0, state)
+        if state not in seen:
+            seen.add(state)
+            self.result.hops[target] = Hop(node, events, edge, block)
+            self._queue.append(target)
+        return target
+
+    def _pruned(self, state: State, block: g.BasicBlock) -> State:
+        live = self.constants.live[block.index]
+        kept = tuple(
+            (n, v)
+            for n, v in state.variables
+            if not isinstance(v, Fact) or n in live or v is Fact.UNBOUND or v is Fact.NONE or n[0] == "%"
+        )
+        return state if len(kept) == len(state.variables) else replace(state, variables=kept)
+
+    def _leave(self, node: Node, *, returned: bool) -> None:
+        state = node.state
+        if returned and state.status is Status.HELD and hands_over(state.get(g.RETURN)):
+            self.result.endings.append(Ending(node, state.with_status(Status.MOVED), (), returned=True))
+            return
+        self.result.endings.append(Ending(node, state, (), returned=returned))
+
+
+def seeds(graph: g.ControlFlowGraph, site: object) -> Iterator[tuple[g.BasicBlock, int, g.Call]]:
+    """Every copy of the call ``site`` in the graph."""
+    for block in graph.blocks:
+        for position, instruction in enumerate(block.instructions):
+            if instruction.node is site and isinstance(instruction, g.Call):
+                yield block, position, instruction
+
+
+def keeps_reference(state: State) -> bool:
+    """Whether some variable still refers to the resource."""
+    return any(refers(v) and v is not Hold.DERIVED for _, v in state.variables)

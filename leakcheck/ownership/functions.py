@@ -1,0 +1,495 @@
+"""Function by function: graphs, acquires, explorations, summaries. The first stage that uses LibCST.
+
+``Functions`` answers the program's questions about single functions and keeps what it learns:
+which leaks a function has, what it hands to its callers, what it does with a parameter or an attribute.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import libcst as cst
+
+from leakcheck import expression as ex
+from leakcheck.calls import CallKind
+from leakcheck.cfg import graph as g
+from leakcheck.cfg.builder import TooLargeError, build_cfg
+from leakcheck.cfg.walk import walk
+from leakcheck.driver import ClassKind, DriverClass, Operation, Protocol, WithEffect
+from leakcheck.ownership.acquire import Acquisition, Acquisitions
+from leakcheck.ownership.callees import Callees
+from leakcheck.ownership.constants import Constants
+from leakcheck.ownership.effects import Effects
+from leakcheck.ownership.explore import BoundReachedError, Exploration, Explorer, seeds
+from leakcheck.ownership.program import DEPTH_LIMIT, Failure, FileAnalysis, Skip
+from leakcheck.ownership.report import Found, owned_by, reported, stored_leak
+from leakcheck.ownership.state import Hold, State, Status
+from leakcheck.ownership.summary import BORROWS, Effect, End, FunctionSummary
+from leakcheck.ownership.unit import Slice, Unit
+from leakcheck.project.facts import FunctionFacts, ModuleFacts, Statement
+from leakcheck.project.names import Class, Function, Scope
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from leakcheck.calls import CallEffect
+    from leakcheck.ownership.leak import Leak
+    from leakcheck.ownership.program import Program
+    from leakcheck.project.names import Symbols
+
+_MANAGING = frozenset({"contextmanager", "asynccontextmanager"})
+
+
+class Functions:
+    """Analyses single functions; everything is computed once, when first asked for."""
+
+    def __init__(self, program: Program) -> None:
+        self._program = program
+        self._acquisitions = Acquisitions(program)
+        self._slices: dict[tuple[str, int], Slice | Skip] = {}
+        self._units: dict[tuple[str, str], Unit | None] = {}
+        self._callees: dict[int, Callees] = {}
+        self._found: dict[int, tuple[list[Found], list[Skip]]] = {}
+        self._sites: dict[int, Acquisition | None] = {}
+        self._effects: dict[tuple[object, ...], Effect] = {}
+        self._resources: dict[str, DriverClass] = {}
+        self._keepers: dict[tuple[Class, str], bool] = {}
+        self.skipped: dict[str, list[Skip]] = {}
+
+    # Units
+
+    def analyse(self, module: ModuleFacts, wanted: Sequence[FunctionFacts | Statement]) -> FileAnalysis:
+        """The leaks of the wanted functions and statements of one file."""
+        leaks: list[Leak] = []
+        skipped: list[Skip] = []
+        for item in wanted:
+            unit = self.unit(module, item)
+            if unit is None:
+                skipped.append(Skip(None, f"{_name_of(item)}: nested too deeply, or not parsed"))
+                continue
+            found, skips = self.found(unit)
+            skipped.extend(skips)
+            main = isinstance(item, FunctionFacts) and item.parent is None and item.name in module.main_calls
+            for each in found:
+                leaks.extend(reported(each, in_main=main, module_level=isinstance(item, Statement)))
+                leaks.extend(self._stored(each, item))
+        unique = {(leak.kind, leak.span): leak for leak in leaks}
+        return FileAnalysis(leaks=tuple(unique.values()), skipped=tuple(skipped))
+
+    def unit(self, module: ModuleFacts, item: FunctionFacts | Statement) -> Unit | None:
+        """The unit of a function (found in the slice of its outermost function) or module-level statement."""
+        key = (module.path, _name_of(item))
+        if key not in self._units:
+            self._units[key] = None
+            self._make_units(module, item)
+        return self._units[key]
+
+    def _make_units(self, module: ModuleFacts, item: FunctionFacts | Statement) -> None:
+        outer = item
+        while isinstance(outer, FunctionFacts) and outer.parent is not None:
+            outer = module.functions[outer.parent]
+        if outer.depth > DEPTH_LIMIT:
+            return
+        part = self._slice(module, outer.first_row, outer.last_row)
+        if part is None:
+            return
+        body: Sequence[cst.BaseStatement] = part.module.body
+        if part.row_offset < outer.first_row - 1:
+            block = body[0]
+            body = block.body.body if isinstance(block, cst.If) else body  # type: ignore[assignment]  # indented slice
+        if isinstance(outer, Statement):
+            unit = Unit(part, part.module, _name_of(outer), Scope(module), None, is_async=False)
+            self._units[module.path, _name_of(outer)] = unit
+            return
+        node = next((s for s in body if isinstance(s, cst.FunctionDef)), None)
+        if node is not None:
+            self._register(module, part, node, outer, None)
+
+    def _register(
+        self, module: ModuleFacts, part: Slice, node: cst.FunctionDef, facts: FunctionFacts, parent: Unit | None
+    ) -> None:
+        unit = Unit(part, node, facts.qualname, Scope.of(module, facts), facts, facts.is_async, parent)
+        self._units[module.path, facts.qualname] = unit
+        counts: dict[str, int] = {}
+        for inner in _directly_nested(node.body):
+            name = inner.name.value
+            counts[name] = counts.get(name, 0) + 1
+            suffix = "" if counts[name] == 1 else f"@{counts[name]}"
+            found = module.functions.get(f"{facts.qualname}.{name}{suffix}")
+            if found is not None and found.parent == facts.qualname:
+                self._register(module, part, inner, found, unit)
+
+    def _slice(self, module: ModuleFacts, first: int, last: int) -> Slice | None:
+        source = self._program.source(module.path)
+        if isinstance(source, Failure):
+            return None
+        text = source.rows(first, last)
+        indented = text[:1] in " \t\f"
+        try:
+            tree = cst.parse_module("if 1:\n" + text if indented else text)
+        except Exception:  # noqa: BLE001 - LibCST raises several unrelated types; the function is skipped and said to be
+            return None
+        return Slice(module.path, tree, first - 1 - int(indented))
+
+    def graph(self, unit: Unit) -> g.ControlFlowGraph:
+        """The unit's graph and the constants in it. Raises TooLargeError."""
+        if unit.graph is None:
+            body = getattr(unit.node, "body")  # noqa: B009 - three node types, one attribute
+            unit.graph = build_cfg(
+                body,
+                is_async=unit.is_async,
+                swallowed_by=lambda e: self._swallowed(e, unit.scope),
+                exits_by=lambda e: self._exits(e, unit.scope),
+            )
+            parameters = [p.name for p in unit.facts.parameters] if unit.facts else []
+            unit.constants = Constants(unit.graph, parameters)
+        return unit.graph
+
+    def _swallowed(self, manager: ex.Expression, scope: Scope) -> tuple[str, ...]:
+        if not isinstance(manager, ex.Call):
+            return ()
+        effect = self._known(manager.func, scope)
+        if effect is None or effect.kind is not CallKind.SUPPRESSES:
+            return ()
+        return tuple(ex.last_name(a) or "?" for a in manager.args)
+
+    def _exits(self, function: ex.Expression, scope: Scope) -> str | None:
+        effect = self._known(function, scope)
+        return (effect.raises or "SystemExit") if effect is not None and effect.kind is CallKind.EXITS else None
+
+    def _known(self, function: ex.Expression, scope: Scope) -> CallEffect | None:
+        """What is known of a call of Python's own library; only names and plain attributes are looked up."""
+        text = ex.dotted(function)
+        if text is None:
+            return None
+        found = self._program.calls.effect(text)
+        root = text.partition(".")[0]
+        for target in scope.module.scope.imports.get(root, ()):
+            found = self._program.calls.effect(target + text[len(root) :]) or found
+        return found
+
+    def callees(self, unit: Unit) -> Callees:
+        key = id(unit)
+        if key not in self._callees:
+            self._callees[key] = Callees(unit, self._program)
+        return self._callees[key]
+
+    # Acquires
+
+    def acquisition(self, unit: Unit, call: g.Call) -> Acquisition | None:
+        """What a call in the unit takes."""
+        key = id(call.node)
+        if key not in self._sites:
+            func = call.func
+            reduced = ex.Call(func, tuple(ex.OPAQUE for a in call.arguments if a.keyword is None))
+            self._sites[key] = self._acquisitions.at(reduced, unit.scope)
+        return self._sites[key]
+
+    def found(self, unit: Unit) -> tuple[list[Found], list[Skip]]:
+        """Every acquire of the unit with what becomes of it on all paths."""
+        key = id(unit)
+        if key not in self._found:
+            self._found[key] = ([], [])
+            self._found[key] = self._explore_all(unit)
+        return self._found[key]
+
+    def _explore_all(self, unit: Unit) -> tuple[list[Found], list[Skip]]:
+        try:
+            graph = self.graph(unit)
+        except TooLargeError:
+            return [], [Skip(unit.part.span(unit.node), f"{unit.name}: too many paths through nested finally blocks")]
+        found: list[Found] = []
+        skips: list[Skip] = []
+        seen: set[int] = set()
+        for block in graph.blocks:
+            for instruction in block.instructions:
+                if not isinstance(instruction, g.Call) or id(instruction.node) in seen:
+                    continue
+                acquisition = self.acquisition(unit, instruction)
+                if acquisition is None:
+                    continue
+                seen.add(id(instruction.node))
+                try:
+                    exploration, effects = self._explore(unit, instruction, acquisition)
+                except BoundReachedError:
+                    skips.append(Skip(unit.part.span(instruction.node), "too many paths from this checkout"))
+                    continue
+                found.append(Found(unit, instruction, acquisition, exploration, effects))
+        return found, skips
+
+    def _explore(
+        self, unit: Unit, call: g.Call, acquisition: Acquisition
+    ) -> tuple[Exploration, Effects]:
+        assert unit.graph is not None
+        assert unit.constants is not None
+        effects = Effects(
+            acquisition.resource, acquisition.pool, call.node, self.callees(unit), acquisition.position
+        )
+        explorer = Explorer(unit.graph, unit.constants, effects)
+        for block, position, instruction in seeds(unit.graph, call.node):
+            facts = unit.constants.before(block, position)
+            known = {n: v for n, v in facts.items() if not (n.startswith("%") and n[1:].isdigit())}
+            state = State(Status.WAITING, tuple(sorted(known.items())))
+            explorer.run(block, position + 1, effects.taken(instruction, acquisition.protocol, state))
+        return explorer.result, effects
+
+    # Summaries
+
+    def summary(self, module: ModuleFacts, facts: FunctionFacts) -> FunctionSummary | None:
+        """What callers may assume of a function that takes something."""
+        unit = self.unit(module, facts)
+        if unit is None:
+            return None
+        found, _ = self.found(unit)
+        manages = any(ex.last_name(d) in _MANAGING for d in facts.decorators)
+        returns, stores, checks_out = owned_by(found)
+        if facts.is_generator or _is_cached(facts):
+            returns = ()
+        return FunctionSummary(returns, stores, manages, facts.is_async, checks_out)
+
+    def parameter_effect(self, function: Function, parameter: str, resource: DriverClass) -> Effect:
+        """What a project function does with one parameter."""
+        key = (function.path, function.qualname, parameter, resource.id)
+        if key not in self._effects:
+            self._effects[key] = BORROWS
+            unit = self._unit_of(function)
+            if unit is not None:
+                self._effects[key] = self._follow(unit, parameter, resource)
+        return self._effects[key]
+
+    def _unit_of(self, function: Function) -> Unit | None:
+        module = self._program.facts(function.path)
+        facts = module.functions.get(function.qualname) if module is not None else None
+        return self.unit(module, facts) if module is not None and facts is not None else None
+
+    def _follow(self, unit: Unit, variable: str, resource: DriverClass) -> Effect:
+        """What a function does with a resource that ``variable`` holds when it starts."""
+        try:
+            graph = self.graph(unit)
+            assert unit.constants is not None
+            effects = Effects(resource, None, None, self.callees(unit))
+            explorer = Explorer(graph, unit.constants, effects)
+            facts = {n: v for n, v in unit.constants.start[graph.entry.index].items() if n != variable}
+            variables = tuple(sorted({**facts, variable: Hold.OWN}.items()))
+            result = explorer.run(graph.entry, 0, State(Status.HELD, variables))
+        except (TooLargeError, BoundReachedError):
+            return BORROWS
+        normal: set[End] = set()
+        raised: set[End] = set()
+        attribute: str | None = None
+        for ending in result.endings:
+            state = ending.state
+            into_raised = not ending.returned and ending.lost is None and _failed(explorer, ending.node)
+            end = _end_of(state, ending.node.state, is_exit=ending.lost is None)
+            if state.moved_to is not None and end is End.STORED:
+                attribute = state.moved_to
+            (raised if into_raised else normal).add(end)
+            if end is not End.BORROWED and not into_raised:
+                raised.add(end) if state.raised and end is End.RELEASED and _may_still_fail(state) else None
+        if normal == {End.BORROWED} and raised <= {End.BORROWED}:
+            return BORROWS
+        return Effect(frozenset(normal), frozenset(raised or {End.BORROWED}), attribute)
+
+    def argument_effect(self, function: Function, place: int | str, resource: DriverClass) -> Effect:
+        """What a project function does with the argument at a position or keyword."""
+        module = self._program.facts(function.path)
+        facts = module.functions.get(function.qualname) if module is not None else None
+        if facts is None:
+            return BORROWS
+        name = _parameter_at(facts, place, bound=function.bound and not _is_static(facts))
+        return BORROWS if name is None else self.parameter_effect(function, name, resource)
+
+    def parameter_effects(self, function: Function, resource: DriverClass) -> dict[str, Effect]:
+        """The effects on all parameters."""
+        module = self._program.facts(function.path)
+        facts = module.functions.get(function.qualname) if module is not None else None
+        names = [p.name for p in facts.parameters] if facts is not None else []
+        return {n: self.parameter_effect(function, n, resource) for n in names if n not in ("self", "cls")}
+
+    def constructor_effect(self, cls: Class, place: int | str, resource: DriverClass) -> Effect:
+        """What constructing a project class does with an argument: takes it if the class gives it back later."""
+        takes = Effect(frozenset({End.TAKEN}), frozenset({End.BORROWED}))
+        for owner, facts, module in self._program.resolver.lineage(cls):
+            if "__init__" in facts.methods:
+                init = Function(owner.path, facts.methods["__init__"], bound=True)
+                effect = self.argument_effect(init, place, resource)
+                if End.STORED in effect.normal and effect.attribute is not None:
+                    return takes if self.class_releases(cls, effect.attribute, resource) else BORROWS
+                return effect
+            if facts.keys and any("dataclass" in (ex.last_name(d) or "") or ex.last_name(d) in ("define", "frozen") for d in facts.decorators):
+                name = place if isinstance(place, str) else facts.keys[place] if place < len(facts.keys) else None
+                return takes if name and self.class_releases(cls, name, resource) else BORROWS
+        return takes if self._program.resolver.has_unknown_base(cls) else BORROWS
+
+    def closure_effect(self, unit: Unit, node: cst.CSTNode, variable: str, resource: DriverClass) -> Effect:
+        """What calling a nested function or lambda does with a variable it captures."""
+        inner = next((u for u in self._units.values() if u is not None and u.node is node), None)
+        if inner is None:
+            if not isinstance(node, cst.Lambda):
+                return BORROWS
+            inner = Unit(unit.part, node, f"{unit.name}.<lambda>", unit.scope, None, is_async=False, parent=unit)
+        return self._follow(inner, variable, resource)
+
+    # Classes
+
+    def class_releases(self, cls: Class, attribute: str, resource: DriverClass) -> bool:
+        """Whether some method of the class or its bases gives ``self.attribute`` back, or hands it on."""
+        key = (cls, attribute)
+        if key not in self._keepers:
+            self._keepers[key] = False
+            self._keepers[key] = bool(self.releasing_methods(cls, attribute, resource)) or (
+                self._program.resolver.has_unknown_base(cls)
+            )
+        return self._keepers[key]
+
+    def releasing_methods(self, cls: Class, attribute: str, resource: DriverClass) -> dict[str, bool]:
+        """Methods that give ``self.attribute`` back, and whether each is a coroutine function."""
+        found: dict[str, bool] = {}
+        for owner, facts, module in self._program.resolver.lineage(cls):
+            for name, qualname in facts.methods.items():
+                method = module.functions[qualname]
+                if name in found or name == "__init__" or not method.parameters:
+                    continue
+                if self._mentions(owner.path, method, attribute) and self._gives_back(owner.path, method, attribute, resource):
+                    found[name] = method.is_async
+        return found
+
+    def _mentions(self, path: str, method: FunctionFacts, attribute: str) -> bool:
+        source = self._program.source(path)
+        return not isinstance(source, Failure) and attribute in source.rows(method.first_row, method.last_row)
+
+    def _gives_back(self, path: str, method: FunctionFacts, attribute: str, resource: DriverClass) -> bool:
+        unit = self._unit_of(Function(path, method.qualname))
+        if unit is None:
+            return False
+        key = (path, method.qualname, f"self.{attribute}", resource.id)
+        if key not in self._effects:
+            self._effects[key] = BORROWS
+            variable = f"{method.parameters[0].name}.{attribute}"
+            self._effects[key] = self._follow(unit, variable, resource)
+        return self._effects[key].releases
+
+    def construction(self, cls: Class, owner: Class) -> Acquisition | None:
+        """The resource that a class is whose ``__init__`` keeps one, if it has a way to give it back."""
+        module = self._program.facts(owner.path)
+        if module is None:
+            return None
+        init = module.functions[module.classes[owner.qualname].methods["__init__"]]
+        summary = self._program.summary(Function(owner.path, init.qualname))
+        for attribute, owned in summary.stores if summary is not None else ():
+            resource = self.resource(owned.resource)
+            methods = self.releasing_methods(cls, attribute, resource)
+            if not methods or "__del__" in methods:
+                continue
+            wrapped = _as_resource(cls, methods)
+            self._resources[wrapped.id] = wrapped
+            return Acquisition(wrapped, Protocol.VALUE, None, steps=owned.steps)
+        return None
+
+    def resource(self, resource_id: str) -> DriverClass:
+        """A resource by id: a driver's class, or a project class that owns one."""
+        return self._program.drivers.classes.get(resource_id) or self._resources[resource_id]
+
+    def _stored(self, found: Found, item: FunctionFacts | Statement) -> Iterable[Leak]:
+        """LC109: kept on self by a class that never gives it back."""
+        if isinstance(item, Statement) or item.owner is None:
+            return
+        cls = Class(found.unit.path, item.owner)
+        for attribute, ending in found.stores():
+            if "." in attribute or self.class_releases(cls, attribute, found.acquisition.resource):
+                continue
+            if self._released_elsewhere(found.unit.path, attribute):
+                continue
+            yield stored_leak(found, attribute, ending)
+
+    def _released_elsewhere(self, path: str, attribute: str) -> bool:
+        """Whether some code of the same file releases ``x.attribute`` of another object."""
+        module = self._program.facts(path)
+        for function in module.functions.values() if module is not None else ():
+            for name in self._program.release_names & function.calls.keys():
+                for expression in function.calls[name]:
+                    if isinstance(expression, ex.Attribute) and ex.last_name(expression.base) == attribute:
+                        return True
+        return False
+
+    def nested_checkout(self, symbols: Symbols, pool: str, resource: DriverClass) -> str | None:
+        """The name of a called project function that takes a connection from ``pool`` while it runs."""
+        for symbol in symbols:
+            if isinstance(symbol, Function):
+                summary = self._program.summary(symbol)
+                for owned in summary.checks_out if summary is not None else ():
+                    if owned.pool == pool and owned.resource == resource.id:
+                        return symbol.qualname
+        return None
+
+
+def _name_of(item: FunctionFacts | Statement) -> str:
+    return item.qualname if isinstance(item, FunctionFacts) else f"<line {item.first_row}>"
+
+
+def _directly_nested(body: cst.BaseSuite) -> Iterable[cst.FunctionDef]:
+    """Functions nested in a body, not those inside them or inside classes."""
+    found: list[cst.FunctionDef] = []
+    skip: set[int] = set()
+    for node in walk(body):
+        if id(node) in skip:
+            continue
+        if isinstance(node, (cst.FunctionDef, cst.ClassDef)) and node is not body:
+            if isinstance(node, cst.FunctionDef):
+                found.append(node)
+            skip.update(id(n) for n in walk(node))
+    return found
+
+
+def _parameter_at(facts: FunctionFacts, place: int | str, *, bound: bool) -> str | None:
+    if isinstance(place, str):
+        return place if any(p.name == place for p in facts.parameters) else None
+    positional = [p.name for p in facts.parameters if p.kind == "positional"]
+    index = place + (1 if bound else 0)
+    return positional[index] if index < len(positional) else None
+
+
+def _is_static(facts: FunctionFacts) -> bool:
+    return any(ex.last_name(d) == "staticmethod" for d in facts.decorators)
+
+
+def _is_cached(facts: FunctionFacts) -> bool:
+    return any(ex.last_name(d) in ("cache", "lru_cache", "cached_property", "cache_resource", "alru_cache") for d in facts.decorators)
+
+
+def _failed(explorer: Explorer, node: object) -> bool:
+    return getattr(node, "block", None) == explorer.graph.failure.index
+
+
+def _may_still_fail(_: State) -> bool:
+    return False
+
+
+def _end_of(state: State, before: State, *, is_exit: bool) -> End:
+    match state.status:
+        case Status.RELEASED:
+            return End.RELEASED
+        case Status.MOVED:
+            if is_exit and before.status is Status.HELD and state.moved_to is None and before.get(g.RETURN) is not None:
+                return End.RETURNED
+            if state.moved_to is not None and "." not in state.moved_to:
+                return End.STORED
+            return End.TAKEN
+        case _:
+            return End.BORROWED
+
+
+def _as_resource(cls: Class, methods: dict[str, bool]) -> DriverClass:
+    operations = {n: Operation(n, releases="receiver", awaited=a) for n, a in methods.items() if not n.startswith("__")}
+    leaves = methods.keys() & {"__exit__", "__aexit__"}
+    name = cls.qualname
+    first = next(iter(operations), None)
+    return DriverClass(
+        id=f"{cls.path}:{name}",
+        kind=ClassKind.CONNECTION,
+        noun=f"`{name}`",
+        methods=operations,
+        with_effect=WithEffect.RELEASES if leaves else WithEffect.KEEPS,
+        release=f"{{name}}.{first}()" if first else f"with {name}(...) as {{name}}:",
+    )
+

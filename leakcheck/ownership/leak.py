@@ -1,0 +1,50 @@
+"""What the ownership analysis found about one resource in one function: the input of the rules.
+
+The analysis decides *what* is wrong and on which path; a rule decides how to say it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from leakcheck.diagnostic import Severity, Span, Step
+
+
+class LeakKind(Enum):
+    """The kinds of fault, one rule each; of one resource's leaks the first of this order is reported."""
+
+    RELEASE_DOES_NOT_RELEASE = "LC106"
+    DISCARDED = "LC104"
+    NEVER_RELEASED = "LC101"
+    OVERWRITTEN = "LC105"
+    ON_PATH = "LC103"
+    ON_EXCEPTION = "LC102"
+    ACROSS_YIELD = "LC111"
+    OWNER_NEVER_RELEASES = "LC109"
+    RELEASED_TWICE = "LC107"
+    USED_AFTER_RELEASE = "LC108"
+    NESTED_CHECKOUT = "LC110"
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """A fault about one resource.
+
+    Texts are source text, shortened: ``acquire`` "pool.getconn()", ``release`` what would give it back
+    ("pool.putconn(conn)"), ``name`` the variable that holds it or None, ``cause`` the text of the
+    call that raises, the near-miss release, the second release or the second checkout, ``reason`` a sentence
+    of the driver's file that says why the near miss does not release (else "").
+    """
+
+    kind: LeakKind
+    severity: Severity
+    span: Span
+    statement: Span
+    steps: tuple[Step, ...]
+    acquire: str
+    release: str
+    name: str | None
+    cause: str
+    reason: str
+    noun: str  # "connection", "session", …: what the driver's file calls the resource

@@ -1,0 +1,270 @@
+"""The analysis of a project, on demand: files, their facts, their functions, and what callers may assume.
+
+    program = Program(config, read, roots)
+    program.select(paths)           # those that can matter
+    program.analyse("app/db.py")    # FileAnalysis: leaks, or why there are none
+
+Whatever a file needs of other files is parsed when it is asked for, so its findings do not depend on which
+other files are checked.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import sys
+import threading
+import warnings
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeVar
+
+from leakcheck import expression as ex
+from leakcheck.calls import load_calls
+from leakcheck.diagnostic import Span
+from leakcheck.driver import load_drivers
+from leakcheck.project.facts import ModuleFacts, facts_of
+from leakcheck.project.modules import Modules
+from leakcheck.project.names import Resolver
+from leakcheck.source import Source, SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from leakcheck.cfg.graph import Call
+    from leakcheck.config import Config
+    from leakcheck.ownership.acquire import Acquisition
+    from leakcheck.ownership.functions import Functions
+    from leakcheck.ownership.leak import Leak
+    from leakcheck.ownership.summary import FunctionSummary
+    from leakcheck.ownership.unit import Unit
+    from leakcheck.project.names import Class, Function, Scope
+
+MANAGING = frozenset({"contextmanager", "asynccontextmanager"})
+"""Decorators that make a generator function a context manager."""
+_Result = TypeVar("_Result")
+_WORKER = "leakcheck-analysis"
+_STACK_BYTES = 256 * 1024 * 1024
+_RECURSION_LIMIT = 20_000
+DEPTH_LIMIT = 150
+"""LibCST recurses, and its parser ends the process on deep nesting: deeper functions are skipped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a file was not analysed."""
+
+    message: str
+    row: int
+    column: int
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """A construct that was not analysed."""
+
+    span: Span | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileAnalysis:
+    """The result for one file: plain data."""
+
+    leaks: tuple[Leak, ...] = ()
+    failure: Failure | None = None
+    skipped: tuple[Skip, ...] = ()
+
+
+class Program:
+    """A project under analysis. ``read`` returns a file's bytes (an editor lends its buffers)."""
+
+    def __init__(self, config: Config, read: Callable[[str], bytes], roots: Sequence[Path]) -> None:
+        self.drivers = load_drivers([config.located(d) for d in config.drivers] if config.drivers else ())
+        self.calls = load_calls().extended(config.non_raising)
+        self.modules = Modules([os.path.abspath(r) for r in roots])
+        self._read = read
+        self._data: dict[str, bytes] = {}
+        self._sources: dict[str, Source | Failure] = {}
+        self._facts: dict[str, ModuleFacts | Failure] = {}
+        self._functions: Functions | None = None
+        self._summaries: dict[Function, FunctionSummary | None] = {}
+        self._constructions: dict[Class, Acquisition | None] = {}
+        self.resolver = Resolver(self)
+        self.acquiring_names = frozenset(
+            name for name, found in self.drivers.methods.items() if any(op.acquires for _, op in found)
+        )
+        self.release_names = frozenset(
+            name for name, found in self.drivers.methods.items() if any(op.releases is not None for _, op in found)
+        )
+
+    # Files
+
+    def select(self, paths: Sequence[str]) -> list[str]:
+        """Those of ``paths`` that can hold a finding, in their order."""
+        from leakcheck.project.gate import select
+
+        return on_large_stack(lambda: select(self, paths))
+
+    def data(self, path: str) -> bytes:
+        """The bytes of a file; empty where it cannot be read."""
+        if path not in self._data:
+            try:
+                self._data[path] = self._read(path)
+            except OSError:
+                self._data[path] = b""
+        return self._data[path]
+
+    def forget(self, path: str) -> None:
+        """Drop the bytes of a file that cannot matter."""
+        self._data.pop(path, None)
+
+    def source(self, path: str) -> Source | Failure:
+        """The decoded text of a file."""
+        found = self._sources.get(path)
+        if found is None:
+            try:
+                found = Source(self.data(path))
+            except SourceError as error:
+                found = Failure(error.message, error.row, error.column)
+            self._sources[path] = found
+        return found
+
+    def parsed(self, path: str) -> ModuleFacts | Failure:
+        """The facts of a file, or why it has none."""
+        found = self._facts.get(path)
+        if found is None:
+            self._facts[path] = found = self._parse(path)
+        return found
+
+    def facts(self, path: str) -> ModuleFacts | None:
+        """The facts of a file, None where it cannot be parsed."""
+        found = self.parsed(path)
+        return found if isinstance(found, ModuleFacts) else None
+
+    def _parse(self, path: str) -> ModuleFacts | Failure:
+        source = self.source(path)
+        if isinstance(source, Failure):
+            return source
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                tree = ast.parse(source.text)
+            return facts_of(path, tree)
+        except SyntaxError as error:
+            failure = Failure(f"it is not valid Python: {error.msg}", error.lineno or 1, error.offset or 1)
+        except (RecursionError, MemoryError):
+            return Failure("it is nested too deeply to parse", 1, 1)
+        except ValueError as error:
+            return Failure(f"it is not valid Python: {error}", 1, 1)
+        from leakcheck.project.newer import facts_by_libcst
+
+        return on_large_stack(lambda: facts_by_libcst(path, source.text)) or failure
+
+    # Answers about functions, for the stages that only know the program
+
+    def acquisition(self, unit: Unit, call: Call) -> Acquisition | None:
+        """What a call takes."""
+        return self.functions.acquisition(unit, call)
+
+    def is_coroutine(self, function: Function) -> bool:
+        """Whether calling it only makes a coroutine."""
+        facts, _ = self.resolver.function(function)
+        return facts is not None and facts.is_async and not facts.is_generator
+
+    def is_manager(self, function: Function) -> bool:
+        """Whether it is decorated to be a context manager."""
+        facts, _ = self.resolver.function(function)
+        return facts is not None and any(ex.last_name(d) in MANAGING for d in facts.decorators)
+
+    def constructor_keyword(self, pool: str, keyword: str, scope: Scope) -> bool:
+        """Whether the pool called ``pool`` is built with this keyword, wherever that can be seen."""
+        head, _, attribute = pool.rpartition(".")
+        found: list[ex.Expression] = []
+        for facts in (*(f.scope for f in scope.functions), scope.module.scope):
+            found.extend(facts.assignments.get(pool, ()))
+        if head in ("self", "cls") and scope.owner is not None:
+            cls = scope.module.classes.get(scope.owner)
+            found.extend(v for v, _ in (cls.attributes.get(attribute, ()) if cls is not None else ()))
+        calls = [v.value if isinstance(v, ex.Await) else v for v in found]
+        return any(isinstance(c, ex.Call) and any(k == keyword for k, _ in c.keywords) for c in calls)
+
+    # Analysis
+
+    @property
+    def functions(self) -> Functions:
+        """The function-level analysis; importing it brings in LibCST."""
+        if self._functions is None:
+            from leakcheck.ownership.functions import Functions
+
+            self._functions = Functions(self)
+        return self._functions
+
+    def analyse(self, path: str) -> FileAnalysis:
+        """The leaks of one file."""
+        return on_large_stack(lambda: self._analyse(path))
+
+    def _analyse(self, path: str) -> FileAnalysis:
+        found = self.parsed(path)
+        if isinstance(found, Failure):
+            return FileAnalysis(failure=found)
+        from leakcheck.project.gate import candidates
+
+        wanted = candidates(self, found)
+        return self.functions.analyse(found, wanted) if wanted else FileAnalysis()
+
+    def summary(self, function: Function) -> FunctionSummary | None:
+        """What callers of a project function may assume; None where it takes nothing or cannot be analysed.
+
+        While a summary is being made (recursion) it is None.
+        """
+        key = replace(function, bound=False)
+        if key not in self._summaries:
+            self._summaries[key] = None
+            from leakcheck.project.gate import may_take
+
+            module = self.facts(key.path)
+            facts = module.functions.get(key.qualname) if module is not None else None
+            if module is not None and facts is not None and may_take(self, module, facts):
+                self._summaries[key] = self.functions.summary(module, facts)
+        return self._summaries[key]
+
+    def construction(self, cls: Class) -> Acquisition | None:
+        """What constructing a project class takes: the object itself, where it owns a resource from the start."""
+        if cls not in self._constructions:
+            self._constructions[cls] = None
+            from leakcheck.project.gate import may_take
+
+            for owner, facts, module in self.resolver.lineage(cls):
+                if "__init__" in facts.methods:
+                    if may_take(self, module, module.functions[facts.methods["__init__"]]):
+                        self._constructions[cls] = self.functions.construction(cls, owner)
+                    break
+        return self._constructions[cls]
+
+
+def on_large_stack(work: Callable[[], _Result]) -> _Result:
+    """Run ``work`` in a thread whose stack LibCST's recursion does not exhaust."""
+    if threading.current_thread().name == _WORKER:
+        return work()
+    result: list[_Result] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            result.append(work())
+        except BaseException as error:  # noqa: BLE001 - carried to the caller's thread
+            errors.append(error)
+
+    former, limit = threading.stack_size(_STACK_BYTES), sys.getrecursionlimit()
+    sys.setrecursionlimit(max(limit, _RECURSION_LIMIT))
+    try:
+        thread = threading.Thread(target=run, name=_WORKER)
+        thread.start()
+    finally:
+        threading.stack_size(former)
+    thread.join()
+    sys.setrecursionlimit(limit)
+    if errors:
+        raise errors[0]
+    return result[0]

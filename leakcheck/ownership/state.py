@@ -1,0 +1,138 @@
+"""What is known on one path about one resource: its status and what each variable holds.
+
+States are disjunctive: two paths that differ in status or variables stay apart (see ``explore`` for the bound).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from leakcheck.cfg.graph import Define
+    from leakcheck.ownership.summary import Effect
+
+
+class Status(Enum):
+    """Who owes the release."""
+
+    WAITING = "waiting"  # the call was made, nothing is taken until it is awaited or entered
+    HELD = "held"
+    RELEASED = "released"
+    MOVED = "moved"  # somebody else owns it now
+
+
+class Fact(Enum):
+    """What is known of a variable that has nothing to do with the resource."""
+
+    NONE = "none"
+    FALSE = "false"  # false and not None
+    FALSY = "falsy"  # None or false
+    TRUE = "true"  # true, so not None
+    NOT_NULL = "not-null"
+    UNBOUND = "unbound"  # reading it raises
+
+
+class Hold(Enum):
+    """How a variable holds the resource."""
+
+    OWN = "own"  # it is the resource
+    MAYBE = "maybe"  # an unknown function made it from the resource: perhaps the same object
+    DERIVED = "derived"  # lives by the resource, cannot release it: a cursor
+    PENDING = "pending"  # the call that takes it, not yet awaited or entered
+    MANAGER = "manager"  # a context manager that releases it when left
+    RELEASING = "releasing"  # a coroutine that releases it once awaited
+    RELEASER = "releaser"  # a callable that releases it
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A tuple, list or dict that holds the resource among its items."""
+
+    items: tuple[tuple[str | int | None, Value], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """A coroutine of a project function: its effect on the resource comes when it is awaited."""
+
+    effect: Effect
+
+
+@dataclass(frozen=True, slots=True)
+class Closure:
+    """A nested function or lambda; what it does with the resource is asked when it is called or escapes."""
+
+    define: Define
+
+
+Value = Fact | Hold | Box | Deferred | Closure
+ALIASES = (Hold.OWN, Hold.MAYBE)
+_REFERENCES = frozenset(Hold)
+
+
+def refers(value: Value) -> bool:
+    """Whether a variable with this value keeps the resource within reach."""
+    return value in _REFERENCES or isinstance(value, (Box, Deferred))
+
+
+def hands_over(value: Value | None) -> bool:
+    """Whether returning this value hands the obligation to the caller."""
+    return value is not None and value is not Hold.DERIVED and refers(value)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """One path's knowledge. ``raised``: something raised since the acquire. ``near_miss``: 1 a ``with`` that
+    does not release was left, 2 a call that looks like a release was made."""
+
+    status: Status
+    variables: tuple[tuple[str, Value], ...]
+    raised: bool = False
+    near_miss: int = 0
+    moved_to: str | None = None  # the attribute of self that took it
+
+    def get(self, name: str) -> Value | None:
+        for key, value in self.variables:
+            if key == name:
+                return value
+        return None
+
+    def bind(self, changes: Mapping[str, Value | None]) -> State:
+        """The state with these variables changed; None forgets."""
+        kept = dict(self.variables)
+        for name, value in changes.items():
+            if value is None or name.startswith("#"):
+                kept.pop(name, None)
+            else:
+                kept[name] = value
+        return replace(self, variables=tuple(sorted(kept.items())))
+
+    def with_status(self, status: Status, moved_to: str | None = None) -> State:
+        return replace(self, status=status, moved_to=moved_to)
+
+    def holders(self) -> Iterator[tuple[str, Value]]:
+        """Variables that keep the resource within reach."""
+        return ((name, value) for name, value in self.variables if refers(value))
+
+    @property
+    def lost(self) -> bool:
+        """Held, and out of everybody's reach."""
+        return self.status is Status.HELD and not any(True for _ in self.holders())
+
+
+def truth(value: Value | None) -> bool | None:
+    """Whether the value is true, where known."""
+    if value is None or value in (Fact.NOT_NULL, Fact.UNBOUND):
+        return None
+    return value not in (Fact.NONE, Fact.FALSE, Fact.FALSY)
+
+
+def is_null(value: Value | None) -> bool | None:
+    """Whether the value is None, where known."""
+    if value is None or value in (Fact.FALSY, Fact.UNBOUND):
+        return None
+    return value is Fact.NONE

@@ -1,0 +1,87 @@
+"""What a function's callers may assume: plain data, no syntax.
+
+A missing summary is an ordinary case: an unresolved function borrows what it is given.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from leakcheck.diagnostic import Step
+
+
+class End(Enum):
+    """What has become of a parameter when the function is left."""
+
+    BORROWED = "borrows"
+    RELEASED = "releases"
+    TAKEN = "takes"  # stored somewhere, or registered to be released later
+    STORED = "stores"  # stored on self
+    RETURNED = "returns"
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What a call does to one argument, by way of leaving it. Empty ``normal``: it never returns.
+
+    ``attribute`` names the attribute of self that keeps it, for STORED.
+    """
+
+    normal: frozenset[End] = frozenset({End.BORROWED})
+    raised: frozenset[End] = frozenset({End.BORROWED})
+    attribute: str | None = None
+
+    @property
+    def releases(self) -> bool:
+        """Whether some normal way out gives it back or takes it over."""
+        return bool(self.normal & {End.RELEASED, End.TAKEN})
+
+    def __str__(self) -> str:
+        """As ``# summary:`` fixtures show it."""
+        normal = "|".join(sorted(e.value for e in self.normal)) or "never returns"
+        raised = "|".join(sorted(e.value for e in self.raised - self.normal))
+        return f"{normal}, on exception {raised}" if raised else normal
+
+
+BORROWS = Effect()
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """A resource that the function's caller receives and owes.
+
+    ``position`` is the index, key or attribute of the returned value that holds it (None: it is the value itself).
+    ``steps`` say where it was taken, for the caller's diagnostic.
+    """
+
+    resource: str
+    position: str | int | None
+    pool: str | None
+    steps: tuple[Step, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionSummary:
+    """The facts about one function. ``stores`` maps attributes of self to the resources put there.
+
+    ``manages``: a ``@contextmanager`` function. ``checks_out``: texts of pools from which it takes a connection itself.
+    """
+
+    returns: tuple[Owned, ...] = ()
+    stores: tuple[tuple[str, Owned], ...] = ()
+    manages: bool = False
+    is_async: bool = False
+    checks_out: tuple[Owned, ...] = ()
+    parameters: dict[str, Effect] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """As ``# summary:`` fixtures and ``--debug summaries`` show it."""
+        parts = [f"returns owned {o.resource}" + (f" at {o.position!r}" if o.position is not None else "") for o in self.returns]
+        parts += [f"self.{name} keeps owned {owned.resource}" for name, owned in self.stores]
+        if self.manages:
+            parts.append("context manager")
+        parts += [f"{effect} {name}" for name, effect in self.parameters.items()]
+        return "; ".join(parts) or "nothing"

@@ -1,0 +1,98 @@
+"""A unit of analysis: one function, nested function, lambda or module body, with its graph and positions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import libcst as cst
+from libcst.metadata import MetadataWrapper, PositionProvider
+
+from leakcheck.cfg.walk import walk
+from leakcheck.diagnostic import Position, Span
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from leakcheck.cfg.graph import ControlFlowGraph
+    from leakcheck.ownership.constants import Constants
+    from leakcheck.project.facts import FunctionFacts
+    from leakcheck.project.names import Scope
+
+
+@dataclass(slots=True, eq=False)
+class Slice:
+    """A part of a file as a LibCST module of its own. ``row_offset`` is added to the tree's rows."""
+
+    path: str
+    module: cst.Module
+    row_offset: int
+    _spans: Mapping[cst.CSTNode, object] | None = field(default=None, repr=False)
+    _statements: dict[int, cst.CSTNode] | None = field(default=None, repr=False)
+
+    def span(self, node: cst.CSTNode) -> Span:
+        """Where ``node`` stands in the file. Positions are computed when first asked for."""
+        if self._spans is None:
+            wrapper = MetadataWrapper(self.module, unsafe_skip_copy=True)
+            self._spans = wrapper.resolve(PositionProvider)
+        found = self._spans[node]
+        start, end = found.start, found.end  # type: ignore[attr-defined]  # CodeRange, typed loosely upstream
+        return Span(
+            Position(start.line + self.row_offset, start.column + 1), Position(end.line + self.row_offset, end.column + 1)
+        )
+
+    def statement(self, node: cst.CSTNode) -> Span:
+        """The span of the simple statement, or of the header of the compound statement, around ``node``."""
+        if self._statements is None:
+            self._statements = dict(_enclosing(self.module))
+        around = self._statements.get(id(node))
+        if around is None:
+            return self.span(node)
+        if isinstance(around, cst.SimpleStatementLine):
+            return self.span(around)
+        start = self.span(around).start
+        body = getattr(around, "body", None)
+        end = self.span(body).start if isinstance(body, cst.CSTNode) else self.span(node).end
+        return Span(start, max(self.span(node).end, Position(end.row - 1, 10_000) if end.row > start.row else start))
+
+    def text(self, node: cst.CSTNode) -> str:
+        """The source text of ``node`` on one line."""
+        return " ".join(self.module.code_for_node(node).split())
+
+
+def _enclosing(module: cst.Module) -> Iterator[tuple[int, cst.CSTNode]]:
+    stack: list[tuple[cst.CSTNode, cst.CSTNode | None]] = [(module, None)]
+    while stack:
+        node, around = stack.pop()
+        if isinstance(node, cst.BaseStatement):
+            around = node
+        if around is not None:
+            yield id(node), around
+        for child in node.children:
+            stack.append((child, around))
+
+
+@dataclass(slots=True, eq=False)
+class Unit:
+    """One function to analyse. ``facts`` is None for lambdas and module statements."""
+
+    part: Slice
+    node: cst.CSTNode
+    name: str
+    scope: Scope
+    facts: FunctionFacts | None
+    is_async: bool
+    parent: Unit | None = None
+    graph: ControlFlowGraph | None = None
+    constants: Constants | None = None
+    _order: dict[int, int] | None = None
+
+    @property
+    def path(self) -> str:
+        return self.part.path
+
+    def order(self, node: cst.CSTNode) -> int:
+        """The node's place in source order within the unit."""
+        if self._order is None:
+            self._order = {id(n): i for i, n in enumerate(walk(self.node))}
+        return self._order.get(id(node), -1)

@@ -1,0 +1,1 @@
+"""The project on disk: which files there are, and what their names mean to each other."""

@@ -1,0 +1,171 @@
+"""The gate: which files, then which functions, can hold a checkout, before any LibCST.
+
+Bytes first: a file matters if it holds a word of an acquiring call. Project functions that hand out what they took
+add their names to the words, to a fixed point. Then the cheap parse: a function matters if it calls something that
+may take a resource.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from leakcheck import expression as ex
+from leakcheck.project.facts import FunctionFacts, ModuleFacts, Statement
+from leakcheck.project.names import Class, External, Function, Instance, Method, Scope
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from leakcheck.ownership.program import Program
+
+_FEW = 40
+"""Up to this many files the cheap parse of all of them costs less than finding out which need it."""
+_IMPORT = re.compile(rb"^[ \t]*(?:from[ \t]+([.\w]+)[ \t]+import|import[ \t]+([.\w]+))", re.MULTILINE)
+
+
+def select(program: Program, paths: Sequence[str]) -> list[str]:
+    """Those of ``paths`` that can hold a finding, in their order."""
+    tokens = tuple(program.drivers.tokens)
+    chosen: set[str] = set()
+    others: list[str] = []
+    for path in paths:
+        data = program.data(path)
+        if any(token in data for token in tokens):
+            chosen.add(path)
+        else:
+            others.append(path)
+    if len(others) <= _FEW:
+        chosen.update(path for path in others if _imports_matter(program, path, tokens))
+    else:
+        _add_users(program, chosen, others)
+    for path in others:
+        if path not in chosen:
+            program.forget(path)
+    return [path for path in paths if path in chosen]
+
+
+def _imports_matter(program: Program, path: str, tokens: tuple[bytes, ...]) -> bool:
+    """Whether a file imports a project file that can hold a checkout (directly, or through one more import)."""
+    seen: set[str] = {path}
+    queue = [(path, 0)]
+    while queue:
+        current, depth = queue.pop()
+        for target in _imported_files(program, current):
+            if target in seen:
+                continue
+            seen.add(target)
+            if any(token in program.data(target) for token in tokens):
+                return True
+            if depth < 2:
+                queue.append((target, depth + 1))
+    return False
+
+
+def _imported_files(program: Program, path: str) -> Iterable[str]:
+    for match in _IMPORT.finditer(program.data(path)):
+        name = (match[1] or match[2]).decode("ascii", "replace")
+        member = program.modules.member(name, path)
+        if member is not None:
+            yield member[0]
+
+
+def _add_users(program: Program, chosen: set[str], others: list[str]) -> None:
+    """Add the files that mention a name which the chosen files, or files they import from, hand out."""
+    asked: set[str] = set()
+    words: set[bytes] = set()
+    sources = set(chosen)
+    for path in others:
+        sources.update(t for t in _imported_files(program, path) if t not in chosen and _has_token(program, t))
+    while sources:
+        fresh: set[bytes] = set()
+        for path in sorted(sources):
+            asked.add(path)
+            facts = program.facts(path)
+            if facts is not None:
+                fresh.update(word.encode() for word in exported(program, facts))
+        fresh -= words
+        words |= fresh
+        sources = set()
+        if not fresh:
+            return
+        pattern = re.compile(rb"\b(?:" + b"|".join(map(re.escape, sorted(fresh))) + rb")\b")
+        for path in others:
+            if path not in chosen and pattern.search(program.data(path)):
+                chosen.add(path)
+                sources.add(path)
+
+
+def _has_token(program: Program, path: str) -> bool:
+    data = program.data(path)
+    return any(token in data for token in program.drivers.tokens)
+
+
+def exported(program: Program, facts: ModuleFacts) -> set[str]:
+    """Names of this file whose callers receive something they must give back."""
+    found: set[str] = set()
+    for function in facts.functions.values():
+        if function.parent is None and function.returned and may_take(program, facts, function):
+            summary = program.summary(Function(facts.path, function.qualname))
+            if summary is not None and summary.returns and not summary.manages:
+                found.add(function.name)
+    for cls in facts.classes.values():
+        if program.construction(Class(facts.path, cls.qualname)) is not None:
+            found.add(cls.name)
+    scope = Scope(facts)
+    for name, values in facts.scope.assignments.items():
+        if "." not in name and any(isinstance(v, ex.Call) for v in values):
+            symbols = program.resolver.resolve(ex.Name(name), scope)
+            if any(isinstance(s, Instance) and _is_factory(program, s) for s in symbols):
+                found.add(name)
+    return found
+
+
+def _is_factory(program: Program, instance: Instance) -> bool:
+    return isinstance(instance.of, str) and "__call__" in program.drivers.classes[instance.of].methods
+
+
+def candidates(program: Program, facts: ModuleFacts) -> list[FunctionFacts | Statement]:
+    """The functions and module-level statements of a file that may take a resource."""
+    found: list[FunctionFacts | Statement] = [f for f in facts.functions.values() if may_take(program, facts, f)]
+    for statement in facts.statements:
+        if statement.is_loop and _takes(program, statement.calls, Scope(facts)):
+            found.append(statement)
+    return found
+
+
+def may_take(program: Program, facts: ModuleFacts, function: FunctionFacts) -> bool:
+    """Whether the function calls something that may take a resource."""
+    return _takes(program, function.calls, Scope.of(facts, function))
+
+
+def _takes(program: Program, calls: dict[str, list[ex.Expression]], scope: Scope) -> bool:
+    return any(
+        name in program.acquiring_names or any(_may_hand_out(program, e, scope) for e in expressions)
+        for name, expressions in calls.items()
+    )
+
+
+def _may_hand_out(program: Program, callee: ex.Expression, scope: Scope) -> bool:
+    """Whether the callee, resolved, takes a resource or hands one out."""
+    for symbol in program.resolver.resolve(callee, scope):
+        match symbol:
+            case External(name=name):
+                operation = program.drivers.calls.get(name)
+                if operation is not None and operation.acquires is not None:
+                    return True
+            case Method(operation=operation):
+                if operation.acquires is not None:
+                    return True
+            case Instance() if _is_factory(program, symbol):
+                return True
+            case Function():
+                summary = program.summary(symbol)
+                if summary is not None and summary.returns:
+                    return True
+            case Class():
+                if program.construction(symbol) is not None:
+                    return True
+            case _:
+                pass
+    return False

@@ -1,0 +1,98 @@
+"""Files and module names: which file an import means.
+
+    modules.find("app.db", importer="/repo/app/views.py") → "/repo/app/db.py"
+
+A dotted name is looked up below the importer's own folder (scripts), the folder above its outermost package,
+and the project's source roots. Only files inside the project are found: libraries are known from data.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Modules:
+    """Finds the files of imports. ``roots`` are the project's source roots, absolute."""
+
+    def __init__(self, roots: Sequence[str]) -> None:
+        self._roots = list(dict.fromkeys(roots))
+        self._listings: dict[str, frozenset[str]] = {}
+        self._found: dict[tuple[str, str], str | None] = {}
+        self._above: dict[str, str] = {}
+
+    def find(self, module: str, importer: str) -> str | None:
+        """The file of ``module`` (dots in front are relative) as imported by the file ``importer``."""
+        folder = os.path.dirname(importer)
+        key = (module, folder)
+        if key not in self._found:
+            self._found[key] = self._find(module, folder)
+        return self._found[key]
+
+    def member(self, dotted: str, importer: str) -> tuple[str, str] | None:
+        """Split ``pkg.mod.attr.x`` into the longest prefix that is a project file, and the rest."""
+        module = dotted
+        while True:
+            path = self.find(module, importer)
+            if path is not None:
+                return path, dotted[len(module) :].lstrip(".")
+            cut = module.rfind(".")
+            if cut < 0 or not module.strip("."):
+                return None
+            module = module[:cut] if module[:cut].strip(".") else module[: cut + 1]
+            if not module.strip("."):
+                path = self.find(module, importer)
+                return None if path is None else (path, dotted[len(module) :].lstrip("."))
+
+    def _find(self, module: str, folder: str) -> str | None:
+        name = module.lstrip(".")
+        level = len(module) - len(name)
+        if level:
+            for _ in range(level - 1):
+                folder = os.path.dirname(folder)
+            return self._below(folder, name)
+        for root in (folder, self._package_root(folder), *self._roots):
+            found = self._below(root, name)
+            if found is not None:
+                return found
+        return None
+
+    def _below(self, root: str, name: str) -> str | None:
+        parts = name.split(".") if name else []
+        for part in parts[:-1]:
+            if part not in self._entries(root):
+                return None
+            root = os.path.join(root, part)
+        if parts:
+            entries = self._entries(root)
+            if parts[-1] + ".py" in entries and parts[-1] not in entries:
+                return os.path.join(root, parts[-1] + ".py")
+            if parts[-1] not in entries:
+                return None
+            package = os.path.join(root, parts[-1])
+            if "__init__.py" not in self._entries(package) and parts[-1] + ".py" in entries:
+                return os.path.join(root, parts[-1] + ".py")
+            root = package
+        return os.path.join(root, "__init__.py") if "__init__.py" in self._entries(root) else None
+
+    def _package_root(self, folder: str) -> str:
+        root = self._above.get(folder)
+        if root is None:
+            root = folder
+            while "__init__.py" in self._entries(root) and os.path.dirname(root) != root:
+                root = os.path.dirname(root)
+            self._above[folder] = root
+        return root
+
+    def _entries(self, folder: str) -> frozenset[str]:
+        entries = self._listings.get(folder)
+        if entries is None:
+            try:
+                entries = frozenset(os.listdir(folder))
+            except OSError:
+                entries = frozenset()
+            self._listings[folder] = entries
+        return entries

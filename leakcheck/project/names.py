@@ -1,0 +1,425 @@
+"""Names to what they mean: an expression in a scope → the symbols it may stand for.
+
+    resolver.resolve(Call(Name("create_pool")), scope) → {Instance("asyncpg.Pool")}
+
+Flow-insensitive: a name stands for everything assigned to it in its scope, since imports and assignments may be
+conditional. An unresolved expression has no symbols; that is an ordinary case.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from leakcheck import expression as ex
+from leakcheck.project.facts import ClassFacts, FunctionFacts, ModuleFacts, ScopeFacts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from leakcheck.driver import Drivers, Operation
+    from leakcheck.project.modules import Modules
+
+_DEPTH = 14
+_TRANSPARENT = frozenset({"Optional", "Annotated", "ClassVar", "Final", "Type", "type", "Awaitable", "Coroutine"})
+_YIELDING = frozenset({"Iterator", "Generator", "AsyncIterator", "AsyncGenerator", "ContextManager",
+                       "AbstractContextManager", "AsyncContextManager", "AbstractAsyncContextManager"})  # fmt: skip
+_MEMOISERS = frozenset({"cache", "lru_cache", "cached_property", "property", "functools.cache"})
+
+
+@dataclass(frozen=True, slots=True)
+class External:
+    """A qualified name outside the project: a library's module, function or class."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectModule:
+    """A file of the project as a module."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A function of the project; ``bound`` when called on an instance (its first parameter is given)."""
+
+    path: str
+    qualname: str
+    bound: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Class:
+    """A class of the project."""
+
+    path: str
+    qualname: str
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """An object: of a driver's class (id), of a project class, or of an external class (its name)."""
+
+    of: str | Class | External
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A method of a driver's class, as ``pool.getconn``; ``operation`` says what calling it does."""
+
+    of: str
+    operation: Operation
+
+
+Symbol = External | ProjectModule | Function | Class | Instance | Method
+Symbols = frozenset[Symbol]
+NOTHING: Symbols = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Where an expression stands: a module, and the functions around it from outermost to innermost."""
+
+    module: ModuleFacts
+    functions: tuple[FunctionFacts, ...] = ()
+    owner: str | None = None
+
+    @staticmethod
+    def of(module: ModuleFacts, function: FunctionFacts | None) -> Scope:
+        chain: list[FunctionFacts] = []
+        while function is not None:
+            chain.append(function)
+            function = module.functions.get(function.parent) if function.parent else None
+        chain.reverse()
+        return Scope(module, tuple(chain), chain[0].owner if chain else None)
+
+
+class FactsSource(Protocol):
+    """What the resolver needs of the program."""
+
+    drivers: Drivers
+    modules: Modules
+
+    def facts(self, path: str) -> ModuleFacts | None:
+        """The facts of a project file, None where it cannot be read or parsed."""
+
+
+class Resolver:
+    """Resolves expressions against module facts and drivers; caches by expression and scope."""
+
+    def __init__(self, source: FactsSource) -> None:
+        self._source = source
+        self._drivers = source.drivers
+        self._cache: dict[tuple[object, ...], Symbols] = {}
+        self._active: set[tuple[object, ...]] = set()
+
+    def resolve(self, expression: ex.Expression, scope: Scope) -> Symbols:
+        """What ``expression`` may stand for."""
+        key = (expression, id(scope.module), scope.functions[-1].qualname if scope.functions else "", scope.owner)
+        found = self._cache.get(key)
+        if found is not None:
+            return found
+        if key in self._active or len(self._active) > _DEPTH:
+            return NOTHING
+        self._active.add(key)
+        try:
+            found = frozenset(self._resolve(expression, scope))
+        finally:
+            self._active.discard(key)
+        if not self._active:
+            self._cache[key] = found
+        return found
+
+    def _resolve(self, expression: ex.Expression, scope: Scope) -> Iterable[Symbol]:
+        match expression:
+            case ex.Name(id=name):
+                return self.name(name, scope)
+            case ex.Attribute(base=base, name=name):
+                found = [s for owner in self.resolve(base, scope) for s in self.attribute(owner, name)]
+                if not found and isinstance(base, ex.Name):
+                    found = self._assigned_path(f"{base.id}.{name}", scope)
+                return found
+            case ex.Call(func=func):
+                return self._called(expression, self.resolve(func, scope), scope)
+            case ex.Await(value=value) | ex.Entered(value=value):
+                return self.resolve(value, scope)
+            case ex.Choice(options=options):
+                return [s for option in options for s in self.resolve(option, scope)]
+            case ex.Item(base=base, index=ex.Constant(value=int() as index)):
+                return self._position(base, index, scope)
+            case _:
+                return NOTHING
+
+    def _position(self, base: ex.Expression, index: int, scope: Scope) -> Iterable[Symbol]:
+        """Element ``index`` of what a project function returns as a tuple."""
+        call = base.value if isinstance(base, ex.Await) else base
+        if isinstance(call, ex.Sequence) and index < len(call.items):
+            return self.resolve(call.items[index], scope)
+        if not isinstance(call, ex.Call):
+            return NOTHING
+        found: list[Symbol] = []
+        for symbol in self.resolve(call.func, scope):
+            if isinstance(symbol, Function):
+                facts, inner = self.function(symbol)
+                for returned in facts.returned if facts and inner else ():
+                    if inner is not None and isinstance(returned, ex.Sequence) and index < len(returned.items):
+                        found.extend(self.resolve(returned.items[index], inner))
+        return found
+
+    # Names
+
+    def name(self, name: str, scope: Scope) -> Iterable[Symbol]:
+        """What a bare name stands for, innermost scope first."""
+        for depth in range(len(scope.functions) - 1, -1, -1):
+            function = scope.functions[depth]
+            inner = Scope(scope.module, scope.functions[: depth + 1], scope.owner)
+            if depth == 0 and function.owner and function.parameters and function.parameters[0].name == name:
+                kind = Class(scope.module.path, function.owner)
+                return [kind] if name == "cls" else [Instance(kind)]
+            parameter = next((p for p in function.parameters if p.name == name), None)
+            bound = list(self._bound(name, function.scope, inner))
+            if parameter is not None:
+                if parameter.annotation is not None:
+                    bound.extend(self.annotated(parameter.annotation, inner))
+                if parameter.default is not None:
+                    bound.extend(self._dependency(parameter.default, Scope(scope.module)))
+                return bound
+            if bound or name in function.scope.assignments:
+                return bound
+        module = Scope(scope.module)
+        found = list(self._bound(name, scope.module.scope, module))
+        if not found and name not in scope.module.scope.assignments:
+            for star in scope.module.scope.star_imports:
+                found.extend(self.imported(f"{star}.{name}" if star.strip(".") else star + name, scope.module.path))
+        if not found and name in ("closing", "open"):
+            return NOTHING
+        return found
+
+    def _bound(self, name: str, facts: ScopeFacts, scope: Scope) -> Iterable[Symbol]:
+        for target in facts.imports.get(name, ()):
+            yield from self.imported(target, scope.module.path)
+        if name in facts.functions:
+            yield Function(scope.module.path, facts.functions[name])
+        if name in facts.classes:
+            yield Class(scope.module.path, facts.classes[name])
+        if name in facts.annotations:
+            yield from self.annotated(facts.annotations[name], scope)
+        for value in facts.assignments.get(name, ()):
+            yield from self.resolve(value, scope)
+
+    def _assigned_path(self, path: str, scope: Scope) -> list[Symbol]:
+        """What is assigned to ``app.db`` or ``g.conn`` in the scopes around."""
+        found: list[Symbol] = []
+        for facts in (*(f.scope for f in reversed(scope.functions)), scope.module.scope):
+            for value in facts.assignments.get(path, ()):
+                found.extend(self.resolve(value, scope))
+        return found
+
+    def imported(self, target: str, importer: str) -> Iterable[Symbol]:
+        """What an imported qualified name stands for: a project file's member, else a library's name."""
+        member = self._source.modules.member(target, importer)
+        if member is None:
+            return [External(target)] if not target.startswith(".") else []
+        path, rest = member
+        if path == importer and rest:
+            facts = self._source.facts(path)
+            own = facts is not None and rest.partition(".")[0] in facts.scope.imports
+            if own:
+                return [External(target)]
+        found: list[Symbol] = [ProjectModule(path)]
+        for part in filter(None, rest.split(".")):
+            found = [s for owner in found for s in self.attribute(owner, part)]
+        return found
+
+    # Members
+
+    def attribute(self, owner: Symbol, name: str) -> Iterable[Symbol]:
+        """What ``owner.name`` may be."""
+        match owner:
+            case External(name=base):
+                return [External(f"{base}.{name}")]
+            case ProjectModule(path=path):
+                facts = self._source.facts(path)
+                return [] if facts is None else self.name(name, Scope(facts))
+            case Instance(of=str() as class_id):
+                return self._driver_attribute(class_id, name)
+            case Instance(of=Class() as of):
+                return self.member(of, name, bound=True)
+            case Class():
+                return self.member(owner, name, bound=False)
+            case _:
+                return []
+
+    def _driver_attribute(self, class_id: str, name: str) -> Iterable[Symbol]:
+        known = self._drivers.classes[class_id]
+        if name in known.methods:
+            return [Method(class_id, known.methods[name])]
+        if name in known.attributes:
+            return [Instance(known.attributes[name])]
+        return []
+
+    def member(self, of: Class, name: str, *, bound: bool) -> Iterable[Symbol]:
+        """A member of a project class: its own, else its bases'."""
+        found: list[Symbol] = []
+        for cls, facts, module in self.lineage(of):
+            scope = Scope(module, (), cls.qualname)
+            if name in facts.methods:
+                method = module.functions[facts.methods[name]]
+                if any(ex.last_name(d) in ("property", "cached_property", "hybrid_property") for d in method.decorators):
+                    return self._returned(method, Scope.of(module, method))
+                return [Function(cls.path, method.qualname, bound=bound)]
+            if name in facts.annotations:
+                found.extend(self.annotated(facts.annotations[name], scope))
+            for value, method_name in facts.attributes.get(name, ()):
+                inside = Scope.of(module, module.functions[method_name]) if method_name else scope
+                found.extend(self.resolve(value, inside))
+            if found or name in facts.attributes:
+                return found
+        for base in self.external_bases(of):
+            class_id = self._drivers.class_names.get(base)
+            if class_id is not None:
+                found.extend(self._driver_attribute(class_id, name))
+        return found
+
+    def lineage(self, of: Class) -> list[tuple[Class, ClassFacts, ModuleFacts]]:
+        """The class and its bases within the project, nearest first."""
+        found: list[tuple[Class, ClassFacts, ModuleFacts]] = []
+        queue, seen = [of], {of}
+        while queue and len(found) < 32:  # noqa: PLR2004 - a bound on absurd hierarchies
+            cls = queue.pop(0)
+            module = self._source.facts(cls.path)
+            facts = module.classes.get(cls.qualname) if module is not None else None
+            if module is None or facts is None:
+                continue
+            found.append((cls, facts, module))
+            for base in facts.bases:
+                for symbol in self.resolve(base, Scope(module)):
+                    if isinstance(symbol, Class) and symbol not in seen:
+                        seen.add(symbol)
+                        queue.append(symbol)
+        return found
+
+    def external_bases(self, of: Class) -> list[str]:
+        """Qualified names of the library classes that a project class derives from."""
+        found = []
+        for _, facts, module in self.lineage(of):
+            for base in facts.bases:
+                plain = base.base if isinstance(base, ex.Item) else base
+                found.extend(s.name for s in self.resolve(plain, Scope(module)) if isinstance(s, External))
+        return found
+
+    def has_unknown_base(self, of: Class) -> bool:
+        """Whether some base is neither a project class nor ``object`` and friends: it may define anything."""
+        for _, facts, module in self.lineage(of):
+            for base in facts.bases:
+                plain = base.base if isinstance(base, ex.Item) else base
+                if ex.last_name(plain) in ("object", "ABC", "Protocol", "Generic", "NamedTuple", "Enum"):
+                    continue
+                if not any(isinstance(s, Class) for s in self.resolve(plain, Scope(module))):
+                    return True
+        return False
+
+    def function(self, symbol: Function) -> tuple[FunctionFacts | None, Scope | None]:
+        """The facts of a project function and the scope inside it."""
+        module = self._source.facts(symbol.path)
+        facts = module.functions.get(symbol.qualname) if module is not None else None
+        if module is None or facts is None:
+            return None, None
+        return facts, Scope.of(module, facts)
+
+    # Calls and annotations
+
+    def _called(self, call: ex.Call, functions: Symbols, scope: Scope) -> Iterable[Symbol]:
+        found: list[Symbol] = []
+        for symbol in functions:
+            match symbol:
+                case External(name="functools.partial" | "functools.partialmethod") if call.args:
+                    found.extend(self.resolve(call.args[0], scope))
+                case External(name="asyncio.run" | "asyncio.wait_for" | "asyncio.shield" | "asyncio.create_task") if (
+                    call.args
+                ):
+                    found.extend(self.resolve(call.args[0], scope))
+                case External(name=name):
+                    operation = self._drivers.calls.get(name)
+                    if operation is not None:
+                        found.extend(_results(operation))
+                    elif name.rpartition(".")[2][:1].isupper():
+                        found.append(Instance(External(name)))
+                case Method(operation=operation):
+                    found.extend(_results(operation))
+                case Class():
+                    driver = next((i for i in map(self._drivers.class_names.get, self.external_bases(symbol)) if i), None)
+                    found.append(Instance(symbol))
+                    if driver is not None:
+                        found.append(Instance(driver))
+                case Function():
+                    facts, inner = self.function(symbol)
+                    if facts is not None and inner is not None:
+                        found.extend(self._returned(facts, inner))
+                case Instance(of=str() as class_id):
+                    call_operation = self._drivers.classes[class_id].methods.get("__call__")
+                    if call_operation is not None:
+                        found.extend(_results(call_operation))
+                case Instance(of=Class() as of):
+                    for member in self.member(of, "__call__", bound=True):
+                        if isinstance(member, Function):
+                            facts, inner = self.function(member)
+                            if facts is not None and inner is not None:
+                                found.extend(self._returned(facts, inner))
+                case _:
+                    pass
+        method = call.func
+        if not found and isinstance(method, ex.Attribute) and method.name == "run_until_complete" and call.args:
+            found.extend(self.resolve(call.args[0], scope))
+        return found
+
+    def _returned(self, facts: FunctionFacts, scope: Scope) -> list[Symbol]:
+        found: list[Symbol] = []
+        if facts.returns is not None:
+            found.extend(self.annotated(facts.returns, scope))
+        for value in (*facts.returned, *facts.yielded):
+            found.extend(self.resolve(value, scope))
+        return found
+
+    def _dependency(self, default: ex.Expression, scope: Scope) -> Iterable[Symbol]:
+        """A parameter's default: a value, or what ``Depends(f)`` injects."""
+        if isinstance(default, ex.Call) and ex.last_name(default.func) in ("Depends", "Security") and default.args:
+            return self.resolve(ex.Call(default.args[0]), scope)
+        return self.resolve(default, scope)
+
+    def annotated(self, note: ex.Expression, scope: Scope) -> list[Symbol]:
+        """The instances that an annotation allows."""
+        note = ex.annotation(note)
+        match note:
+            case ex.Choice(options=options):
+                return [s for option in options for s in self.annotated(option, scope)]
+            case ex.Item(base=base, index=index):
+                word = ex.last_name(base)
+                inner = index.items if isinstance(index, ex.Sequence) else (index,)
+                if word == "Union":
+                    return [s for option in inner for s in self.annotated(option, scope)]
+                if word in _TRANSPARENT:
+                    found = self.annotated(inner[-1] if word == "Coroutine" else inner[0], scope)
+                    for extra in inner[1:] if word == "Annotated" else ():
+                        found.extend(self._dependency(extra, scope))
+                    return found
+                if word in _YIELDING:
+                    return self.annotated(inner[0], scope)
+                return self.annotated(base, scope)
+            case ex.Name() | ex.Attribute():
+                return [self._instance(s) for s in self.resolve(note, scope) if isinstance(s, (External, Class))]
+            case _:
+                return []
+
+    def _instance(self, symbol: External | Class) -> Symbol:
+        if isinstance(symbol, External):
+            class_id = self._drivers.class_names.get(symbol.name)
+            return Instance(class_id) if class_id is not None else Instance(symbol)
+        return Instance(symbol)
+
+
+def _results(operation: Operation) -> list[Symbol]:
+    return [Instance(c) for c in (operation.acquires, operation.returns, operation.derives) if c is not None]
+

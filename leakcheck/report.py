@@ -1,0 +1,47 @@
+"""The outcome of a run: what the engine hands to the output formats, the editor and the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from leakcheck.diagnostic import Diagnostic, Span
+
+
+@dataclass(frozen=True, slots=True)
+class NotAnalysed:
+    """A path, or a construct in a file, that was left out, and why: shown under ``--verbose``."""
+
+    path: str
+    reason: str
+    span: Span | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Breakdown:
+    """A bug of ours: what raised, on which file, and in which rule (None: in the analysis)."""
+
+    path: str
+    rule: str | None
+    error: str
+    trace: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The outcome of a run; ``diagnostics`` are in the order of output."""
+
+    diagnostics: tuple[Diagnostic, ...]
+    not_analysed: tuple[NotAnalysed, ...] = ()
+    files_checked: int = 0
+    breakdowns: tuple[Breakdown, ...] = ()
+
+
+def merged(reports: Sequence[Report]) -> Report:
+    """Several projects' reports as one."""
+    return Report(
+        diagnostics=tuple(sorted((one for each in reports for one in each.diagnostics), key=lambda one: one.sort_key)),
+        not_analysed=tuple(one for each in reports for one in each.not_analysed),
+        files_checked=sum(each.files_checked for each in reports),
+        breakdowns=tuple(one for each in reports for one in each.breakdowns),
+    )

@@ -1,0 +1,58 @@
+"""What a rule is: a code, a name, its page and a function from an analysed function to diagnostics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from leakcheck.diagnostic import Diagnostic
+from leakcheck.ownership.leak import Leak, LeakKind
+
+
+class FixAvailability(StrEnum):
+    """Whether a rule's diagnostics can carry a fix."""
+
+    NONE = "none"
+    SOMETIMES = "sometimes"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One row of the catalogue.
+
+    ``say`` turns a leak of ``kind`` into the headline of its diagnostic. ``kind`` is None for the
+    rules about files and suppressions (LC9), which the engine reports itself. ``page`` is the module's
+    docstring: the text that ``leakcheck explain`` prints.
+    """
+
+    code: str
+    name: str
+    page: str
+    kind: LeakKind | None = None
+    say: Callable[[Leak], str] | None = None
+    fix: FixAvailability = FixAvailability.NONE
+    default: bool = True
+
+    @property
+    def summary(self) -> str:
+        """The first line of the page."""
+        return self.page.strip().splitlines()[0]
+
+    def check(self, path: str, leaks: tuple[Leak, ...]) -> Iterator[Diagnostic]:
+        """The diagnostics of this rule among the leaks of one function in ``path``."""
+        if self.say is None:
+            return
+        for leak in leaks:
+            if leak.kind is self.kind:
+                yield Diagnostic(
+                    code=self.code,
+                    name=self.name,
+                    message=self.say(leak),
+                    severity=leak.severity,
+                    path=path,
+                    span=leak.span,
+                    statement=leak.statement,
+                    steps=leak.steps,
+                )
+

@@ -1,0 +1,91 @@
+"""A connection is given back when all goes well and lost when something raises.
+
+## What it does
+
+Reports a checkout whose release is skipped by an exception: there is no `finally` and no `with`, a
+handler is too narrow, a call stands between the checkout and the `try`, or a call such as
+`conn.rollback()` stands before the release inside `finally` and raises itself.
+
+In async code `except Exception` does not see cancellation: a task that is cancelled at an `await`
+leaves by `CancelledError`, which is no `Exception`.
+
+## Why is this bad?
+
+The leak waits for the worst moment. Errors come in series (the database restarts, a deployment
+breaks a query), each one takes a connection with it, and the pool is empty when the database is
+back. What began as a few failed requests ends as an outage that only a restart cures.
+
+## Example
+
+```python
+from psycopg2.pool import ThreadedConnectionPool
+
+pool = ThreadedConnectionPool(1, 10, "dbname=shop")
+
+
+def cancel_order(order_id):
+    conn = pool.getconn()
+    cur = conn.cursor()
+    cur.execute("UPDATE orders SET state = 'cancelled' WHERE id = %s", (order_id,))
+    conn.commit()
+    pool.putconn(conn)
+```
+
+## Use instead
+
+```python
+from psycopg2.pool import ThreadedConnectionPool
+
+pool = ThreadedConnectionPool(1, 10, "dbname=shop")
+
+
+def cancel_order(order_id):
+    conn = pool.getconn()
+    try:
+        cur = conn.cursor()
+        cur.execute("UPDATE orders SET state = 'cancelled' WHERE id = %s", (order_id,))
+        conn.commit()
+    finally:
+        pool.putconn(conn)
+```
+
+Keep the checkout outside the `try`: what was never acquired must not be released. Put the release
+first in `finally`, or guard what comes before it: `putconn` rolls back by itself.
+
+## Fix safety
+
+Safe where the release moves into `finally` or into a context manager that commits nothing. Unsafe
+where a comment would be lost. Refused where the connection is stored, yielded or handed to another
+thread, where its name is bound again, or where session state would reach the next borrower.
+
+## Limits
+
+Every call may raise, except those that are known not to (logging, `print`, `len`, …; your own can be
+listed under `non-raising`). A leak that only a gap between the checkout and its `try` allows is
+reported as a note: it is real, and rare.
+"""
+
+from __future__ import annotations
+
+from leakcheck.diagnostic import Severity
+from leakcheck.ownership.leak import Leak, LeakKind
+from leakcheck.rule import FixAvailability, Rule
+
+
+def say(leak: Leak) -> str:
+    """The headline: what is lost, what raises, and the remedy."""
+    holder = leak.name or leak.acquire
+    when = f"when `{leak.cause}` raises" if leak.cause else "when something raises"
+    if leak.severity is Severity.NOTE:
+        return f"`{holder}` is not given back {when}; start the `try` directly after the {leak.noun} is taken"
+    return f"`{holder}` is not given back {when}; release it in `finally`: `{leak.release}`"
+
+
+RULE = Rule(
+    code="LC102",
+    name="leaks-on-exception",
+    page=__doc__,
+    kind=LeakKind.ON_EXCEPTION,
+    say=say,
+    fix=FixAvailability.SOMETIMES,
+)

@@ -1,0 +1,85 @@
+"""A connection is given back on some paths and kept on others, without any error.
+
+## What it does
+
+Reports a checkout that a `return`, `break`, `continue`, branch, `case`, or the `else` of a loop or
+`try` takes past its release, although nothing raised.
+
+## Why is this bad?
+
+The path that leaks is usually the quiet one: no row found, input already processed, nothing to do.
+It is taken all the time, logs nothing, and costs one connection each time.
+
+## Example
+
+```python
+from psycopg2.pool import ThreadedConnectionPool
+
+pool = ThreadedConnectionPool(1, 10, "dbname=shop")
+
+
+def email_of(user_id):
+    conn = pool.getconn()
+    cur = conn.cursor()
+    cur.execute("SELECT email FROM users WHERE id = %s", (user_id,))
+    row = cur.fetchone()
+    if row is None:
+        return None
+    pool.putconn(conn)
+    return row[0]
+```
+
+## Use instead
+
+```python
+from psycopg2.pool import ThreadedConnectionPool
+
+pool = ThreadedConnectionPool(1, 10, "dbname=shop")
+
+
+def email_of(user_id):
+    conn = pool.getconn()
+    try:
+        cur = conn.cursor()
+        cur.execute("SELECT email FROM users WHERE id = %s", (user_id,))
+        row = cur.fetchone()
+        if row is None:
+            return None
+        return row[0]
+    finally:
+        pool.putconn(conn)
+```
+
+## Fix safety
+
+Safe with `try`/`finally`: an early `return` keeps its meaning, and releases that stood before other
+exits are removed, since a second one may raise. A helper that commits is offered only where every
+path commits already.
+
+## Limits
+
+Conditions are not compared with each other. A checkout under `if write:` and its release under a
+second `if write:` look like four paths, two of which leak; only tests of the connection's own name
+(`if conn:`, `if conn is not None:`) are understood.
+"""
+
+from __future__ import annotations
+
+from leakcheck.ownership.leak import Leak, LeakKind
+from leakcheck.rule import FixAvailability, Rule
+
+
+def say(leak: Leak) -> str:
+    """The headline: what is kept, the row on which the path leaves, and the remedy."""
+    where = f" on the path that ends in line {leak.steps[-1].span.start.row}" if leak.steps else " on every path"
+    return f"`{leak.name or leak.acquire}` is not given back{where}; release it in `finally`: `{leak.release}`"
+
+
+RULE = Rule(
+    code="LC103",
+    name="leaks-on-path",
+    page=__doc__,
+    kind=LeakKind.ON_PATH,
+    say=say,
+    fix=FixAvailability.SOMETIMES,
+)

@@ -1,0 +1,75 @@
+"""The only name of a connection that is still held is bound to something else.
+
+## What it does
+
+Reports a checkout whose variable is assigned again, in a loop, a retry or a second statement,
+before the connection was given back. Rebinding to `None` and `del` count too.
+
+## Why is this bad?
+
+A later `finally` releases only the newest connection; the earlier ones are unreachable. A retry
+loop is the usual place, and it does this exactly while the database is in trouble: every attempt
+keeps one more connection.
+
+## Example
+
+```python
+from psycopg2.pool import ThreadedConnectionPool
+
+pool = ThreadedConnectionPool(1, 10, "dbname=shop")
+
+
+def export(tables):
+    for table in tables:
+        conn = pool.getconn()
+        conn.cursor().execute("SELECT export(%s)", (table,))
+    pool.putconn(conn)
+```
+
+## Use instead
+
+```python
+from psycopg2.pool import ThreadedConnectionPool
+
+pool = ThreadedConnectionPool(1, 10, "dbname=shop")
+
+
+def export(tables):
+    for table in tables:
+        conn = pool.getconn()
+        try:
+            conn.cursor().execute("SELECT export(%s)", (table,))
+        finally:
+            pool.putconn(conn)
+```
+
+## Fix safety
+
+Safe where checkout and release belong to one turn of the loop. Refused where the name is bound in
+several statements, because it is not certain which connection the later code means.
+
+## Limits
+
+A connection that was also put in a list, an attribute or another variable is not lost by rebinding
+one of its names and is not reported here.
+"""
+
+from __future__ import annotations
+
+from leakcheck.ownership.leak import Leak, LeakKind
+from leakcheck.rule import FixAvailability, Rule
+
+
+def say(leak: Leak) -> str:
+    """The headline: which name is bound again, and the remedy."""
+    return f"`{leak.name or leak.acquire}` is bound again while it is held; release it first: `{leak.release}`"
+
+
+RULE = Rule(
+    code="LC105",
+    name="checkout-overwritten",
+    page=__doc__,
+    kind=LeakKind.OVERWRITTEN,
+    say=say,
+    fix=FixAvailability.SOMETIMES,
+)

@@ -1,0 +1,84 @@
+"""The code looks as if it gave the connection back, and with this driver it does not.
+
+## What it does
+
+Reports a checkout whose only release is a near miss:
+
+- `with pool.getconn() as conn:` with psycopg2 or psycopg: the block ends the transaction, no more;
+- `conn.close()` on a connection of a pool that wants `putconn` or `release`;
+- `async with await pool.acquire()` with aiopg, aiomysql or asyncmy: the connection is closed, its
+  slot stays taken;
+- `with sqlite3.connect(…)`, `with psycopg2.connect(…)`, `with pyodbc.connect(…)`: these commit or
+  roll back and leave the connection open;
+- a release that is a coroutine and is not awaited;
+- a release to another pool than the one that lent it.
+
+## Why is this bad?
+
+The reader sees a `with` or a `close()` and moves on. The pool still counts the connection as lent:
+after as many calls as it has slots, it is exhausted, although every call "closes" what it took.
+
+## Example
+
+```python
+from psycopg2.pool import ThreadedConnectionPool
+
+pool = ThreadedConnectionPool(1, 10, "dbname=shop")
+
+
+def add_user(name):
+    with pool.getconn() as conn:
+        conn.cursor().execute("INSERT INTO users (name) VALUES (%s)", (name,))
+```
+
+## Use instead
+
+```python
+from psycopg2.pool import ThreadedConnectionPool
+
+pool = ThreadedConnectionPool(1, 10, "dbname=shop")
+
+
+def add_user(name):
+    conn = pool.getconn()
+    try:
+        with conn:
+            conn.cursor().execute("INSERT INTO users (name) VALUES (%s)", (name,))
+    finally:
+        pool.putconn(conn)
+```
+
+psycopg 3 has `with pool.connection() as conn:`, which does both. For `sqlite3` and other plain
+connections, `with closing(sqlite3.connect(path)) as conn:` closes, and `with conn:` inside it commits.
+
+## Fix safety
+
+Safe where the near miss is kept for what it really does (ending the transaction) and the release is
+added around it. Refused where removing the near miss would change when the work is committed.
+
+## Limits
+
+psycopg_pool 3.3 can be told that `close()` returns the connection (`close_returns=True`). That is
+honoured where the pool's construction can be seen.
+"""
+
+from __future__ import annotations
+
+from leakcheck.ownership.leak import Leak, LeakKind
+from leakcheck.rule import FixAvailability, Rule
+
+
+def say(leak: Leak) -> str:
+    """The headline: the near miss, why it is one, and the real release."""
+    why = f" ({leak.reason.rstrip('.')})" if leak.reason else ""
+    return f"`{leak.cause}` does not give `{leak.name or leak.acquire}` back{why}; use `{leak.release}`"
+
+
+RULE = Rule(
+    code="LC106",
+    name="release-does-not-release",
+    page=__doc__,
+    kind=LeakKind.RELEASE_DOES_NOT_RELEASE,
+    say=say,
+    fix=FixAvailability.SOMETIMES,
+)

@@ -1,0 +1,112 @@
+"""An object keeps a connection and has no way to give it back.
+
+## What it does
+
+Reports a connection that is stored on `self` or `cls` when no method of the class or its bases
+releases that attribute, whatever the method is called.
+
+Also reports an `__enter__` or `__aenter__` that can raise after it took the connection: `__exit__`
+runs only for a block that was entered, so nothing gives it back then.
+
+## Why is this bad?
+
+The connection lives as long as the object, and the caller has no means to end it sooner. Objects that
+are made per request or per job take one connection each; with a pool that is a slot lost for good.
+
+## Example
+
+```python
+from psycopg2.pool import ThreadedConnectionPool
+
+pool = ThreadedConnectionPool(1, 10, "dbname=shop")
+
+
+class Orders:
+    def __init__(self):
+        self.conn = pool.getconn()
+
+    def cancel(self, order_id):
+        self.conn.cursor().execute("DELETE FROM orders WHERE id = %s", (order_id,))
+        self.conn.commit()
+```
+
+## Use instead
+
+```python
+from psycopg2.pool import ThreadedConnectionPool
+
+pool = ThreadedConnectionPool(1, 10, "dbname=shop")
+
+
+class Orders:
+    def __init__(self):
+        self.conn = pool.getconn()
+
+    def cancel(self, order_id):
+        self.conn.cursor().execute("DELETE FROM orders WHERE id = %s", (order_id,))
+        self.conn.commit()
+
+    def close(self):
+        pool.putconn(self.conn)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc_info):
+        self.close()
+```
+
+In an `__enter__`, do what can raise before taking the connection, or release it and re-raise:
+
+```python
+class Transaction:
+    def __init__(self, pool):
+        self.pool = pool
+
+    def __enter__(self):
+        self.conn = self.pool.getconn()
+        try:
+            self.cur = self.conn.cursor()
+        except BaseException:
+            self.pool.putconn(self.conn)
+            raise
+        return self.cur
+
+    def __exit__(self, *exc_info):
+        self.pool.putconn(self.conn)
+```
+
+## Fix safety
+
+No fix is offered: who should close the object, and when, is a decision about the program.
+
+## Limits
+
+Whether somebody calls the releasing method is not checked here. A class whose base cannot be found
+is not reported, because the base may release the attribute.
+"""
+
+from __future__ import annotations
+
+from leakcheck.ownership.leak import Leak, LeakKind
+from leakcheck.rule import Rule
+
+
+def say(leak: Leak) -> str:
+    """The headline; ``cause`` is set where an `__enter__` raises after the checkout."""
+    holder = leak.name or leak.acquire
+    if leak.cause:
+        return (
+            f"`{holder}` is lost when `{leak.cause}` raises while the block is entered, for the exit method"
+            f" does not run then; release it and re-raise: `{leak.release}`"
+        )
+    return f"`{holder}` is kept by an object that never gives it back; add a `close()` that does: `{leak.release}`"
+
+
+RULE = Rule(
+    code="LC109",
+    name="owner-never-releases",
+    page=__doc__,
+    kind=LeakKind.OWNER_NEVER_RELEASES,
+    say=say,
+)

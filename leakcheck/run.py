@@ -1,0 +1,228 @@
+"""One run of ``leakcheck check``: options in, text on the standard streams, exit status out.
+
+This is all of the command that does not depend on how its options were spelled, so that a command line
+of nothing but paths gets here without importing a parser for options.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from leakcheck import engine, output
+from leakcheck.config import Config, ConfigFinder, load
+from leakcheck.diagnostic import LeakcheckError
+from leakcheck.project.files import Discovery, discover, displayed, read_file
+from leakcheck.project.patterns import Patterns
+from leakcheck.report import Report, merged
+
+CLEAN, FINDINGS, BROKEN, INTERRUPTED = 0, 1, 2, 130
+STDIN = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a command line of ``check`` says; the defaults are those of a line that says nothing."""
+
+    paths: tuple[str, ...] = (".",)
+    select: tuple[str, ...] | None = None
+    ignore: tuple[str, ...] = ()
+    extend_select: tuple[str, ...] = ()
+    exclude: tuple[str, ...] | None = None
+    force_exclude: bool = False
+    output_format: str = "full"
+    outputs: tuple[tuple[str, str], ...] = ()
+    exit_zero: bool = False
+    config: str | None = None
+    isolated: bool = False
+    jobs: int | None = None
+    statistics: bool = False
+    verbose: bool = False
+    quiet: bool = False
+    colour: str = "auto"
+    stdin_filename: str | None = None
+
+
+def run(options: Options) -> int:
+    """Check, print, and return the exit status; LeakcheckError where the options cannot be followed."""
+    read, projects = _lent(options)
+    jobs = options.jobs if options.jobs is not None else _processors()
+    report = merged(
+        [engine.check_files(discovery, config, read=read, jobs=jobs) for config, discovery in projects.items()]
+    )
+    if not report.files_checked:
+        complain("warning: no Python files found under the given paths")
+    for form, file in options.outputs:
+        _save(file, output.render(form, report, output.Context(lines=_lines(read))))
+    context = output.Context(colour=_coloured(options), lines=_lines(read), summary=not options.quiet)
+    if options.statistics:
+        from leakcheck.output import statistics
+
+        say(statistics.render(options.output_format, report, context))
+    else:
+        say(output.render(options.output_format, report, context))
+    _notes(options, projects, report)
+    if report.breakdowns:
+        return BROKEN
+    return FINDINGS if report.diagnostics and not options.exit_zero else CLEAN
+
+
+def guarded(command: Callable[[], int]) -> int:
+    """The exit status of a command that may fail, with the message of its failure."""
+    try:
+        return command()
+    except LeakcheckError as error:
+        complain(f"error: {error}")
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception:  # noqa: BLE001 - the last place that can say so in our words
+        import traceback
+
+        complain(f"{traceback.format_exc()}error: internal failure; this is a bug in leakcheck, please report it")
+    return BROKEN
+
+
+def say(text: str) -> None:
+    """Print to standard output. A reader that has seen enough (``| head``) is no failure."""
+    try:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # a file name or a source line may not fit the encoding
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The interpreter flushes once more at its end; let that go nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def complain(text: str) -> None:
+    """Print a line to standard error."""
+    sys.stderr.write(f"{text}\n")
+
+
+def configured(options: Options, finder: ConfigFinder, directory: str) -> Config:
+    """The configuration for files in ``directory``, under the options."""
+    if options.isolated:
+        config = Config(root=Path.cwd())
+    elif options.config is not None:
+        config = load(Path(options.config), Path.cwd())
+    else:
+        config = finder.nearest(directory)
+    return config.overridden(
+        select=options.select, ignore=options.ignore, extend_select=options.extend_select, exclude=options.exclude
+    )
+
+
+def _lent(options: Options) -> tuple[engine.Read, dict[Config, Discovery]]:
+    """How to read, and the projects to check: standard input is a project of one file that was named."""
+    if STDIN not in options.paths:
+        return read_file, _projects(options)
+    if len(options.paths) > 1:
+        raise LeakcheckError("`-` reads standard input and cannot be combined with paths")
+    name = displayed(options.stdin_filename) if options.stdin_filename is not None else STDIN
+    config = configured(options, ConfigFinder(), os.path.dirname(os.path.abspath(name)))
+    patterns = Patterns(config.exclude + config.extend_exclude, config.root)
+    data = sys.stdin.buffer.read()
+    if options.force_exclude and patterns.match_within(os.path.abspath(name), os.path.abspath(config.root)):
+        return read_file, {config: Discovery(())}
+
+    def read(path: str) -> bytes:
+        return data if displayed(path) == name or path == name else read_file(path)
+
+    return read, {config: Discovery((name,), frozenset({name}))}
+
+
+def _projects(options: Options) -> dict[Config, Discovery]:
+    """The files to check, by the configuration that governs them."""
+    finder = ConfigFinder()
+
+    @cache
+    def governing(directory: str) -> Config:
+        return configured(options, finder, directory)
+
+    by_config: dict[Config, list[str]] = {}
+    for path in options.paths:
+        directory = path if os.path.isdir(path) else os.path.dirname(os.path.abspath(path))
+        by_config.setdefault(governing(directory), []).append(path)
+    files: dict[Config, list[str]] = {config: [] for config in by_config}
+    explicit: set[str] = set()
+    projects: dict[Config, Discovery] = {}
+    for config, targets in by_config.items():
+        discovery = discover(targets, config, force_exclude=options.force_exclude)
+        projects[config] = discovery
+        explicit |= discovery.explicit
+        for file in discovery.files:
+            own = governing(os.path.dirname(file) or ".")
+            if own is config or own == config:
+                files[config].append(file)
+            elif file in discovery.explicit or not _left_out(own, file):
+                files.setdefault(own, []).append(file)
+    return {
+        config: Discovery(
+            tuple(sorted(set(named))),
+            frozenset(explicit.intersection(named)),
+            projects[config].passed if config in projects else (),
+        )
+        for config, named in files.items()
+    }
+
+
+def _left_out(config: Config, file: str) -> bool:
+    """Whether a project inside the project that was asked for excludes a file of its own."""
+    patterns = Patterns(config.exclude + config.extend_exclude, config.root)
+    return patterns.match_within(os.path.abspath(file), os.path.abspath(config.root))
+
+
+def _coloured(options: Options) -> bool:
+    from leakcheck.output import colour
+
+    return colour.wanted(options.colour, os.environ, terminal=sys.stdout.isatty())
+
+
+def _processors() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _lines(read: engine.Read) -> Callable[[str], Sequence[str]]:
+    """The lines of a file for the frames; none where it cannot be read any more."""
+    import re
+
+    @cache
+    def lines(path: str) -> Sequence[str]:
+        try:
+            return re.split(r"\r\n?|\n", engine.decoded(read(path)))
+        except OSError:
+            return ()
+
+    return lines
+
+
+def _save(file: str, text: str) -> None:
+    try:
+        with open(file, "w", encoding="utf-8", errors="backslashreplace") as sink:
+            sink.write(text)
+    except OSError as error:
+        raise LeakcheckError(f"{file}: cannot write the report: {error.strerror}") from error
+
+
+def _notes(options: Options, projects: dict[Config, Discovery], report: Report) -> None:
+    """What goes to standard error: bugs of ours always, what was left out under ``--verbose``."""
+    if options.verbose:
+        for config, discovery in projects.items():
+            source = displayed(str(config.path)) if config.path is not None else "defaults"
+            complain(f"configuration: {source} ({output.counted(len(discovery.files), 'file')})")
+        for each in report.not_analysed:
+            place = f":{each.span.start.row}:{each.span.start.column}" if each.span is not None else ""
+            complain(f"{each.path}{place}: not analysed: {each.reason}")
+    for broken in report.breakdowns:
+        where = f"rule {broken.rule}" if broken.rule is not None else "the analysis"
+        trace = broken.trace if options.verbose else ""
+        complain(f"{trace}error: internal failure of {where} in {broken.path}: {broken.error}")
+    if report.breakdowns:
+        complain("This is a bug in leakcheck: please report it, with what --verbose prints.")

@@ -1,0 +1,64 @@
+"""What the analysis says about a program.
+
+Input: files, path to text; nothing is read from disk. Output: the codes reported per checkout site, e.g.
+``{Site("scenario.py", 14): {"LC102"}}``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .truth import Site
+
+ROOT = Path("program")
+
+
+class AnalysisError(Exception):
+    """The analysis failed, or refused the program."""
+
+
+def available() -> bool:
+    """Whether there is an analysis to ask."""
+    try:
+        importlib.import_module("leakcheck.ownership.program")
+    except ModuleNotFoundError:
+        return False
+    return True
+
+
+def verdicts(files: Mapping[str, str]) -> dict[Site, set[str]]:
+    """The codes of every fault found in ``files``, by the line of the checkout."""
+    texts = {str(ROOT / path): text.encode() for path, text in files.items()}
+
+    def read(path: str) -> bytes:
+        try:
+            return texts[str(path)]
+        except KeyError:
+            raise FileNotFoundError(path) from None
+
+    program = _program(read)
+    found: dict[Site, set[str]] = {}
+    selected = program.select(list(texts))
+    for path in files:
+        located = str(ROOT / path)
+        if located not in selected:
+            continue
+        try:
+            analysis = program.analyse(located)
+        except Exception as error:
+            raise AnalysisError(f"{path}: {type(error).__name__}: {error}") from error
+        if analysis.failure is not None:
+            raise AnalysisError(f"{path}: {analysis.failure.message}")
+        for leak in analysis.leaks:
+            found.setdefault(Site(path, leak.span.start.row), set()).add(leak.kind.value)
+    return found
+
+
+def _program(read: object) -> Any:  # noqa: ANN401  the engine's class, imported when it is there
+    """The analysis of one project."""
+    config = importlib.import_module("leakcheck.config").Config
+    program = importlib.import_module("leakcheck.ownership.program").Program
+    return program(config(), read, (ROOT,))

@@ -1,0 +1,108 @@
+"""Many programs of one flavour: generate, run, analyse, compare, count.
+
+Input: a flavour, seeds and what to ask. Output: a ``Tally`` and the disagreements with their programs.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from .adapter import AnalysisError
+from .comparison import Ask, Disagreement, Fault, compare
+from .executor import TooManyPathsError
+from .generator import generate
+from .shrink import shrink
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A program about which there is disagreement, or on which the analysis failed."""
+
+    flavour: str
+    seed: int
+    files: Mapping[str, str]
+    disagreements: tuple[Disagreement, ...]
+    failure: str = ""
+
+    def __str__(self) -> str:
+        """The program and what is wrong with the verdict, for people."""
+        lines = [f"{self.flavour}, seed {self.seed}"]
+        lines += [f"  {disagreement}" for disagreement in self.disagreements]
+        if self.failure:
+            lines.append(f"  {self.failure}")
+        for path, text in self.files.items():
+            lines.append(f"--- {path}")
+            lines += [f"{number:3} {content}" for number, content in enumerate(text.splitlines(), 1)]
+        return "\n".join(lines)
+
+
+@dataclass(slots=True)
+class Tally:
+    """The counts of one flavour."""
+
+    programs: int = 0
+    discarded: int = 0
+    sites: int = 0
+    leaks: int = 0
+    failures: int = 0
+    faults: Counter[Fault] = field(default_factory=Counter)
+    findings: list[Finding] = field(default_factory=list)
+
+    def add(self, other: Tally) -> None:
+        """Count what ``other`` counted too."""
+        self.programs += other.programs
+        self.discarded += other.discarded
+        self.sites += other.sites
+        self.leaks += other.leaks
+        self.failures += other.failures
+        self.faults += other.faults
+        self.findings += other.findings
+
+
+def run_campaign(flavour: str, seeds: Iterable[int], ask: Ask, max_runs: int) -> Tally:
+    """Compare the programs of these seeds."""
+    tally = Tally()
+    for seed in seeds:
+        files = generate(seed, flavour)
+        tally.programs += 1
+        try:
+            comparison = compare(files, ask, max_runs)
+        except TooManyPathsError:
+            tally.discarded += 1
+            continue
+        except AnalysisError as error:
+            tally.failures += 1
+            tally.findings.append(Finding(flavour, seed, files, (), str(error)))
+            continue
+        tally.sites += comparison.sites
+        tally.leaks += comparison.leaks
+        tally.faults.update(disagreement.fault for disagreement in comparison.disagreements)
+        if comparison.disagreements:
+            tally.findings.append(Finding(flavour, seed, files, comparison.disagreements))
+    return tally
+
+
+def minimal(finding: Finding, ask: Ask, max_runs: int) -> Finding:
+    """The finding's program made small while a disagreement of the same kind stays."""
+
+    def failure(files: Mapping[str, str]) -> tuple[tuple[Disagreement, ...], str]:
+        try:
+            return compare(files, ask, max_runs).disagreements, ""
+        except AnalysisError as error:
+            return (), str(error)
+        except Exception:  # noqa: BLE001  a shrunken program may be no program: then it shows nothing
+            return (), ""
+
+    wanted = {(disagreement.fault, disagreement.said) for disagreement in finding.disagreements[:1]}
+
+    def holds(files: dict[str, str]) -> bool:
+        found, message = failure(files)
+        if finding.failure:
+            return message.partition(":")[2][:40] == finding.failure.partition(":")[2][:40]
+        return any((disagreement.fault, disagreement.said) in wanted for disagreement in found)
+
+    files = shrink(finding.files, holds)
+    found, message = failure(files)
+    return Finding(finding.flavour, finding.seed, files, found, message)

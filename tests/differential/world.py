@@ -1,0 +1,297 @@
+"""The state of a run: who holds what, what was raised, and the hooks that the rewritten program calls.
+
+Input: calls of the fakes and of the instrumentation. Output: one ``Truth`` per checkout site.
+A checkout creates an ``Obligation`` owned by the frame that made it; when a project function returns the
+connection, the obligation ends there and a new one begins at the line of the caller's call.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from functools import partial, wraps
+from types import FrameType, FunctionType, MethodType
+from typing import Any
+
+from .oracle import Oracle
+from .truth import Site, Truth
+
+MAX_ITERATIONS = 2
+
+
+class AbandonedRun(BaseException):
+    """The run iterates too often: it is given up, and says nothing about what is still held."""
+
+
+@dataclass(slots=True, eq=False)
+class Obligation:
+    """One connection that one activation of a function must give back."""
+
+    site: Site
+    owner: int
+    since: int  # the world's clock when it began
+    held: bool = True
+    dropped: bool = False
+    leaving: bool = False
+    entered: bool = False
+
+
+class Held:
+    """The base of fake connections: carries the obligation and notices when nobody refers to it."""
+
+    obligation: Obligation | None = None
+
+    def give_back(self) -> None:
+        """End the obligation, by release or transfer."""
+        if self.obligation is not None:
+            self.obligation.held = False
+
+    def __del__(self) -> None:
+        """Note a connection that nobody can release any more."""
+        obligation = self.obligation
+        if obligation is not None and obligation.held and not obligation.leaving:
+            obligation.dropped = True
+
+
+def connections_in(value: object) -> Iterator[Held]:
+    """The connections that whoever has ``value`` can reach."""
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, Held):
+            yield item
+        elif isinstance(item, tuple | list | set):
+            pending.extend(item)
+        elif isinstance(item, dict):
+            pending.extend(item.values())
+        elif isinstance(item, MethodType):
+            pending.append(item.__self__)
+        elif isinstance(item, partial):
+            pending.extend(item.args)
+        elif isinstance(item, FunctionType):
+            for cell in item.__closure__ or ():
+                try:
+                    pending.append(cell.cell_contents)
+                except ValueError:  # an unbound variable
+                    continue
+
+
+class World:
+    """Everything one program's runs share, and the state of the current run."""
+
+    def __init__(self, limit: int = MAX_ITERATIONS) -> None:
+        """Prepare for one program whose loops run up to ``limit`` times."""
+        self.limit = limit
+        self.oracle = Oracle()
+        self.truths: dict[Site, Truth] = {}
+        self.running = False
+        self.visiting = False  # whether the run is about a generator
+        self.natural: set[str] = set()  # the exceptions that nobody injected
+        self.reached: set[tuple[str, int]] = set()  # the lines where something could raise, or a project function ran
+        self.sync_options: dict[tuple[str, int], tuple[type[BaseException], ...]] = {}
+        self.await_options: dict[tuple[str, int], tuple[type[BaseException], ...]] = {}
+        self.sync_default: tuple[type[BaseException], ...] = ()
+        self.await_default: tuple[type[BaseException], ...] = ()
+        self._obligations: list[Obligation] = []
+        self._clock = 0
+        self._last_raise = 0
+        self._abandoned = False
+        self._leaving_frame = 0
+        self._loops: dict[int, int] = {}
+
+    def start(self) -> None:
+        """Begin a run."""
+        self._obligations = []
+        self._clock = 0
+        self._last_raise = 0
+        self._abandoned = False
+        self._loops = {}
+        self.running = True
+
+    # What the fakes ask.
+
+    def may_raise(self, frame: FrameType, *, suspends: bool = False) -> None:
+        """Go on, or raise one of the exceptions that matter on this line."""
+        if not self.running:
+            return
+        if self._abandoned:
+            raise AbandonedRun
+        key = (frame.f_code.co_filename, frame.f_lineno)
+        self.reached.add(key)
+        if suspends:
+            options = self.await_options.get(key, self.await_default)
+        else:
+            options = self.sync_options.get(key, self.sync_default)
+        choice = self.oracle.choose(len(options) + 1)
+        if choice:
+            raise self.noted(options[choice - 1]())
+
+    def choose(self, count: int) -> int:
+        """Decide something opaque."""
+        if self._abandoned:
+            raise AbandonedRun
+        return self.oracle.choose(count)
+
+    def noted(self, error: BaseException) -> BaseException:
+        """``error``, known to have been raised now."""
+        self._clock += 1
+        self._last_raise = self._clock
+        error.seen_by_world = True  # type: ignore[attr-defined]
+        return error
+
+    def check_out(self, connection: Held, frame: FrameType) -> None:
+        """Begin an obligation for ``connection`` on the line that ``frame`` executes."""
+        self._oblige(connection, Site(frame.f_code.co_filename, frame.f_lineno), id(frame))
+
+    def _oblige(self, connection: Held, site: Site, owner: int) -> None:
+        self._clock += 1
+        obligation = Obligation(site, owner, self._clock)
+        connection.obligation = obligation
+        self._obligations.append(obligation)
+
+    # What the instrumentation calls.
+
+    def enter_loop(self, number: int) -> None:
+        """Start counting the iterations of a loop."""
+        self._loops[number] = 0
+
+    def may_iterate(self, number: int) -> bool:
+        """Whether an opaque loop may run once more."""
+        self._loops[number] += 1
+        return self._loops[number] <= self.limit
+
+    def iterate(self, number: int) -> None:
+        """Give the run up when a loop that cannot be ended runs too often."""
+        self._loops[number] += 1
+        if self._loops[number] > self.limit + 1:
+            self._abandoned = True
+            raise AbandonedRun
+
+    def check(self) -> None:
+        """At the start of a handler or ``finally``: note what was raised, end a run that was given up."""
+        if self._abandoned:
+            raise AbandonedRun
+        self._note_current()
+
+    def _note_current(self) -> None:
+        error = sys.exc_info()[1]
+        if error is not None:
+            self.note(error)
+
+    def note(self, error: BaseException) -> None:
+        """Note ``error`` unless it was injected or noted before."""
+        if not hasattr(error, "seen_by_world"):
+            self.natural.add(f"{type(error).__name__}: {error}")
+            self.noted(error)
+
+    def raising(self) -> None:
+        """Note an explicit ``raise``."""
+        self._clock += 1
+        self._last_raise = self._clock
+
+    def stored(self, value: object) -> object:
+        """Hand on the connections in ``value``."""
+        for connection in connections_in(value):
+            connection.give_back()
+        return value
+
+    def leaving(self) -> None:
+        """Remember which frame ends; from here on dying names are no drops."""
+        owner = self._leaving_frame = id(sys._getframe(1))
+        for obligation in self._obligations:
+            if obligation.owner == owner:
+                obligation.leaving = True
+
+    def leaving_generator(self) -> None:
+        """Settle a generator: what it held when it ends is lost.
+
+        Only where the run is about the generator itself: a caller that hands on what it borrowed says nothing of it.
+        """
+        owner = id(sys._getframe(1))
+        if self._abandoned or not self.visiting:
+            return
+        self._note_current()
+        self._settle(owner)
+
+    def project(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Wrap a function of the program."""
+
+        @wraps(function)
+        def call(*arguments: object) -> object:
+            caller = sys._getframe(1)
+            self.reached.add((caller.f_code.co_filename, caller.f_lineno))
+            try:
+                result = function(*arguments)
+            except BaseException as error:
+                self._failed(error)
+                raise
+            self._returned(result, caller, caller.f_lineno)
+            return result
+
+        return call
+
+    def project_async(self, function: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        """Wrap a coroutine function of the program."""
+
+        async def drive(awaitable: Awaitable[Any], caller: FrameType, line: int) -> object:
+            try:
+                result = await awaitable
+            except BaseException as error:
+                self._failed(error)
+                raise
+            self._returned(result, caller, line)
+            return result
+
+        @wraps(function)
+        def call(*arguments: object) -> Awaitable[Any]:
+            caller = sys._getframe(1)
+            self.reached.add((caller.f_code.co_filename, caller.f_lineno))
+            return drive(function(*arguments), caller, caller.f_lineno)
+
+        return call
+
+    def _failed(self, error: BaseException) -> None:
+        """A project function ended by an exception."""
+        if self._abandoned:
+            return
+        self.note(error)
+        self._settle(self._leaving_frame)
+
+    def _returned(self, result: object, caller: FrameType, line: int) -> None:
+        """A project function returned: its caller takes over what the result carries."""
+        if self._abandoned:
+            return
+        owner = self._leaving_frame
+        for connection in connections_in(result):
+            obligation = connection.obligation
+            if obligation is not None and obligation.held and obligation.owner == owner:
+                connection.give_back()
+                if "__leakcheck__" in caller.f_globals:
+                    self._oblige(connection, Site(caller.f_code.co_filename, line), id(caller))
+                    self._record(obligation)
+                    obligation.owner = 0
+        self._settle(owner)
+
+    def _settle(self, owner: int) -> None:
+        """Record how the obligations of an ended frame ended."""
+        for obligation in self._obligations:
+            if obligation.owner == owner:
+                self._record(obligation)
+                obligation.owner = 0
+
+    def _record(self, obligation: Obligation) -> None:
+        truth = self.truths.get(obligation.site)
+        if truth is None:
+            truth = self.truths[obligation.site] = Truth()
+        truth.entered |= obligation.entered
+        if not obligation.held:
+            truth.ended = True
+            return
+        truth.dropped |= obligation.dropped
+        if not self._last_raise:
+            truth.lost_normally = True
+        elif self._last_raise < obligation.since:
+            truth.lost_after_earlier_raise = True
+        else:
+            truth.lost_on_exception = True

@@ -1,0 +1,176 @@
+"""Every file under ``fixtures/`` is a test: marked lines are reported, all others are silent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pytest
+from conftest import Diagnose
+from fixture_file import (
+    Fixture,
+    FixtureError,
+    Mark,
+    MarkKind,
+    disagreements,
+    parse_fixture,
+    read_fixture,
+    with_sections,
+)
+
+from leakcheck.diagnostic import Applicability, Diagnostic, Edit, Position, Severity, Span
+from leakcheck.rules import select
+
+FIXTURES = Path(__file__).parent.parent / "fixtures"
+LOCATIONS = sorted(path for path in FIXTURES.rglob("*.py") if "demo" not in path.relative_to(FIXTURES).parts)
+PASSES = 10  # fixing again what a fix uncovered comes to an end sooner
+
+
+def name_of(location: Path) -> str:
+    """The name of a fixture's test."""
+    return location.relative_to(FIXTURES).as_posix()
+
+
+def selected(fixture: Fixture, diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
+    """The diagnostics of the rules that the fixture asks for; by default all that are on by default."""
+    codes = select(fixture.select) if fixture.select else None
+    return [one for one in diagnostics if codes is None or one.code in codes]
+
+
+@pytest.mark.parametrize("location", LOCATIONS, ids=name_of)
+def test_marked_lines_and_no_others_are_reported(location: Path, diagnose: Diagnose) -> None:
+    fixture = read_fixture(location)
+    assert not disagreements(fixture, selected(fixture, diagnose(fixture.files)))
+
+
+@pytest.mark.parametrize("location", LOCATIONS, ids=name_of)
+def test_fixed_text(location: Path, diagnose: Diagnose, bless: bool) -> None:
+    fixture = read_fixture(location)
+    fixed = _fix_all(fixture, diagnose)
+    changed = {path: text for path, text in fixed.items() if text != fixture.files[path]}
+    for path, text in changed.items():
+        compile(text, path, "exec", dont_inherit=True)
+    if bless:
+        text = location.read_text(encoding="utf-8")
+        location.write_text(with_sections(fixture, text, changed or None, fixture.cfg), encoding="utf-8")
+    else:
+        assert changed == dict(fixture.fixed or {})
+
+
+def _fix_all(fixture: Fixture, diagnose: Diagnose) -> dict[str, str]:
+    least = Applicability.UNSAFE if fixture.unsafe else Applicability.SAFE
+    files = dict(fixture.files)
+    for _ in range(PASSES):
+        edits: dict[str, list[Edit]] = {}
+        for one in selected(fixture, diagnose(files)):
+            if one.fix is not None and one.fix.applicability >= least:
+                taken = edits.setdefault(one.path, [])
+                if not any(_overlap(new, old) for new in one.fix.edits for old in taken):
+                    taken.extend(one.fix.edits)
+        if not edits:
+            return files
+        for path, changes in edits.items():
+            files[path] = _edited(files[path], changes)
+    raise AssertionError(f"{fixture.name}: the fixes come to no end")
+
+
+def _overlap(one: Edit, other: Edit) -> bool:
+    return one.span.start < other.span.end and other.span.start < one.span.end or one.span == other.span
+
+
+def _edited(text: str, edits: Iterable[Edit]) -> str:
+    lines = text.splitlines(keepends=True)
+    starts = [0]
+    for line in lines:
+        starts.append(starts[-1] + len(line))
+
+    def offset(position: Position) -> int:
+        return starts[position.row - 1] + position.column - 1
+
+    for edit in sorted(edits, key=lambda one: one.span, reverse=True):
+        text = text[: offset(edit.span.start)] + edit.content + text[offset(edit.span.end) :]
+    return text
+
+
+# The reader itself.
+
+
+def _diagnostic(code: str, row: int, message: str = "lost", path: str = "one.py") -> Diagnostic:
+    span = Span(Position(row, 1), Position(row, 2))
+    return Diagnostic(code, code.lower(), message, Severity.WARNING, path, span, span)
+
+
+def test_marks_are_read_with_code_severity_and_text() -> None:
+    text = '# why\na = f()  # error: LC102 [note] "f()" # missed: LC101\nb = 1  # note: "exit"\n'
+    fixture = parse_fixture("one.py", text)
+    assert fixture.marks == (
+        Mark(MarkKind.ERROR, "one.py", 2, "LC102", "note", "f()"),
+        Mark(MarkKind.MISSED, "one.py", 2, "LC101"),
+        Mark(MarkKind.NOTE, "one.py", 3, text="exit"),
+    )
+
+
+def test_strings_cannot_fake_marks_or_sections() -> None:
+    fixture = parse_fixture("one.py", 'a = """\n# --- file: b.py ---\n# error: LC101\n"""\n')
+    assert list(fixture.files) == ["one.py"]
+    assert fixture.marks == ()
+
+
+def test_sections_make_files_and_rows_are_theirs() -> None:
+    text = "# why\n# select: LC101\n\n# --- file: app/db.py ---\na = 1\nb = 2  # error: LC101\n# --- fixed: app/db.py ---\na = 1\n"
+    fixture = parse_fixture("one.py", text)
+    assert dict(fixture.files) == {"app/db.py": "a = 1\nb = 2  # error: LC101\n"}
+    assert fixture.marks == (Mark(MarkKind.ERROR, "app/db.py", 2, "LC101"),)
+    assert fixture.select == ("LC101",)
+    assert fixture.fixed == {"app/db.py": "a = 1\n"}
+
+
+def test_code_before_the_first_section_is_a_file() -> None:
+    fixture = parse_fixture("one.py", "import a\n# --- file: a.py ---\nx = 1\n")
+    assert dict(fixture.files) == {"one.py": "import a\n", "a.py": "x = 1\n"}
+
+
+@pytest.mark.parametrize("comment", ["# error: lc101", "# Error: LC101", "# missed: all", "# note: x"])
+def test_a_misspelt_mark_is_refused(comment: str) -> None:
+    with pytest.raises(FixtureError, match="not a mark"):
+        parse_fixture("one.py", f"a = 1  {comment}\n")
+
+
+def test_a_broken_file_is_read_as_far_as_it_goes() -> None:
+    fixture = parse_fixture("one.py", "def f(:  # error: LC900\n    return 1\n")
+    assert [mark.code for mark in fixture.marks] == ["LC900"]
+
+
+@pytest.mark.parametrize(
+    ("comment", "found", "complaints"),
+    [
+        ("# error: LC101", [_diagnostic("LC101", 1)], 0),
+        ("# error: LC101", [], 1),
+        ("# error: LC101", [_diagnostic("LC102", 1)], 2),
+        ('# error: LC101 "lost"', [_diagnostic("LC101", 1)], 0),
+        ('# error: LC101 "kept"', [_diagnostic("LC101", 1)], 2),
+        ("# error: LC101 [warning]", [_diagnostic("LC101", 1)], 0),
+        ("# error: LC101 [error]", [_diagnostic("LC101", 1)], 2),
+        ("# error: LC101", [_diagnostic("LC101", 1), _diagnostic("LC101", 1)], 1),
+        ("# missed: LC101", [], 0),
+        ("# missed: LC101", [_diagnostic("LC101", 1)], 1),
+        ("# false-alarm: LC101", [_diagnostic("LC101", 1)], 0),
+        ("# false-alarm: LC101", [], 1),
+        ("", [_diagnostic("LC101", 1)], 1),
+        ('# note: "exit"', [], 1),
+    ],
+)
+def test_disagreements(comment: str, found: list[Diagnostic], complaints: int) -> None:
+    assert len(disagreements(parse_fixture("one.py", f"a = 1  {comment}\n"), found)) == complaints
+
+
+def test_blessing_rewrites_results_only() -> None:
+    text = "# why\na = 1  # error: LC101\n# --- file: b.py ---\nb = 1\n# --- fixed ---\nold = 1\n"
+    fixture = parse_fixture("one.py", text)
+    fixed: Mapping[str, str] = {"one.py": "a = 2\n", "b.py": "b = 2\n"}
+    blessed = with_sections(fixture, text, fixed, None)
+    again = parse_fixture("one.py", blessed)
+    assert again.fixed == fixed
+    assert again.files == fixture.files
+    assert again.marks == fixture.marks
+    assert with_sections(again, blessed, fixed, None) == blessed

@@ -1,0 +1,182 @@
+"""What may be changed in a program without changing what leakcheck says, over all fixtures."""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import tokenize
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import pytest
+from conftest import Diagnose
+from fixture_file import Fixture, read_fixture
+
+from leakcheck.diagnostic import Diagnostic
+
+FIXTURES = Path(__file__).parent.parent / "fixtures"
+LOCATIONS = [
+    path
+    for path in sorted(FIXTURES.rglob("*.py"))
+    if not {"demo", "cfg"} & set(path.relative_to(FIXTURES).parts) and not path.parent.name.startswith("lc9")
+]
+
+Findings = Counter[tuple[str, int, str]]
+Rewrite = Callable[[str], tuple[str, Callable[[int], int]]]
+"""From a file's text to another text and the row of it in which each row is found again."""
+
+
+def name_of(location: Path) -> str:
+    """The name of a fixture's test."""
+    return location.relative_to(FIXTURES).as_posix()
+
+
+def findings(diagnostics: Iterable[Diagnostic]) -> Findings:
+    """What is reported, without the wording."""
+    return Counter((one.path, one.span.start.row, one.code) for one in diagnostics)
+
+
+def suppressible(location: Path) -> Fixture:
+    """The fixture; skipped where it has suppressions of its own."""
+    fixture = read_fixture(location)
+    if any("leakcheck: ignore" in text or "noqa" in text for text in fixture.files.values()):
+        pytest.skip("has suppressions of its own")
+    return fixture
+
+
+@pytest.mark.parametrize("location", LOCATIONS, ids=name_of)
+def test_suppressing_every_finding_silences(location: Path, diagnose: Diagnose) -> None:
+    fixture = suppressible(location)
+    codes: dict[tuple[str, int], set[str]] = {}
+    for path, row, code in findings(diagnose(fixture.files)):
+        codes.setdefault((path, row), set()).add(code)
+    suppressed: dict[str, str | bytes] = {}
+    for path, text in fixture.files.items():
+        lines = text.splitlines()
+        for (other, row), here in codes.items():
+            if other == path:
+                code_only = re.sub(r"\s*# (error|missed|false-alarm|note|summary): .*$", "", lines[row - 1])
+                lines[row - 1] = f"{code_only}  # leakcheck: ignore[{', '.join(sorted(here))}]"
+        suppressed[path] = "\n".join(lines) + "\n"
+    assert [str(one) for one in diagnose(suppressed)] == []
+
+
+def renamed(text: str) -> tuple[str, Callable[[int], int]]:
+    """Local variables get other names."""
+    names = _renamable(text)
+    tokens = list(tokenize.generate_tokens(io.StringIO(text).readline))
+    lines = text.splitlines(keepends=True)
+    for index in range(len(tokens) - 1, -1, -1):
+        token = tokens[index]
+        if token.type == tokenize.NAME and token.string in names and (not index or tokens[index - 1].string != "."):
+            row, column = token.start
+            line = lines[row - 1]
+            lines[row - 1] = f"{line[:column]}the_{line[column:]}"
+    return "".join(lines), lambda row: row
+
+
+def _renamable(text: str) -> set[str]:
+    """Names that are plain local variables wherever they occur in ``text``."""
+    tree = ast.parse(text)
+    local: set[str] = set()
+    taken: set[str] = set()
+    inside = {
+        id(node)
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for node in ast.walk(function)
+    }
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name, ctx=ast.Store()) if id(node) in inside:
+                local.add(name)
+            case ast.Name(id=name, ctx=ast.Store()) | ast.arg(arg=name):
+                taken.add(name)
+            case ast.keyword(arg=str(name)) | ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                taken.add(name)
+            case ast.ClassDef(name=name, body=body):
+                taken.add(name)
+                taken.update(one.id for part in body for one in ast.walk(part) if isinstance(one, ast.Name))
+            case ast.Import(names=names) | ast.ImportFrom(names=names):
+                taken.update((one.asname or one.name).partition(".")[0] for one in names)
+            case ast.Global(names=names) | ast.Nonlocal(names=names):
+                taken.update(names)
+            case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
+                taken.add(name)
+            case ast.JoinedStr():
+                taken.update(one.id for one in ast.walk(node) if isinstance(one, ast.Name))
+            case _:
+                pass
+    evidence = re.compile("pool|engine|db|database|client|factory", re.IGNORECASE)
+    return {name for name in local - taken if not evidence.search(name)}
+
+
+def spaced(text: str) -> tuple[str, Callable[[int], int]]:
+    """A blank line follows every statement."""
+    ends = sorted(
+        {
+            token.end[0]
+            for token in tokenize.generate_tokens(io.StringIO(text).readline)
+            if token.type == tokenize.NEWLINE
+        }
+    )
+    lines = text.splitlines(keepends=True)
+    for row in reversed(ends):
+        lines.insert(row, "\n")
+    return "".join(lines), lambda row: row + sum(1 for end in ends if end < row)
+
+
+def nested(text: str) -> tuple[str, Callable[[int], int]]:
+    """The body of every outermost function stands in `if True:`."""
+    lines = text.splitlines(keepends=True)
+    inserted: list[int] = []
+    for function in _outermost(ast.parse(text).body):
+        first, last = function.body[0].lineno, function.end_lineno or 0
+        header_end = max(
+            [function.lineno, *(node.end_lineno or 0 for node in ast.walk(function.args) if isinstance(node, ast.expr))]
+        )
+        decorated = getattr(function.body[0], "decorator_list", [])
+        first = min([first, *(one.lineno for one in decorated)])
+        if first <= header_end:
+            continue
+        indent = " " * function.body[0].col_offset
+        for row in range(first, last + 1):
+            lines[row - 1] = f"    {lines[row - 1]}" if lines[row - 1].strip() else lines[row - 1]
+        lines[first - 1] = f"{indent}if True:\n{lines[first - 1]}"
+        inserted.append(first)
+    return "".join(lines), lambda row: row + sum(1 for first in inserted if first <= row)
+
+
+def _outermost(body: Iterable[ast.stmt]) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    found: list[ast.FunctionDef | ast.AsyncFunctionDef] = []
+    for statement in body:
+        if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
+            found.append(statement)
+        elif isinstance(statement, ast.ClassDef):
+            found.extend(_outermost(statement.body))
+    return found
+
+
+@pytest.mark.parametrize("location", LOCATIONS, ids=name_of)
+@pytest.mark.parametrize("rewrite", [renamed, spaced, nested], ids=lambda rewrite: str(rewrite.__name__))
+def test_meaningless_rewrites_change_no_finding(location: Path, rewrite: Rewrite, diagnose: Diagnose) -> None:
+    fixture = read_fixture(location)
+    rewritten: dict[str, str | bytes] = {}
+    rows: dict[str, Callable[[int], int]] = {}
+    for path, text in fixture.files.items():
+        rewritten[path], rows[path] = rewrite(text)
+        ast.parse(rewritten[path])
+    moved = Counter({(p, rows[p](row), c): n for (p, row, c), n in findings(diagnose(fixture.files)).items()})
+    assert findings(diagnose(rewritten)) == moved
+
+
+@pytest.mark.parametrize("location", LOCATIONS, ids=name_of)
+def test_line_ends_and_byte_order_mark_change_no_finding(location: Path, diagnose: Diagnose) -> None:
+    fixture = read_fixture(location)
+    dos: Mapping[str, str | bytes] = {path: text.replace("\n", "\r\n").encode() for path, text in fixture.files.items()}
+    marked: Mapping[str, str | bytes] = {path: b"\xef\xbb\xbf" + text.encode() for path, text in fixture.files.items()}
+    expected = diagnose(fixture.files)
+    assert diagnose(dos) == expected
+    assert diagnose(marked) == expected
