@@ -5,8 +5,7 @@ The public names are here: ``check(["app"], Config()).diagnostics`` is what the 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # importing typing for it would cost more than `leakcheck --version`
 if TYPE_CHECKING:
     from leakcheck.config import Config
     from leakcheck.diagnostic import Diagnostic, LeakcheckError

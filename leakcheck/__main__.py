@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+
+TYPE_CHECKING = False  # as in leakcheck/__init__.py
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _COMMANDS = frozenset({"check", "config", "explain"})  # a file of that name is given as ./check
 
@@ -20,11 +23,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         sys.stdout.write(f"leakcheck {__version__}\n")
         return 0
-    paths = given[1:] if given[:1] == ["check"] else given
-    if paths and (paths is not given or paths[0] not in _COMMANDS) and all(map(_is_path, paths)):
+    named = given[:1] == ["check"]
+    force = "--force-exclude" in given[:2]  # as our own hook has it
+    paths = given[named + force :]
+    if paths and (named or paths[0] not in _COMMANDS) and all(map(_is_path, paths)):
+        from leakcheck import fast_lane
+
+        if fast_lane.nothing_to_say(paths):
+            sys.stdout.write("All checks passed!\n")
+            return 0
         from leakcheck import run
 
-        return run.guarded(lambda: run.run(run.Options(paths=tuple(paths))))
+        return run.guarded(lambda: run.run(run.Options(paths=tuple(paths), force_exclude=force)))
     from leakcheck import cli
 
     return cli.main(given)

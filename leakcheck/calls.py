@@ -102,17 +102,7 @@ class Calls:
                 found = method
         return found
 
-    def kind_of(self, dotted: str) -> CallKind | None:
-        """The kind of the call of this dotted name."""
-        found = self.effect(dotted)
-        return found.kind if found else None
-
-    def kind_of_method(self, name: str) -> CallKind | None:
-        """The kind of a method whose own name tells enough, whatever it is called on."""
-        method = self.methods.get(name)
-        return method.kind if method and not method.receivers else None
-
-    def is_release_name(self, dotted: str) -> bool:
+    def says_release(self, dotted: str) -> bool:
         """Whether the name of an unresolved function says that it gives its argument back."""
         return _says_release(dotted.rpartition(".")[2], self.release_names, self.release_objects)
 

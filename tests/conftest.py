@@ -43,30 +43,22 @@ def diagnose(tmp_path: Path) -> Diagnose:
             target = root / path
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(text.encode() if isinstance(text, str) else text)
-        return [_relative(one, root) for one in _diagnostics(root, files)]
+        # Imported here so that the fixture reader can be tested while the analysis does not import.
+        from leakcheck.config import Config
+        from leakcheck.engine import check
+
+        report = check([str(root / path) for path in files], Config(root=root, select=("ALL",)))
+        assert report.breakdowns == ()
+        return [_relative(one, root) for one in report.diagnostics]
 
     return run
 
 
-def _diagnostics(root: Path, files: Mapping[str, str | bytes]) -> list[Diagnostic]:
-    # Imported here so that the fixture reader can be tested while the analysis does not import.
-    from leakcheck.config import Config
-    from leakcheck.ownership.program import Program
-    from leakcheck.rules import ALL_RULES
-
-    program = Program(Config(), lambda path: Path(path).read_bytes(), [root])
-    found: list[Diagnostic] = []
-    for path in files:
-        location = str(root / path)
-        analysis = program.analyse(location)
-        assert analysis.failure is None, analysis.failure
-        for rule in ALL_RULES:
-            found.extend(rule.check(location, analysis.leaks))
-    return found
-
-
 def _relative(diagnostic: Diagnostic, root: Path) -> Diagnostic:
-    steps = tuple(replace(step, path=_inside(step.path, root)) for step in diagnostic.steps)
+    steps = tuple(
+        replace(step, path=_inside(step.path, root), message=step.message.replace(f"{root}/", ""))
+        for step in diagnostic.steps
+    )
     return replace(diagnostic, path=_inside(diagnostic.path, root), steps=steps)
 
 

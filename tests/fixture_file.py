@@ -91,7 +91,8 @@ _SECTION = re.compile(r"# --- (?P<kind>file|fixed|cfg)(?:: (?P<path>\S+))? ---\s
 _HEADER = re.compile(r"# (?P<key>select|fix): (?P<value>.+)")
 _MARK = re.compile(
     r"""\#\ (?:
-        (?P<kind>error|missed|false-alarm):\ (?P<code>LC\d{3})(?:\ \[(?P<severity>error|warning|note)\])?(?:\ "(?P<text>[^"]*)")?
+        (?P<kind>error|missed|false-alarm):\ (?P<code>LC\d{3})
+          (?:\ \[(?P<severity>error|warning|note)\])?(?:\ "(?P<text>[^"]*)")?
       | note:\ "(?P<note>[^"]*)"
       | summary:\ (?P<summary>[^#]+)
     )\s*""",

@@ -106,7 +106,6 @@ def test_effect(name: str, kind: CallKind, takes: Takes, argument: int) -> None:
     effect = CALLS.effect(name)
     assert effect is not None
     assert (effect.kind, effect.takes, effect.argument) == (kind, takes, argument)
-    assert CALLS.kind_of(name) is kind
 
 
 @pytest.mark.parametrize(
@@ -114,12 +113,6 @@ def test_effect(name: str, kind: CallKind, takes: Takes, argument: int) -> None:
 )
 def test_no_effect(name: str) -> None:
     assert CALLS.effect(name) is None
-    assert CALLS.kind_of(name) is None
-
-
-def test_methods_known_by_name_alone() -> None:
-    assert CALLS.kind_of_method("enter_context") is CallKind.ENTERS
-    assert CALLS.kind_of_method("push") is None, "only on a stack"
 
 
 def test_details_of_effects() -> None:
@@ -152,14 +145,14 @@ def test_exits_raise_what_the_interpreter_raises() -> None:
     ],
 )
 def test_name_says_release(name: str) -> None:
-    assert CALLS.is_release_name(name)
+    assert CALLS.says_release(name)
 
 
 @pytest.mark.parametrize(
     "name", ["close_ticket", "release_notes", "disclose", "closed", "closing", "reset", "execute", ""]
 )
 def test_name_does_not_say_release(name: str) -> None:
-    assert not CALLS.is_release_name(name)
+    assert not CALLS.says_release(name)
 
 
 @pytest.mark.parametrize(

@@ -6,15 +6,18 @@ import ast
 import re
 import tomllib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from conftest import Diagnose
 from fixture_file import read_fixture
 
 from leakcheck.diagnostic import LeakcheckError
 from leakcheck.ownership.leak import LeakKind
 from leakcheck.rule import Rule
 from leakcheck.rules import ALL_RULES, find, select
+
+if TYPE_CHECKING:
+    from conftest import Diagnose
 
 ROOT = Path(__file__).parent.parent
 FIXTURES = ROOT / "fixtures"

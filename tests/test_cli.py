@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -43,8 +43,11 @@ class Result:
         self.codes = [line.split(" ")[1] for line in self.out.splitlines() if line.count(":") >= 3]
 
 
+Run = Callable[..., Result]
+
+
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> object:
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
     def run(*arguments: str) -> Result:
         status = main(arguments)
         captured = capsys.readouterr()
@@ -62,7 +65,7 @@ def python(*arguments: str, code: str | None = None) -> subprocess.CompletedProc
 
 
 class TestStatus:
-    def test_findings(self, run) -> None:  # type: ignore[no-untyped-def] # the fixture above
+    def test_findings(self, run: Run) -> None:
         write("a.py")
         assert run("a.py").status == 1
         assert run("check", "a.py").status == 1
@@ -70,12 +73,12 @@ class TestStatus:
         assert run("check").status == 1
         assert run("--exit-zero", ".").status == 0
 
-    def test_clean(self, run) -> None:  # type: ignore[no-untyped-def]
+    def test_clean(self, run: Run) -> None:
         write("a.py", "x = 1\n")
         result = run("a.py")
         assert (result.status, result.out, result.err) == (0, "All checks passed!\n", "")
 
-    def test_nothing_to_check(self, run) -> None:  # type: ignore[no-untyped-def]
+    def test_nothing_to_check(self, run: Run) -> None:
         result = run(".")
         assert (result.status, result.out) == (0, "All checks passed!\n")
         assert result.err == "warning: no Python files found under the given paths\n"
@@ -100,12 +103,12 @@ class TestStatus:
             (["explain", "LC12"], "unknown rule `LC12`; did you mean"),
         ],
     )
-    def test_usage(self, run, arguments: Sequence[str], message: str) -> None:  # type: ignore[no-untyped-def]
+    def test_usage(self, run: Run, arguments: Sequence[str], message: str) -> None:
         result = run(*arguments)
         assert (result.status, result.out) == (2, "")
         assert message in result.err
 
-    def test_configuration(self, run) -> None:  # type: ignore[no-untyped-def]
+    def test_configuration(self, run: Run) -> None:
         write("a.py")
         write("leakcheck.toml", "selekt = []")
         result = run("a.py")
@@ -113,7 +116,7 @@ class TestStatus:
         assert "leakcheck.toml: unknown key `selekt`" in result.err
         assert run("--isolated", "a.py").status == 1
 
-    def test_an_internal_failure_hides_nothing(self, run) -> None:  # type: ignore[no-untyped-def]
+    def test_an_internal_failure_hides_nothing(self, run: Run) -> None:
         write("a.py", "getconn RAISES")
         write("b.py")
         result = run("--output-format", "concise", "--exit-zero", ".")
@@ -123,7 +126,7 @@ class TestStatus:
         assert "Traceback" not in result.err
         assert "Traceback" in run("-v", ".").err
 
-    def test_a_failure_outside_any_file(self, run, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    def test_a_failure_outside_any_file(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(FakeAnalysis, "select", lambda *_: 1 / 0)
         write("a.py")
         result = run("a.py")
@@ -131,14 +134,14 @@ class TestStatus:
         assert "ZeroDivisionError" in result.err
         assert "bug in leakcheck" in result.err
 
-    def test_without_arguments_there_is_help(self, run) -> None:  # type: ignore[no-untyped-def]
+    def test_without_arguments_there_is_help(self, run: Run) -> None:
         result = run()
         assert result.status == 2
         assert "Usage:" in result.out + result.err
 
 
 class TestOptions:
-    def test_selection(self, run) -> None:  # type: ignore[no-untyped-def]
+    def test_selection(self, run: Run) -> None:
         write("a.py", LEAK + "conn = pool.getconn()  # never\n")
         concise = ("--output-format", "concise", ".")
         assert run(*concise).codes == ["LC102", "LC101"]
@@ -149,7 +152,7 @@ class TestOptions:
         assert run("--extend-select", "LC101", *concise).codes == ["LC102", "LC101"]
         assert run("--config", "leakcheck.toml", *concise).codes == ["LC102"]
 
-    def test_excludes(self, run) -> None:  # type: ignore[no-untyped-def]
+    def test_excludes(self, run: Run) -> None:
         write("a.py")
         write("gen/b.py")
         concise = ("--output-format", "concise")
@@ -158,7 +161,7 @@ class TestOptions:
         assert len(run(*concise, "--exclude", "gen", "gen/b.py").codes) == 1
         assert len(run(*concise, "--exclude", "gen", "--force-exclude", "gen/b.py").codes) == 0
 
-    def test_each_file_is_governed_by_the_nearest_configuration(self, run) -> None:  # type: ignore[no-untyped-def]
+    def test_each_file_is_governed_by_the_nearest_configuration(self, run: Run) -> None:
         write("a.py")
         write("one/b.py")
         write("one/gen/c.py")
@@ -171,19 +174,19 @@ class TestOptions:
         assert "one/gen/c.py" in run("--output-format", "concise", "one/gen/c.py").out
         assert len(run("--isolated", "--output-format", "concise", ".").codes) == 4
 
-    def test_formats_and_files(self, run) -> None:  # type: ignore[no-untyped-def]
+    def test_formats_and_files(self, run: Run) -> None:
         write("a.py")
         result = run("--output", "json=out.json", "--output", "github=out.txt", "--output-format", "json-lines", ".")
         assert json.loads(Path("out.json").read_text()) == [json.loads(result.out)]
         assert Path("out.txt").read_text().startswith("::warning ")
         assert "checked out here" in run("a.py").out
 
-    def test_statistics(self, run) -> None:  # type: ignore[no-untyped-def]
+    def test_statistics(self, run: Run) -> None:
         write("a.py", LEAK * 3)
         assert run("--statistics", "-q", ".").out == "3\tLC102\tleaks-on-exception\n"
         assert json.loads(run("--statistics", "--output-format", "json", ".").out)[0]["count"] == 3
 
-    def test_verbose_and_quiet(self, run) -> None:  # type: ignore[no-untyped-def]
+    def test_verbose_and_quiet(self, run: Run) -> None:
         write("a.py", "getconn SKIPPED")
         result = run("--verbose", ".")
         assert "configuration: defaults (1 file)" in result.err
@@ -191,7 +194,7 @@ class TestOptions:
         result = run("--quiet", ".")
         assert (result.out, result.err) == ("", "")
 
-    def test_colour(self, run, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    def test_colour(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         write("a.py")
         assert "\033[" not in run("a.py").out
         assert "\033[" in run("--color", "always", "a.py").out
@@ -199,7 +202,7 @@ class TestOptions:
         assert "\033[" in run("a.py").out
         assert "\033[" not in run("--color", "never", "a.py").out
 
-    def test_standard_input(self, run, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    def test_standard_input(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         def give(text: str) -> None:
             monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
 
@@ -216,13 +219,13 @@ class TestOptions:
         give("def f(:\n")
         assert "LC900" in run("-").out
 
-    def test_options_may_stand_anywhere(self, run) -> None:  # type: ignore[no-untyped-def]
+    def test_options_may_stand_anywhere(self, run: Run) -> None:
         write("a.py")
         assert run("a.py", "--exit-zero").status == 0
         assert run("--exit-zero", "a.py").status == 0
         assert run("check", "--exit-zero", "--", "a.py").status == 0
 
-    def test_files_named_like_commands_and_options(self, run) -> None:  # type: ignore[no-untyped-def]
+    def test_files_named_like_commands_and_options(self, run: Run) -> None:
         write("config")
         write("-a.py")
         assert "select = " in run("config").out
@@ -232,13 +235,13 @@ class TestOptions:
 
 
 class TestOtherCommands:
-    def test_explain(self, run) -> None:  # type: ignore[no-untyped-def]
+    def test_explain(self, run: Run) -> None:
         assert run("explain", "LC102").out == run("explain", "leaks-on-exception").out
         assert "Why is this bad?" in run("explain", "lc102").out
         assert len(json.loads(run("explain", "--output-format", "json").out)) > 10
         assert run("explain", "LC102", "--output-format", "markdown").out.startswith("# leaks-on-exception (LC102)")
 
-    def test_config(self, run) -> None:  # type: ignore[no-untyped-def]
+    def test_config(self, run: Run) -> None:
         write("pkg/leakcheck.toml", 'ignore = ["LC102"]')
         write("pkg/a.py")
         for path in ("pkg", "pkg/a.py"):
@@ -248,7 +251,7 @@ class TestOtherCommands:
         assert shown["settings"]["ignore"]["origin"].endswith("pkg/leakcheck.toml")
         assert run("config", "nope").status == 2
 
-    def test_version_and_help(self, run) -> None:  # type: ignore[no-untyped-def]
+    def test_version_and_help(self, run: Run) -> None:
         for option in ("--version", "-V"):
             assert run(option).out == f"leakcheck {__version__}\n"
         assert "Commands:" in run("--help").out

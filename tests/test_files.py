@@ -134,7 +134,7 @@ class TestAnyTree:
 def test_missing_targets_are_an_error() -> None:
     write("a.py")
     os.symlink("nowhere", "broken.py")
-    with pytest.raises(LeakcheckError, match="no such file or directory: nope\n.*: broken.py"):
+    with pytest.raises(LeakcheckError, match=r"no such file or directory: nope\n.*: broken\.py"):
         found("a.py", "nope", "broken.py")
 
 
@@ -194,7 +194,16 @@ class TestGit:
         git("commit", "-qm", "first", at="library")
         Path("app").mkdir()
         git("init", "-q", at="app")
-        git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(tmp_path / "library"), "dep", at="app")
+        git(
+            "-c",
+            "protocol.file.allow=always",
+            "submodule",
+            "--quiet",
+            "add",
+            str(tmp_path / "library"),
+            "dep",
+            at="app",
+        )
         assert found("app") == ["app/dep/lib.py"]
 
     def test_the_environment_of_a_hook_does_not_mislead(self, monkeypatch: pytest.MonkeyPatch) -> None:

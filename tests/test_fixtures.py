@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from conftest import Diagnose
 from fixture_file import (
     Fixture,
     FixtureError,
@@ -20,6 +20,9 @@ from fixture_file import (
 
 from leakcheck.diagnostic import Applicability, Diagnostic, Edit, Position, Severity, Span
 from leakcheck.rules import select
+
+if TYPE_CHECKING:
+    from conftest import Diagnose
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 LOCATIONS = sorted(path for path in FIXTURES.rglob("*.py") if "demo" not in path.relative_to(FIXTURES).parts)
@@ -44,7 +47,7 @@ def test_marked_lines_and_no_others_are_reported(location: Path, diagnose: Diagn
 
 
 @pytest.mark.parametrize("location", LOCATIONS, ids=name_of)
-def test_fixed_text(location: Path, diagnose: Diagnose, bless: bool) -> None:
+def test_fixed_text(location: Path, diagnose: Diagnose, *, bless: bool) -> None:
     fixture = read_fixture(location)
     fixed = _fix_all(fixture, diagnose)
     changed = {path: text for path, text in fixed.items() if text != fixture.files[path]}
@@ -75,7 +78,7 @@ def _fix_all(fixture: Fixture, diagnose: Diagnose) -> dict[str, str]:
 
 
 def _overlap(one: Edit, other: Edit) -> bool:
-    return one.span.start < other.span.end and other.span.start < one.span.end or one.span == other.span
+    return one.span == other.span or (one.span.start < other.span.end and other.span.start < one.span.end)
 
 
 def _edited(text: str, edits: Iterable[Edit]) -> str:
@@ -117,7 +120,10 @@ def test_strings_cannot_fake_marks_or_sections() -> None:
 
 
 def test_sections_make_files_and_rows_are_theirs() -> None:
-    text = "# why\n# select: LC101\n\n# --- file: app/db.py ---\na = 1\nb = 2  # error: LC101\n# --- fixed: app/db.py ---\na = 1\n"
+    text = (
+        "# why\n# select: LC101\n\n# --- file: app/db.py ---\na = 1\nb = 2  # error: LC101\n"
+        "# --- fixed: app/db.py ---\na = 1\n"
+    )
     fixture = parse_fixture("one.py", text)
     assert dict(fixture.files) == {"app/db.py": "a = 1\nb = 2  # error: LC101\n"}
     assert fixture.marks == (Mark(MarkKind.ERROR, "app/db.py", 2, "LC101"),)

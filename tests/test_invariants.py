@@ -9,12 +9,15 @@ import tokenize
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from conftest import Diagnose
 from fixture_file import Fixture, read_fixture
 
 from leakcheck.diagnostic import Diagnostic
+
+if TYPE_CHECKING:
+    from conftest import Diagnose
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 LOCATIONS = [

@@ -11,17 +11,7 @@ import pytest
 
 from leakcheck import output, rules
 from leakcheck.config import Config
-from leakcheck.diagnostic import (
-    Applicability,
-    Diagnostic,
-    Edit,
-    Fix,
-    Position,
-    Severity,
-    Span,
-    Step,
-    StepKind,
-)
+from leakcheck.diagnostic import Applicability, Diagnostic, Edit, Fix, Position, Severity, Span, Step, StepKind
 from leakcheck.output import Context, colour, explain, settings, statistics
 from leakcheck.output.colour import Paint
 from leakcheck.output.columns import shown

@@ -99,7 +99,9 @@ def test_strings_fake_nothing() -> None:
     assert left(text, diagnostic(1), diagnostic(3)) == [("LC102", 1), ("LC102", 3)]
 
 
-@pytest.mark.parametrize("text", ["x = (  # noqa\n", "if x:\n\ty  # noqa\n  z\n", 'x = """  # noqa\n', "# noqa\n$ ?\n)(\n"])
+@pytest.mark.parametrize(
+    "text", ["x = (  # noqa\n", "if x:\n\ty  # noqa\n  z\n", 'x = """  # noqa\n', "# noqa\n$ ?\n)(\n"]
+)
 def test_texts_that_do_not_tokenise(text: str) -> None:
     left(text, diagnostic(1))
 
@@ -115,7 +117,7 @@ class TestWholeFile:
         "heading",
         [
             "# leakcheck: ignore-file[LC102]",
-            "#!/usr/bin/env python\n# -*- coding: utf-8 -*-\n\n# leakcheck: ignore-file[leaks-on-exception] -- a script",
+            "#!/usr/bin/env python\n# -*- coding: utf-8 -*-\n\n# leakcheck: ignore-file[leaks-on-exception] -- why",
             "# Licence.\n#\n# leakcheck: ignore-file[LC102, LC103]",
         ],
     )
@@ -147,7 +149,9 @@ class TestUnused:
         assert left("x = 1  # noqa\ny = 2  # noqa: E501\nz = 3  # noqa: LC777\n") == []
 
     def test_span(self) -> None:
-        (fault,) = apply([], "a.py", "x = 1  # a  # leakcheck: ignore[LC102] -- b\n", Catalogue(code, rules.nearest, EVERY))
+        (fault,) = apply(
+            [], "a.py", "x = 1  # a  # leakcheck: ignore[LC102] -- b\n", Catalogue(code, rules.nearest, EVERY)
+        )
         assert fault.span == Span(Position(1, 13), Position(1, 39))
         assert (fault.name, fault.severity, fault.path) == ("unused-suppression", Severity.WARNING, "a.py")
 

@@ -53,15 +53,27 @@ class Callees:
         return bool(self.symbols(call)) and not any(isinstance(s, External) for s in self.symbols(call))
 
     def is_quiet(self, call: g.Call) -> bool:
-        """Whether the call is taken not to raise."""
+        """Whether the call is taken not to raise: it is known not to, or it releases something."""
         key = id(call.node)
         if key not in self._quiet:
-            name = call.method or ex.last_name(call.func) or ""
-            text = ex.dotted(call.func)
-            self._quiet[key] = name in self._program.release_names or (
-                text is not None and self._program.calls.is_non_raising(text)
-            )
+            self._quiet[key] = self._never_raises(call)
         return self._quiet[key]
+
+    def _never_raises(self, call: g.Call) -> bool:
+        methods = [s.operation for s in self.symbols(call) if isinstance(s, Method)]
+        if methods:
+            return all(o.releases is not None or bool(o.near_miss) for o in methods)
+        text = ex.dotted(call.func) or f"_.{call.method}"
+        return self._program.calls.is_non_raising(text) or self._program.calls.says_release(text)
+
+    def is_quiet_await(self, instruction: g.Await) -> bool:
+        """Whether what is awaited is a call that is taken not to raise."""
+        node = instruction.node
+        return isinstance(node, cst.Await) and self._quiet.get(id(node.expression), False)
+
+    def takes_value(self, call: g.Call) -> bool:
+        """Whether the call is an acquire, whose result is never None."""
+        return self._program.acquisition(self._unit, call) is not None
 
     def is_awaited(self, call: g.Call) -> bool:
         """Whether the call's coroutine is awaited on the spot, or handed to something that runs it."""

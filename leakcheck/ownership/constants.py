@@ -14,7 +14,7 @@ from leakcheck.cfg import graph as g
 from leakcheck.ownership.state import Closure, Fact, Value, is_null, truth
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 Facts = dict[str, Value]
 _LITERALS: dict[str, Fact] = {g.NONE: Fact.NONE, g.TRUE: Fact.TRUE, g.FALSE: Fact.FALSE}
@@ -58,8 +58,11 @@ def written(instruction: g.Instruction) -> tuple[str, ...]:
 class Constants:
     """The two analyses of one graph: facts at each block's start, and subjects tested from there on."""
 
-    def __init__(self, graph: g.ControlFlowGraph, parameters: Iterable[str]) -> None:
+    def __init__(
+        self, graph: g.ControlFlowGraph, parameters: Iterable[str], takes_value: Callable[[g.Call], bool]
+    ) -> None:
         self.graph = graph
+        self.takes_value = takes_value
         self.readers: dict[str, set[str]] = {}
         for subject, names in graph.condition_reads.items():
             for name in names:
@@ -89,6 +92,12 @@ class Constants:
                     target = name
                     self._set(facts, instruction, target, known)
                 return
+            case g.Call(target=target) if self.takes_value(instruction):
+                known = Fact.TRUE
+            case g.Await(target=target, value=value) if facts.get(value) is Fact.TRUE:
+                known = Fact.TRUE
+            case g.Call(receiver=receiver) if receiver is not None and facts.get(receiver) is None:
+                target, known = receiver, Fact.NOT_NULL  # a method of None would have raised
             case _:
                 target, known = "", None
         for stale in self.killed(instruction):
@@ -190,4 +199,4 @@ class Constants:
     def needed(self, facts: Mapping[str, Value], block: g.BasicBlock) -> frozenset[str]:
         """Which of these facts a later branch or call may ask for."""
         live = self.live[block.index]
-        return frozenset(n for n, v in facts.items() if n in live or not isinstance(v, Fact) or v is Fact.UNBOUND)
+        return frozenset(n for n, v in facts.items() if n in live or not isinstance(v, Fact))

@@ -30,7 +30,7 @@ from leakcheck.ownership.state import (
 from leakcheck.ownership.summary import BORROWS, Effect, End
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from leakcheck.calls import CallEffect
     from leakcheck.driver import DriverClass, Operation
@@ -84,11 +84,7 @@ class Effects:
 
     def apply(self, instruction: g.Instruction, state: State) -> Outcome:
         """The states after the instruction, and those on its exception edges."""
-        handler = _HANDLERS[type(instruction)]
-        for name in _reads(instruction):
-            if state.get(name) is Fact.UNBOUND:
-                return [], [state]
-        return handler(self, instruction, state)
+        return _HANDLERS[type(instruction)](self, instruction, state)
 
     # Plain data movement
 
@@ -131,7 +127,7 @@ class Effects:
 
     def _build(self, instruction: g.Build, state: State) -> Outcome:
         held = [(key, state.get(operand)) for key, operand in instruction.items]
-        kept = tuple((key, value) for key, value in held if value is not None and refers(value))
+        kept = tuple((key, value) for key, value in held if value is not None and self.keeps(value, state))
         changes: dict[str, Value | None] = {}
         for _, operand in instruction.items:
             changes.update(_consumed(operand))
@@ -152,13 +148,13 @@ class Effects:
     def _store(self, operand: str, state: State, instruction: g.Instruction, *, moved_to: str | None = None) -> Outcome:
         value = state.get(operand)
         after = state.bind(_consumed(operand))
-        if self._keeps(value, after):
+        if self.keeps(value, after):
             self._event(EventKind.TRANSFER, instruction)
             return [after.with_status(Status.MOVED, moved_to)], [state]
         return [after], [state]
 
-    def _keeps(self, value: Value | None, state: State) -> bool:
-        """Whether storing this value somewhere moves the obligation there."""
+    def keeps(self, value: Value | None, state: State) -> bool:
+        """Whether whoever gets this value owes the release."""
         if state.status is Status.RELEASED or value is None:
             return False
         if isinstance(value, Closure):
@@ -190,6 +186,8 @@ class Effects:
 
     def _store_item(self, instruction: g.StoreItem, state: State) -> Outcome:
         outcome = self._store(instruction.value, state, instruction)
+        if any(s.status is Status.MOVED for s in outcome[0]):
+            return outcome[0], []
         outcome[0][:] = [s.bind(_consumed(instruction.base)) for s in outcome[0]]
         return outcome
 
@@ -209,7 +207,9 @@ class Effects:
         if isinstance(value, Deferred):
             normal, raised = self._affected(value.effect, failed, instruction, instruction.target)
             return normal, raised
-        return [failed.bind({instruction.target: None})], [failed]
+        kept = Fact.TRUE if value is Fact.TRUE else None
+        raised = [] if self.callees.is_quiet_await(instruction) else [failed]
+        return [failed.bind({instruction.target: kept})], raised
 
     def _enter(self, instruction: g.Enter, state: State) -> Outcome:
         value = state.get(instruction.manager)
@@ -221,9 +221,9 @@ class Effects:
         if value is Hold.OWN:
             if self.resource.with_effect is WithEffect.ERROR:
                 return [], [state]
-            return [state.bind({instruction.target: Hold.OWN})], [state]
+            return [state.bind({instruction.target: Hold.OWN})], []
         if value is Hold.MANAGER:
-            return [state.bind({instruction.target: Hold.OWN})], [state]
+            return [state.bind({instruction.target: Hold.OWN})], []
         if value is Fact.NONE:
             return [], [state]
         return [state.bind({instruction.target: None})], [state]
@@ -313,7 +313,8 @@ class Effects:
             return self._release_call(call, state, operation)
         normal, raised = self._used(call, state)
         if operation.derives is not None:
-            normal = [s.bind({call.target: Hold.DERIVED}) for s in normal]
+            value = Hold.OWN if operation.derives == self.resource.id else Hold.DERIVED
+            normal = [s.bind({call.target: value}) for s in normal]
         return normal, raised
 
     def _release_call(self, call: g.Call, state: State, operation: Operation) -> Outcome:
@@ -347,7 +348,8 @@ class Effects:
         effect = self.callees.captured_effect(call, self.resource, before)
         if effect is not None and effect is not BORROWS:
             return self._affected(effect, state, call, call.target)
-        return [state], [state]
+        known = Fact.TRUE if self.callees.takes_value(call) else None
+        return [state.bind({call.target: known})], [state]
 
     def _given(
         self, call: g.Call, given: list[tuple[g.Argument, Value]], before: State, state: State
@@ -375,7 +377,7 @@ class Effects:
             return [after], [state]
         if call.method in _KEEPING_METHODS and not self.callees.is_resolved(call):
             self._event(EventKind.TRANSFER, call)
-            return [state.with_status(Status.MOVED)], [state]
+            return [state.with_status(Status.MOVED)], []
         effect = self.callees.argument_effect(call, argument, self.resource)
         if self.callees.is_manager(call) and effect.releases:
             return [state.bind({call.target: Hold.MANAGER})], [state]
@@ -396,7 +398,7 @@ class Effects:
             if not effect.releases:
                 return [state], [state]
         self._event(EventKind.TRANSFER, call)
-        return [state.with_status(Status.MOVED)], [state]
+        return [state.with_status(Status.MOVED)], [] if call.method in _KEEPING_METHODS else [state]
 
     def _pending_given(self, call: g.Call, state: State) -> Outcome:
         known = self.callees.known_call(call)
@@ -417,12 +419,12 @@ class Effects:
                 operation = self.resource.methods.get(known.releases) if known.releases else None
                 if operation is not None and operation.releases != "receiver":
                     return [_missed(state, 2)], [state]
-                return [state.bind({call.target: Hold.MANAGER})], [state]
+                return [state.bind({call.target: Hold.MANAGER})], []
             case CallKind.ENTERS if value is Hold.OWN and self.resource.with_effect is not WithEffect.RELEASES:
                 return [state.bind({call.target: Hold.OWN})], [state]
             case CallKind.ENTERS | CallKind.REGISTERS:
                 self._event(EventKind.TRANSFER, call)
-                return [state.with_status(Status.MOVED).bind({call.target: Hold.OWN})], [state]
+                return [state.with_status(Status.MOVED).bind({call.target: Hold.OWN})], []
             case CallKind.SPAWNS:
                 effect = self.callees.spawned_effect(call, self.resource)
                 if isinstance(value, Deferred):
@@ -521,18 +523,6 @@ def _path_subject(instruction: g.StoreAttribute) -> str | None:
     for part in instruction.path.split(".")[1:]:
         expression = ex.Attribute(expression, part)
     return f"?{ex.Attribute(expression, instruction.name)!r}"
-
-
-def _reads(instruction: g.Instruction) -> Iterable[str]:
-    match instruction:
-        case g.Call(receiver=receiver, callee=callee, arguments=arguments):
-            return (o for o in (receiver, callee, *(a.operand for a in arguments)) if o)
-        case g.Move(value=value) | g.Await(value=value):
-            return (value,)
-        case g.LoadAttribute(base=base) | g.LoadItem(base=base):
-            return (base,)
-        case _:
-            return ()
 
 
 _HANDLERS: dict[type[g.Instruction], Callable[..., Outcome]] = {

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from leakcheck.cfg import graph as g
 from leakcheck.ownership.constants import Constants, refine
 from leakcheck.ownership.effects import Effects, Event, EventKind
-from leakcheck.ownership.state import ALIASES, Closure, Fact, Hold, State, Status, hands_over, refers
+from leakcheck.ownership.state import ALIASES, Closure, Fact, State, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -215,13 +215,13 @@ class Explorer:
         kept = tuple(
             (n, v)
             for n, v in state.variables
-            if not isinstance(v, Fact) or n in live or v is Fact.UNBOUND or v is Fact.NONE or n[0] == "%"
+            if not isinstance(v, Fact) or n in live or v is Fact.NONE or n[0] == "%"
         )
         return state if len(kept) == len(state.variables) else replace(state, variables=kept)
 
     def _leave(self, node: Node, *, returned: bool) -> None:
         state = node.state
-        if returned and state.status is Status.HELD and hands_over(state.get(g.RETURN)):
+        if returned and state.status is Status.HELD and self.effects.keeps(state.get(g.RETURN), state):
             self.result.endings.append(Ending(node, state.with_status(Status.MOVED), (), returned=True))
             return
         self.result.endings.append(Ending(node, state, (), returned=returned))
@@ -234,7 +234,3 @@ def seeds(graph: g.ControlFlowGraph, site: object) -> Iterator[tuple[g.BasicBloc
             if instruction.node is site and isinstance(instruction, g.Call):
                 yield block, position, instruction
 
-
-def keeps_reference(state: State) -> bool:
-    """Whether some variable still refers to the resource."""
-    return any(refers(v) and v is not Hold.DERIVED for _, v in state.variables)

@@ -142,7 +142,7 @@ class Functions:
                 exits_by=lambda e: self._exits(e, unit.scope),
             )
             parameters = [p.name for p in unit.facts.parameters] if unit.facts else []
-            unit.constants = Constants(unit.graph, parameters)
+            unit.constants = Constants(unit.graph, parameters, self.callees(unit).takes_value)
         return unit.graph
 
     def _swallowed(self, manager: ex.Expression, scope: Scope) -> tuple[str, ...]:
@@ -284,11 +284,9 @@ class Functions:
             if state.moved_to is not None and end is End.STORED:
                 attribute = state.moved_to
             (raised if into_raised else normal).add(end)
-            if end is not End.BORROWED and not into_raised:
-                raised.add(end) if state.raised and end is End.RELEASED and _may_still_fail(state) else None
         if normal == {End.BORROWED} and raised <= {End.BORROWED}:
             return BORROWS
-        return Effect(frozenset(normal), frozenset(raised or {End.BORROWED}), attribute)
+        return Effect(frozenset(normal), frozenset(raised), attribute)
 
     def argument_effect(self, function: Function, place: int | str, resource: DriverClass) -> Effect:
         """What a project function does with the argument at a position or keyword."""
@@ -459,10 +457,6 @@ def _is_cached(facts: FunctionFacts) -> bool:
 
 def _failed(explorer: Explorer, node: object) -> bool:
     return getattr(node, "block", None) == explorer.graph.failure.index
-
-
-def _may_still_fail(_: State) -> bool:
-    return False
 
 
 def _end_of(state: State, before: State, *, is_exit: bool) -> End:

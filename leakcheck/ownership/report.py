@@ -118,6 +118,8 @@ def _release_leak(found: Found, *, module_level: bool) -> Leak | None:
     if missed:
         kind, ending = LeakKind.RELEASE_DOES_NOT_RELEASE, missed[0]
     elif found.effects.bound_to is None and (quiet or not ended):
+        if not found.acquisition.certain:
+            return None  # by name alone, and the value is not even kept: a lock, a signal
         kind = LeakKind.DISCARDED
     elif not ended:
         kind = LeakKind.NEVER_RELEASED

@@ -79,11 +79,6 @@ def refers(value: Value) -> bool:
     return value in _REFERENCES or isinstance(value, (Box, Deferred))
 
 
-def hands_over(value: Value | None) -> bool:
-    """Whether returning this value hands the obligation to the caller."""
-    return value is not None and value is not Hold.DERIVED and refers(value)
-
-
 @dataclass(frozen=True, slots=True)
 class State:
     """One path's knowledge. ``raised``: something raised since the acquire. ``near_miss``: 1 a ``with`` that

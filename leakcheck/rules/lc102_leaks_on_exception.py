@@ -67,7 +67,7 @@ reported as a note: it is real, and rare.
 
 from __future__ import annotations
 
-from leakcheck.diagnostic import Severity
+from leakcheck.diagnostic import Severity, StepKind
 from leakcheck.ownership.leak import Leak, LeakKind
 from leakcheck.rule import FixAvailability, Rule
 
@@ -75,10 +75,20 @@ from leakcheck.rule import FixAvailability, Rule
 def say(leak: Leak) -> str:
     """The headline: what is lost, what raises, and the remedy."""
     holder = leak.name or leak.acquire
-    when = f"when `{leak.cause}` raises" if leak.cause else "when something raises"
+    when = f"when `{leak.cause}` raises" if leak.cause else _when(leak)
     if leak.severity is Severity.NOTE:
         return f"`{holder}` is not given back {when}; start the `try` directly after the {leak.noun} is taken"
     return f"`{holder}` is not given back {when}; release it in `finally`: `{leak.release}`"
+
+
+def _when(leak: Leak) -> str:
+    """The moment of the loss where no call is to blame: a `yield` into which an exception is thrown, a subscript."""
+    for step in reversed(leak.steps):
+        if step.kind is StepKind.YIELD:
+            return "when the code that it is yielded to raises"
+        if step.kind is StepKind.RAISE:
+            return f"when line {step.span.start.row} raises"
+    return "when something raises"
 
 
 RULE = Rule(

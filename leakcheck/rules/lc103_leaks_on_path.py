@@ -58,9 +58,9 @@ path commits already.
 
 ## Limits
 
-Conditions are not compared with each other. A checkout under `if write:` and its release under a
-second `if write:` look like four paths, two of which leak; only tests of the connection's own name
-(`if conn:`, `if conn is not None:`) are understood.
+A test is recognised when it is repeated word for word on names that did not change in between. A
+checkout under one condition and its release under another that happens to mean the same look like
+four paths, two of which leak.
 """
 
 from __future__ import annotations

@@ -1,14 +1,16 @@
 """What the analysis says about a program.
 
-Input: files, path to text; nothing is read from disk. Output: the codes reported per checkout site, e.g.
+Input: files, path to text. Output: the codes reported per checkout site, e.g.
 ``{Site("scenario.py", 14): {"LC102"}}``.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+import traceback
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from .truth import Site
@@ -30,26 +32,41 @@ def available() -> bool:
 
 
 def verdicts(files: Mapping[str, str]) -> dict[Site, set[str]]:
-    """The codes of every fault found in ``files``, by the line of the checkout."""
-    texts = {str(ROOT / path): text.encode() for path, text in files.items()}
+    """The codes of every fault found in ``files``, by the line of the checkout.
+
+    A project of several files must be on disk, where imports are looked up; a single file need not.
+    """
+    if len(files) == 1:
+        return _verdicts(files, ROOT)
+    with TemporaryDirectory() as folder:
+        for path, text in files.items():
+            Path(folder, path).write_text(text)
+        return _verdicts(files, Path(folder))
+
+
+def _verdicts(files: Mapping[str, str], root: Path) -> dict[Site, set[str]]:
+    """The codes found in ``files``, which are in the folder ``root``."""
+    texts = {str(root / path): text.encode() for path, text in files.items()}
 
     def read(path: str) -> bytes:
         try:
-            return texts[str(path)]
+            return texts[path]
         except KeyError:
             raise FileNotFoundError(path) from None
 
-    program = _program(read)
+    program = _program(read, root)
     found: dict[Site, set[str]] = {}
     selected = program.select(list(texts))
     for path in files:
-        located = str(ROOT / path)
+        located = str(root / path)
         if located not in selected:
             continue
         try:
             analysis = program.analyse(located)
         except Exception as error:
-            raise AnalysisError(f"{path}: {type(error).__name__}: {error}") from error
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            place = f"{Path(last.filename).name}, in {last.name}"
+            raise AnalysisError(f"{path}: {type(error).__name__}: {error} ({place})") from error
         if analysis.failure is not None:
             raise AnalysisError(f"{path}: {analysis.failure.message}")
         for leak in analysis.leaks:
@@ -57,8 +74,8 @@ def verdicts(files: Mapping[str, str]) -> dict[Site, set[str]]:
     return found
 
 
-def _program(read: object) -> Any:  # noqa: ANN401  the engine's class, imported when it is there
+def _program(read: Callable[[str], bytes], root: Path) -> Any:  # noqa: ANN401  the engine's class, imported when it is there
     """The analysis of one project."""
     config = importlib.import_module("leakcheck.config").Config
     program = importlib.import_module("leakcheck.ownership.program").Program
-    return program(config(), read, (ROOT,))
+    return program(config(), read, (root,))

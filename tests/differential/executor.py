@@ -205,7 +205,7 @@ def _visit(world: World, call: Callable[[], Any], *, is_async: bool) -> None:
     def body() -> None:
         kind = thrown[world.choose(len(thrown))]
         if kind is not None:
-            raise world.noted(kind())
+            raise kind()
 
     async def enter() -> None:
         async with call():
@@ -241,9 +241,9 @@ def _run_all(world: World, run: Callable[[], None], max_runs: int) -> int:
             try:
                 run()
             except AbandonedRun:
-                pass
+                world.abandoned()
             except BaseException as error:  # noqa: BLE001  however the program ends
-                world.note(error)
+                world.is_natural(error)
             world.running = False
             if not world.oracle.advance():
                 return runs

@@ -24,6 +24,7 @@ from .dialect import DIALECTS, Dialect
 from .filler import Filler
 from .shapes import Shapes
 from .tree import Body, Compound, Mutator, bodies, compound, render
+from .validity import is_valid
 
 MAIN_PATH = "scenario.py"
 SMALLEST, LARGEST = 4, 40
@@ -47,7 +48,7 @@ def generate(seed: int, flavour: str) -> dict[str, str]:
     write = flavours()[flavour].write
     for _ in range(ATTEMPTS):
         files = dict(write(random))
-        if all(_is_valid(text) for text in files.values()) and _has_right_size(files):
+        if all(is_valid(text) for text in files.values()) and _has_right_size(files):
             return files
     raise AssertionError(f"no program for seed {seed} of {flavour}")
 
@@ -58,15 +59,6 @@ def flavours() -> dict[str, Flavour]:
     found += [Flavour(name, _several_functions(writer)) for name, writer in CALLEES.items()]
     found.append(Flavour("other-module", _other_module))
     return {flavour.name: flavour for flavour in found}
-
-
-def _is_valid(text: str) -> bool:
-    """Whether it is Python, and its context managers are generators."""
-    try:
-        compile(text, MAIN_PATH, "exec")
-    except SyntaxError:
-        return False
-    return text.count("\n@") <= text.count(" yield ")
 
 
 def _has_right_size(files: Mapping[str, str]) -> bool:

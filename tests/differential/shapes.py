@@ -319,7 +319,7 @@ class Shapes:
 
     def _overwritten(self, name: str, in_loop: bool) -> Body:  # noqa: FBT001
         """The name gets another value: fine after the release, a loss before it."""
-        rebind = self.random.choice((f"{name} = None", f"{name} = DSN", f"del {name}", self._take(name)))
+        rebind = self.random.choice((f"{name} = None", f"del {name}", self._take(name)))
         self._remaining -= rebind == self._take(name)
         body: Body = [self._take(name)]
         give = self._give(name)

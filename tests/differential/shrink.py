@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
+from .validity import is_valid
+
 KEEP = '    """An error of the program."""'
 Files = dict[str, str]
 
@@ -23,20 +25,12 @@ def shrink(files: Mapping[str, str], holds: Callable[[Files], bool]) -> Files:
             while position < current[path].count("\n"):
                 for text in _smaller(current[path], position):
                     attempt = {**current, path: text}
-                    if _compiles(text) and holds(attempt):
+                    if is_valid(text) and holds(attempt):
                         current = attempt
                         break
                 else:
                     position += 1
     return current
-
-
-def _compiles(text: str) -> bool:
-    try:
-        compile(text, "candidate.py", "exec")
-    except SyntaxError:
-        return False
-    return True
 
 
 def _smaller(text: str, position: int) -> Iterator[str]:

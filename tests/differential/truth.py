@@ -28,7 +28,7 @@ class Truth:
     """What happened to the connections of one checkout line over all runs."""
 
     lost_normally: bool = False  # on a run in which nothing was ever raised
-    lost_after_earlier_raise: bool = False  # something raised, but before the checkout
+    lost_elsewhere: bool = False  # something raised, but before the checkout, or inside a callee that swallowed it
     lost_on_exception: bool = False  # something raised while it was held
     ended: bool = False  # some run released it or handed it on
     dropped: bool = False  # the last reference went away while it was held, before the exit
@@ -37,13 +37,13 @@ class Truth:
     @property
     def leaks(self) -> bool:
         """Whether some run loses it."""
-        return self.lost_normally or self.lost_after_earlier_raise or self.lost_on_exception
+        return self.lost_normally or self.lost_elsewhere or self.lost_on_exception
 
     def allowed(self) -> frozenset[str]:
         """The codes the analysis may give; empty where it must be silent.
 
-        Approximations: dropping is judged over all runs, so LC104 and LC105 are accepted beside
-        the kind of another path; a raise before the checkout leaves open whether the path counts as normal.
+        Approximations: dropping is judged over all runs, so LC104 and LC105 are accepted beside the kind of
+        another path; a raise that the owner never saw leaves open whether the path counts as normal.
         """
         if not self.leaks:
             return frozenset()
@@ -52,7 +52,7 @@ class Truth:
             codes.add("LC101")
         elif self.lost_normally:
             codes.add("LC103")
-        elif self.lost_after_earlier_raise:
+        elif self.lost_elsewhere:
             codes |= {"LC102", "LC103"}
         else:
             codes.add("LC102")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial, wraps
 from types import FrameType, FunctionType, MethodType
 from typing import Any
@@ -25,16 +25,45 @@ class AbandonedRun(BaseException):
 
 
 @dataclass(slots=True, eq=False)
+class Clock:
+    """What counts checkouts and raises, so that their order can be told."""
+
+    now: int = 0
+    last_raise: int = 0
+    seen_by: dict[int, int] = field(default_factory=dict)  # when a frame last raised or let pass
+
+    def raised(self, frame: FrameType | None) -> None:
+        """Note a raise in ``frame``, which passes through its callers up to the next function of the program."""
+        self.now += 1
+        self.last_raise = self.now
+        while frame is not None and frame.f_globals is not globals():
+            self.seen_by[id(frame)] = self.now
+            frame = frame.f_back
+
+
+@dataclass(slots=True, eq=False)
 class Obligation:
     """One connection that one activation of a function must give back."""
 
     site: Site
     owner: int
-    since: int  # the world's clock when it began
+    since: int  # what the clock said when it began
+    clock: Clock
     held: bool = True
     dropped: bool = False
+    raised_before_drop: tuple[int, int] = (0, 0)  # anywhere, in the owner
     leaving: bool = False
     entered: bool = False
+
+    def raises(self) -> tuple[int, int]:
+        """When something was last raised: anywhere, and so that the owner saw it."""
+        return self.clock.last_raise, self.clock.seen_by.get(self.owner, 0)
+
+
+def known(error: BaseException) -> BaseException:
+    """``error``, marked as noted."""
+    error.known_to_world = True  # type: ignore[attr-defined]
+    return error
 
 
 class Held:
@@ -52,6 +81,7 @@ class Held:
         obligation = self.obligation
         if obligation is not None and obligation.held and not obligation.leaving:
             obligation.dropped = True
+            obligation.raised_before_drop = obligation.raises()
 
 
 def connections_in(value: object) -> Iterator[Held]:
@@ -94,8 +124,7 @@ class World:
         self.sync_default: tuple[type[BaseException], ...] = ()
         self.await_default: tuple[type[BaseException], ...] = ()
         self._obligations: list[Obligation] = []
-        self._clock = 0
-        self._last_raise = 0
+        self._clock = Clock()
         self._abandoned = False
         self._leaving_frame = 0
         self._loops: dict[int, int] = {}
@@ -103,8 +132,7 @@ class World:
     def start(self) -> None:
         """Begin a run."""
         self._obligations = []
-        self._clock = 0
-        self._last_raise = 0
+        self._clock = Clock()
         self._abandoned = False
         self._loops = {}
         self.running = True
@@ -125,7 +153,8 @@ class World:
             options = self.sync_options.get(key, self.sync_default)
         choice = self.oracle.choose(len(options) + 1)
         if choice:
-            raise self.noted(options[choice - 1]())
+            self._clock.raised(frame)
+            raise known(options[choice - 1]())
 
     def choose(self, count: int) -> int:
         """Decide something opaque."""
@@ -133,20 +162,19 @@ class World:
             raise AbandonedRun
         return self.oracle.choose(count)
 
-    def noted(self, error: BaseException) -> BaseException:
-        """``error``, known to have been raised now."""
-        self._clock += 1
-        self._last_raise = self._clock
-        error.seen_by_world = True  # type: ignore[attr-defined]
-        return error
+    def abandoned(self) -> None:
+        """Record what an abandoned run released; it says nothing about the rest."""
+        for obligation in self._obligations:
+            if not obligation.held:
+                self._record(obligation)
 
     def check_out(self, connection: Held, frame: FrameType) -> None:
         """Begin an obligation for ``connection`` on the line that ``frame`` executes."""
         self._oblige(connection, Site(frame.f_code.co_filename, frame.f_lineno), id(frame))
 
     def _oblige(self, connection: Held, site: Site, owner: int) -> None:
-        self._clock += 1
-        obligation = Obligation(site, owner, self._clock)
+        self._clock.now += 1
+        obligation = Obligation(site, owner, self._clock.now, self._clock)
         connection.obligation = obligation
         self._obligations.append(obligation)
 
@@ -172,23 +200,21 @@ class World:
         """At the start of a handler or ``finally``: note what was raised, end a run that was given up."""
         if self._abandoned:
             raise AbandonedRun
-        self._note_current()
-
-    def _note_current(self) -> None:
         error = sys.exc_info()[1]
-        if error is not None:
-            self.note(error)
+        if error is not None and self.is_natural(error):
+            self._clock.raised(sys._getframe(1))
 
-    def note(self, error: BaseException) -> None:
-        """Note ``error`` unless it was injected or noted before."""
-        if not hasattr(error, "seen_by_world"):
-            self.natural.add(f"{type(error).__name__}: {error}")
-            self.noted(error)
+    def is_natural(self, error: BaseException) -> bool:
+        """Whether Python itself raised ``error``, which nobody has noted yet."""
+        if hasattr(error, "known_to_world"):
+            return False
+        self.natural.add(f"{type(error).__name__}: {error}")
+        known(error)
+        return True
 
     def raising(self) -> None:
         """Note an explicit ``raise``."""
-        self._clock += 1
-        self._last_raise = self._clock
+        self._clock.raised(sys._getframe(1))
 
     def stored(self, value: object) -> object:
         """Hand on the connections in ``value``."""
@@ -208,11 +234,13 @@ class World:
 
         Only where the run is about the generator itself: a caller that hands on what it borrowed says nothing of it.
         """
-        owner = id(sys._getframe(1))
+        frame = sys._getframe(1)
         if self._abandoned or not self.visiting:
             return
-        self._note_current()
-        self._settle(owner)
+        error = sys.exc_info()[1]
+        if error is not None and self.is_natural(error):
+            self._clock.raised(frame)
+        self._settle(id(frame))
 
     def project(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Wrap a function of the program."""
@@ -224,7 +252,7 @@ class World:
             try:
                 result = function(*arguments)
             except BaseException as error:
-                self._failed(error)
+                self._failed(error, caller)
                 raise
             self._returned(result, caller, caller.f_lineno)
             return result
@@ -238,7 +266,7 @@ class World:
             try:
                 result = await awaitable
             except BaseException as error:
-                self._failed(error)
+                self._failed(error, caller)
                 raise
             self._returned(result, caller, line)
             return result
@@ -251,12 +279,15 @@ class World:
 
         return call
 
-    def _failed(self, error: BaseException) -> None:
-        """A project function ended by an exception."""
+    def _failed(self, error: BaseException, caller: FrameType) -> None:
+        """A project function ended by an exception, which its caller sees now."""
         if self._abandoned:
             return
-        self.note(error)
+        if self.is_natural(error):
+            self._clock.raised(None)
+            self._clock.seen_by[self._leaving_frame] = self._clock.now
         self._settle(self._leaving_frame)
+        self._clock.raised(caller)
 
     def _returned(self, result: object, caller: FrameType, line: int) -> None:
         """A project function returned: its caller takes over what the result carries."""
@@ -288,10 +319,13 @@ class World:
         if not obligation.held:
             truth.ended = True
             return
-        truth.dropped |= obligation.dropped
-        if not self._last_raise:
+        anywhere, in_owner = obligation.raises()
+        if obligation.dropped:  # it is lost there, whatever happens afterwards
+            truth.dropped = True
+            anywhere, in_owner = obligation.raised_before_drop
+        if not anywhere:
             truth.lost_normally = True
-        elif self._last_raise < obligation.since:
-            truth.lost_after_earlier_raise = True
+        elif in_owner < obligation.since:
+            truth.lost_elsewhere = True
         else:
             truth.lost_on_exception = True

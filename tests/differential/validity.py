@@ -1,0 +1,85 @@
+"""Which texts count as programs: valid Python without undefined names.
+
+Input: a module's text. Output: whether the generator and the shrinker may use it. A name that is assigned nowhere
+would only show that Python raises NameError, and so would a local variable whose first use stands above its
+first assignment; one that may be unbound on some path is kept.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import symtable
+
+_BUILTINS = frozenset(dir(builtins)) | {"__name__"}
+
+
+def is_valid(text: str) -> bool:
+    """Whether ``text`` compiles, defines the globals it uses, and yields in what it calls a context manager."""
+    try:
+        compile(text, "candidate.py", "exec")
+        table = symtable.symtable(text, "candidate.py", "exec")
+    except SyntaxError:
+        return False
+    tree = ast.parse(text)
+    bound = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_assigned() or symbol.is_imported()}
+    if _free_names(table, bound | _declared(table)):
+        return False
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return all(_yields_if_decorated(function) and _assigns_first(function) for function in functions)
+
+
+def _declared(table: symtable.SymbolTable) -> set[str]:
+    """The names that some function assigns as globals."""
+    found = set()
+    for child in table.get_children():
+        found |= {
+            symbol.get_name() for symbol in child.get_symbols() if symbol.is_declared_global() and symbol.is_assigned()
+        }
+        found |= _declared(child)
+    return found
+
+
+def _free_names(table: symtable.SymbolTable, bound: set[str]) -> bool:
+    """Whether ``table`` or a scope in it uses a global that nobody defines."""
+    for child in table.get_children():
+        for symbol in child.get_symbols():
+            if symbol.is_global() and symbol.is_referenced() and symbol.get_name() not in bound | _BUILTINS:
+                return True
+        if _free_names(child, bound):
+            return True
+    return False
+
+
+def _yields_if_decorated(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Whether the function is a generator, where it is said to be a context manager."""
+    return not function.decorator_list or any(isinstance(node, ast.Yield) for node in ast.walk(function))
+
+
+def _assigns_first(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Whether no local variable is used on a line above all that assign it.
+
+    Within one line the order does not matter, and functions inside the function are called later.
+    """
+    stored: dict[str, int] = {}
+    used: dict[str, int] = {}
+    not_local = {argument.arg for argument in function.args.args}
+    pending: list[ast.AST] = list(function.body)
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.Name):
+            lines = stored if isinstance(node.ctx, ast.Store) else used
+            lines[node.id] = min(node.lineno, lines.get(node.id, node.lineno))
+            if isinstance(node.ctx, ast.Del):
+                stored.setdefault(node.id, node.lineno + 1)
+        elif isinstance(node, ast.Global):
+            not_local.update(node.names)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            stored[node.name] = min(node.lineno, stored.get(node.name, node.lineno))
+            continue
+        elif isinstance(node, ast.ExceptHandler) and node.name is not None:
+            stored[node.name] = min(node.lineno, stored.get(node.name, node.lineno))
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            stored.update({alias.name.partition(".")[0]: 0 for alias in node.names})
+        pending.extend(ast.iter_child_nodes(node))
+    return all(used[name] >= line for name, line in stored.items() if name in used and name not in not_local)
