@@ -23,6 +23,7 @@ TRIGGERS = (
     b"get_conn",
     b"ession",
     b"Pool",
+    b"create_pool",
     b"ool.cursor(",
     b"ngine",
     b"edis",

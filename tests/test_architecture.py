@@ -46,8 +46,11 @@ def test_import_contracts() -> None:
 
 
 def imported_by(project: Path, *arguments: str) -> set[str]:
-    """The modules that a command line has loaded when it is done."""
-    code = "import sys; from leakcheck.__main__ import main; main(sys.argv[1:]);sys.stderr.write(' '.join(sys.modules))"
+    """The modules that a command line has loaded when it is done, and the interpreter alone has not."""
+    code = (
+        "import sys; before = set(sys.modules); from leakcheck.__main__ import main; main(sys.argv[1:]);"
+        "sys.stderr.write(' '.join(set(sys.modules) - before))"
+    )
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     result = subprocess.run(
         [sys.executable, "-c", code, *arguments],

@@ -87,7 +87,7 @@ def test_the_installing_commands_are_run_elsewhere() -> None:
     script = (ROOT / ".ci" / "run").read_text()
     for marker in ("try", "test"):
         assert "pip install" in block(marker)
-        assert f"$(readme {marker})" in script
+        assert f"commands_of_readme {marker}" in script
 
 
 def test_the_version_has_its_entry() -> None:

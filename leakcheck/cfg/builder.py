@@ -449,6 +449,8 @@ class _Builder(ExpressionLowering):
         self._defaults(node.params)
         own = {p.name.value for p in _parameters(node.params)}
         self.assign_name(node, node.name.value, self.define(node, names_read(node.body) - own))
+        if node.decorators:
+            self.emit(StoreItem(node, OTHER, node.name.value))  # the decorator may keep the function
 
     def _defaults(self, parameters: cst.Parameters) -> None:
         for parameter in _parameters(parameters):

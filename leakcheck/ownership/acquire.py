@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
     from leakcheck.diagnostic import Step
     from leakcheck.ownership.program import Program
     from leakcheck.project.names import Symbol, Symbols
-
-_WORD = re.compile(r"[A-Za-z][a-z0-9]*|[A-Z0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +37,8 @@ class Acquisitions:
         self._program = program
         self._drivers: Drivers = program.drivers
 
-    def at(self, call: ex.Call, scope: Scope) -> Acquisition | None:
-        """What the call takes, None if nothing."""
+    def at(self, call: ex.Call, scope: Scope, *, awaited: bool) -> Acquisition | None:
+        """What the call takes, None if nothing. ``awaited``: its result is awaited or entered by ``async with``."""
         symbols = self._program.resolver.resolve(call.func, scope)
         for symbol in symbols:
             found = self._by_symbol(symbol, call)
@@ -51,7 +48,7 @@ class Acquisitions:
             base = call.func.base
             owners = self._program.resolver.resolve(base, scope)
             if not _is_settled(owners, self._drivers):
-                return self._by_evidence(call, call.func, scope)
+                return self._by_evidence(call, call.func, scope, awaited=awaited)
         return None
 
     def _by_symbol(self, symbol: Symbol, call: ex.Call) -> Acquisition | None:
@@ -82,18 +79,20 @@ class Acquisitions:
             return None
         return Acquisition(self._drivers.classes[operation.acquires], operation.protocol, pool)
 
-    def _by_evidence(self, call: ex.Call, func: ex.Attribute, scope: Scope) -> Acquisition | None:
+    def _by_evidence(
+        self, call: ex.Call, func: ex.Attribute, scope: Scope, *, awaited: bool
+    ) -> Acquisition | None:
         """An unresolved receiver: a distinctive method, or a receiver named like a pool or engine."""
-        word = last_word(func.base)
+        identifier = ex.last_name(func.base)
         best: tuple[int, str, Operation] | None = None
         for class_id, operation in self._drivers.methods_named(func.name):
-            if operation.acquires is None:
+            if operation.acquires is None or operation.protocol.is_async is not awaited:
                 continue
             if operation.most_arguments is not None and len(call.args) > operation.most_arguments:
                 continue
             packages = self._drivers.packages_of(class_id)
             imported = any(p.partition(".")[0] in scope.module.packages for p in packages)
-            named = word is not None and class_id in self._drivers.receiver_classes(word)
+            named = identifier is not None and class_id in self._drivers.receiver_classes(identifier)
             if not (operation.distinctive or named):
                 continue
             if packages and not imported and not operation.distinctive:
@@ -110,13 +109,6 @@ class Acquisitions:
 
 def _pool_text(call: ex.Call) -> str | None:
     return ex.dotted(call.func.base) if isinstance(call.func, ex.Attribute) else None
-
-
-def last_word(expression: ex.Expression) -> str | None:
-    """The last word of a receiver's name in lower case: ``pool`` of ``self._dbPool`` and of ``get_pool()``."""
-    name = ex.last_name(expression)
-    words = _WORD.findall(name) if name else []
-    return words[-1].lower() if words else None
 
 
 def _is_settled(symbols: Symbols, drivers: Drivers) -> bool:

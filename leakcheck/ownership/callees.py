@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from leakcheck.ownership.unit import Unit
     from leakcheck.project.names import Symbols
 
-_TAKES = Effect(frozenset({End.TAKEN}), frozenset({End.BORROWED}))
-_RELEASES = Effect(frozenset({End.RELEASED}), frozenset({End.RELEASED}))
+_TAKES = Effect(frozenset({End.TAKEN}), frozenset())
 
 
 class Callees:
@@ -39,7 +38,7 @@ class Callees:
         self._symbols: dict[int, Symbols] = {}
         self._quiet: dict[int, bool] = {}
         self._closures: dict[tuple[int, str], Effect] = {}
-        self._awaited: set[int] | None = None
+        self._awaited: tuple[set[int], set[int]] | None = None
 
     def symbols(self, call: g.Call) -> Symbols:
         """What the callee may be."""
@@ -63,8 +62,10 @@ class Callees:
         methods = [s.operation for s in self.symbols(call) if isinstance(s, Method)]
         if methods:
             return all(o.releases is not None or bool(o.near_miss) for o in methods)
-        text = ex.dotted(call.func) or f"_.{call.method}"
-        return self._program.calls.is_non_raising(text) or self._program.calls.says_release(text)
+        names = [s.name for s in self.symbols(call) if isinstance(s, External)]
+        names.append(ex.dotted(call.func) or f"_.{call.method}")
+        calls = self._program.calls
+        return any(calls.is_non_raising(n) for n in names) or calls.says_release(names[-1])
 
     def is_quiet_await(self, instruction: g.Await) -> bool:
         """Whether what is awaited is a call that is taken not to raise."""
@@ -76,19 +77,36 @@ class Callees:
         return self._program.acquisition(self._unit, call) is not None
 
     def is_awaited(self, call: g.Call) -> bool:
-        """Whether the call's coroutine is awaited on the spot, or handed to something that runs it."""
+        """Whether the call's coroutine is awaited on the spot, or handed to something that may run it."""
+        return id(call.node) in self._nodes[0]
+
+    def is_entered_or_awaited(self, call: g.Call) -> bool:
+        """Whether the call's result is awaited, through any wrapper, or entered by ``async with``."""
+        return id(call.node) in self._nodes[1]
+
+    @property
+    def _nodes(self) -> tuple[set[int], set[int]]:
+        """Calls whose coroutine somebody may run, and calls under ``await`` or in ``async with``."""
         if self._awaited is None:
-            self._awaited = set()
+            run: set[int] = set()
+            awaited: set[int] = set()
             for node in walk(self._unit.node):
-                if isinstance(node, cst.Await):
-                    self._awaited.update(id(n) for n in walk(node.expression) if isinstance(n, cst.Call))
-                elif isinstance(node, cst.Call):
-                    self._awaited.update(id(a.value) for a in node.args)
-                elif isinstance(node, (cst.Return, cst.Lambda)):
-                    self._awaited.update(id(n) for n in walk(node) if isinstance(n, cst.Call))
-                elif isinstance(node, (cst.Assign, cst.NamedExpr)):
-                    self._awaited.add(id(node.value))
-        return id(call.node) in self._awaited
+                match node:
+                    case cst.Await(expression=inner):
+                        awaited.update(id(n) for n in _spine(inner))
+                    case cst.With(items=items, asynchronous=cst.Asynchronous()):
+                        for item in items:
+                            awaited.update(id(n) for n in _spine(item.item))
+                    case cst.Call(args=args):
+                        run.update(id(a.value) for a in args)
+                    case cst.Return() | cst.Lambda():
+                        run.update(id(n) for n in walk(node) if isinstance(n, cst.Call))
+                    case cst.Assign(value=value) | cst.NamedExpr(value=value):
+                        run.add(id(value))
+                    case _:
+                        pass
+            self._awaited = (run | awaited, awaited)
+        return self._awaited
 
     # Releases
 
@@ -230,6 +248,20 @@ class Callees:
         if found is not None and found.pool == pool and found.resource.id == resource.id:
             return found.pool
         return self._program.functions.nested_checkout(self.symbols(call), pool, resource)
+
+
+def _spine(node: cst.CSTNode) -> list[cst.CSTNode]:
+    """The calls that an ``await`` of this expression awaits: itself, and what wrappers are given."""
+    found: list[cst.CSTNode] = []
+    stack = [node]
+    while stack:
+        current = stack.pop()
+        if isinstance(current, cst.Call):
+            found.append(current)
+            stack.extend(a.value for a in current.args)
+        elif isinstance(current, (cst.IfExp, cst.BooleanOperation)):
+            stack.extend(current.children)
+    return found
 
 
 def _holds(value: Value) -> bool:

@@ -92,7 +92,10 @@ class Effects:
         return _LITERALS.get(operand) or state.get(operand)
 
     def _move(self, instruction: g.Move, state: State) -> Outcome:
-        return self._bound(instruction.target, self.value_of(instruction.value, state), state, used=instruction.value)
+        value = self.value_of(instruction.value, state)
+        if value is Hold.MAYBE:  # `conn = prepare(conn)` goes on being the resource, `rows = load(conn)` does not
+            value = Hold.OWN if state.get(instruction.target) is Hold.OWN else None
+        return self._bound(instruction.target, value, state, used=instruction.value)
 
     def _bound(self, target: str, value: Value | None, state: State, *, used: str = "") -> Outcome:
         if value in ALIASES and self.bound_to is None and target[0] != "%":
@@ -207,7 +210,7 @@ class Effects:
         if isinstance(value, Deferred):
             normal, raised = self._affected(value.effect, failed, instruction, instruction.target)
             return normal, raised
-        kept = Fact.TRUE if value is Fact.TRUE else None
+        kept = value if value in (Fact.TRUE, Hold.MAYBE) else None
         raised = [] if self.callees.is_quiet_await(instruction) else [failed]
         return [failed.bind({instruction.target: kept})], raised
 
@@ -221,7 +224,8 @@ class Effects:
         if value is Hold.OWN:
             if self.resource.with_effect is WithEffect.ERROR:
                 return [], [state]
-            return [state.bind({instruction.target: Hold.OWN})], []
+            raised = [] if self.resource.with_effect is WithEffect.RELEASES else [state]
+            return [state.bind({instruction.target: Hold.OWN})], raised
         if value is Hold.MANAGER:
             return [state.bind({instruction.target: Hold.OWN})], []
         if value is Fact.NONE:
@@ -311,6 +315,8 @@ class Effects:
             return [state], [state]
         if operation.near_miss:
             return self._release_call(call, state, operation)
+        if operation.pauses:
+            return [replace(state, paused=True)], [state]
         normal, raised = self._used(call, state)
         if operation.derives is not None:
             value = Hold.OWN if operation.derives == self.resource.id else Hold.DERIVED
@@ -370,6 +376,9 @@ class Effects:
         if value is Hold.DERIVED:
             return self._used(call, state)
         known = self.callees.known_call(call)
+        if value is Hold.RELEASING:
+            passes = known is not None and known.kind in (CallKind.PASSES, CallKind.RUNS, CallKind.SPAWNS)
+            return [state.bind({call.target: value}) if passes else self._released(call, state)], [state]
         if known is not None:
             return self._known(known, call, value, state)
         if isinstance(value, Deferred):
@@ -398,7 +407,7 @@ class Effects:
             if not effect.releases:
                 return [state], [state]
         self._event(EventKind.TRANSFER, call)
-        return [state.with_status(Status.MOVED)], [] if call.method in _KEEPING_METHODS else [state]
+        return [state.with_status(Status.MOVED)], []
 
     def _pending_given(self, call: g.Call, state: State) -> Outcome:
         known = self.callees.known_call(call)
@@ -431,7 +440,7 @@ class Effects:
                     effect = value.effect
                 if effect.releases:
                     self._event(EventKind.TRANSFER, call)
-                    return [state.with_status(Status.MOVED)], [state]
+                    return [state.with_status(Status.MOVED)], []
                 return [state], [state]
             case CallKind.PASSES | CallKind.RUNS:
                 if isinstance(value, Deferred) and known.kind is CallKind.RUNS:
@@ -475,7 +484,8 @@ class Effects:
         if state.status is Status.RELEASED and not borrowed:
             if self.resource.use_after_release is not UseAfterRelease.HARMLESS:
                 self._event(EventKind.USED_AFTER, instruction, self.resource.use_after_release.value)
-        return [state], [state]
+        used = replace(state, paused=False) if state.paused else state
+        return [used], [used]
 
     def _check_nested(self, call: g.Call, state: State) -> None:
         if state.status is Status.HELD and call.node is not self.site and self.pool is not None:

@@ -182,7 +182,8 @@ class Functions:
         if key not in self._sites:
             func = call.func
             reduced = ex.Call(func, tuple(ex.OPAQUE for a in call.arguments if a.keyword is None))
-            self._sites[key] = self._acquisitions.at(reduced, unit.scope)
+            awaited = self.callees(unit).is_entered_or_awaited(call)
+            self._sites[key] = self._acquisitions.at(reduced, unit.scope, awaited=awaited)
         return self._sites[key]
 
     def found(self, unit: Unit) -> tuple[list[Found], list[Skip]]:
@@ -306,7 +307,7 @@ class Functions:
 
     def constructor_effect(self, cls: Class, place: int | str, resource: DriverClass) -> Effect:
         """What constructing a project class does with an argument: takes it if the class gives it back later."""
-        takes = Effect(frozenset({End.TAKEN}), frozenset({End.BORROWED}))
+        takes = Effect(frozenset({End.TAKEN}), frozenset())
         for owner, facts, module in self._program.resolver.lineage(cls):
             if "__init__" in facts.methods:
                 init = Function(owner.path, facts.methods["__init__"], bound=True)

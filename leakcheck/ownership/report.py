@@ -45,12 +45,12 @@ class Found:
     @property
     def leaks(self) -> list[Ending]:
         """Path ends at which the resource is held by nobody who will give it back."""
-        return [e for e in self.exploration.endings if e.state.status is Status.HELD]
+        return [e for e in self.exploration.endings if e.state.owed]
 
     @property
     def ended(self) -> bool:
         """Whether some path gives the resource back or hands it on."""
-        return any(e.state.status in (Status.RELEASED, Status.MOVED) for e in self.exploration.endings)
+        return any(e.state.status in (Status.RELEASED, Status.MOVED) or e.state.paused for e in self.exploration.endings)
 
     def stores(self) -> Iterator[tuple[str, Ending]]:
         """Attributes of self that took the resource."""

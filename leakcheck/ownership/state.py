@@ -40,7 +40,7 @@ class Hold(Enum):
     """How a variable holds the resource."""
 
     OWN = "own"  # it is the resource
-    MAYBE = "maybe"  # an unknown function made it from the resource: perhaps the same object
+    MAYBE = "maybe"  # what an unknown function made from the resource: itself, where it is bound to the same name
     DERIVED = "derived"  # lives by the resource, cannot release it: a cursor
     PENDING = "pending"  # the call that takes it, not yet awaited or entered
     MANAGER = "manager"  # a context manager that releases it when left
@@ -70,8 +70,8 @@ class Closure:
 
 
 Value = Fact | Hold | Box | Deferred | Closure
-ALIASES = (Hold.OWN, Hold.MAYBE)
-_REFERENCES = frozenset(Hold)
+ALIASES = (Hold.OWN,)
+_REFERENCES = frozenset(Hold) - {Hold.MAYBE}
 
 
 def refers(value: Value) -> bool:
@@ -82,12 +82,14 @@ def refers(value: Value) -> bool:
 @dataclass(frozen=True, slots=True)
 class State:
     """One path's knowledge. ``raised``: something raised since the acquire. ``near_miss``: 1 a ``with`` that
-    does not release was left, 2 a call that looks like a release was made."""
+    does not release was left, 2 a call that looks like a release was made. ``paused``: it holds no connection until
+    it is used again (a session after ``commit()``)."""
 
     status: Status
     variables: tuple[tuple[str, Value], ...]
     raised: bool = False
     near_miss: int = 0
+    paused: bool = False
     moved_to: str | None = None  # the attribute of self that took it
 
     def get(self, name: str) -> Value | None:
@@ -112,6 +114,11 @@ class State:
     def holders(self) -> Iterator[tuple[str, Value]]:
         """Variables that keep the resource within reach."""
         return ((name, value) for name, value in self.variables if refers(value))
+
+    @property
+    def owed(self) -> bool:
+        """Whether leaving the function now would leak."""
+        return self.status is Status.HELD and not self.paused
 
     @property
     def lost(self) -> bool:

@@ -10,7 +10,7 @@ Input: the files of a program, path to text. Output: a ``Truth`` per checkout si
 the truth of the ``getconn`` line: ended on some run, lost on an exception.
 
 Every decision is enumerated: opaque conditions, 0 to 2 iterations of a loop, and at each raising point one
-exception of each class that a handler around it (in a program of several functions: any handler) can tell apart.
+exception of each class that a handler around it (in a function that others call: any handler) can tell apart.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .instrument import Function, HandledRegion, Instrumented, instrument
 from .truth import Site, Truth
 from .world import MAX_ITERATIONS, AbandonedRun, World
 
-MAX_RUNS = 20_000
+MAX_RUNS = 5_000
 ENTRY = "scenario"
 
 ExceptionTypes = tuple[type[BaseException], ...]
@@ -57,13 +57,22 @@ class Execution:
     natural: frozenset[str]  # the messages of exceptions that execution itself raised
 
 
-def execute(files: Mapping[str, str], max_runs: int = MAX_RUNS, limit: int = MAX_ITERATIONS) -> Execution:
-    """Run every function of the program along every path."""
+def execute(
+    files: Mapping[str, str],
+    max_runs: int = MAX_RUNS,
+    limit: int = MAX_ITERATIONS,
+    *,
+    thorough: bool = False,
+) -> Execution:
+    """Run every function of the program along every path.
+
+    ``thorough`` runs raise on each line what any handler of the program can tell apart: slower, the same truth.
+    """
     world = World(limit)
     modules = fake_modules(world)
-    instrumented = {path: instrument(text) for path, text in files.items()}
+    instrumented = {path: instrument(text, ENTRY) for path, text in files.items()}
     namespaces = _Loader(world, modules, instrumented).load()
-    _set_options(world, instrumented, namespaces)
+    _set_options(world, instrumented, namespaces, thorough=thorough)
     runs = 0
     for path, module in instrumented.items():
         for function in module.functions:
@@ -134,6 +143,8 @@ def _set_options(
     world: World,
     modules: Mapping[str, Instrumented],
     namespaces: Mapping[str, dict[str, Any]],
+    *,
+    thorough: bool,
 ) -> None:
     """Work out which exceptions are worth raising on which line."""
     everything: list[type[BaseException]] = []
@@ -141,19 +152,16 @@ def _set_options(
         for region in module.regions:
             everything.extend(_named(region, namespaces[path]))
     world.sync_default, world.await_default = _representatives(everything)
-    if sum(module.definitions for module in modules.values()) > 1:
-        return
-    world_default = _representatives([])
+    if thorough or any(function.is_generator for module in modules.values() for function in module.functions):
+        return  # a context manager's handlers see what the lines of its caller raise
     for path, module in modules.items():
-        lines = {line for region in module.regions for line in range(region.first, region.last + 1)}
-        for line in lines:
+        for line in module.local_lines:
             handled: list[type[BaseException]] = []
             for region in module.regions:
                 if region.first <= line <= region.last:
                     handled.extend(_named(region, namespaces[path]))
             key = (path, line)
             world.sync_options[key], world.await_options[key] = _representatives(handled)
-    world.sync_default, world.await_default = world_default
 
 
 def _named(region: HandledRegion, namespace: dict[str, Any]) -> list[type[BaseException]]:

@@ -46,11 +46,11 @@ class Instrumented:
     tree: ast.Module
     functions: tuple[Function, ...]
     regions: tuple[HandledRegion, ...]
-    definitions: int  # how many functions in all, nested ones and methods included
+    local_lines: frozenset[int]  # of functions that nothing in the program calls: nobody else handles what they raise
 
 
-def instrument(text: str) -> Instrumented:
-    """Rewrite the module ``text``."""
+def instrument(text: str, entry: str) -> Instrumented:
+    """Rewrite the module ``text``, in which the function ``entry`` is called from outside only."""
     tree = ast.parse(text)
     regions = tuple(_regions(tree))
     functions = tuple(
@@ -63,10 +63,22 @@ def instrument(text: str) -> Instrumented:
         for statement in tree.body
         if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef)
     )
-    definitions = sum(isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) for node in ast.walk(tree))
+    local_lines = frozenset(_local_lines(tree, entry))
     _Rewriter().visit(tree)
     ast.fix_missing_locations(tree)
-    return Instrumented(tree, functions, regions, definitions)
+    return Instrumented(tree, functions, regions, local_lines)
+
+
+def _local_lines(tree: ast.Module, entry: str) -> set[int]:
+    """The lines of ``entry`` without those of functions inside it."""
+    lines: set[int] = set()
+    for statement in tree.body:
+        if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef) and statement.name == entry:
+            lines.update(range(statement.lineno, (statement.end_lineno or 0) + 1))
+            for node in ast.walk(statement):
+                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node is not statement:
+                    lines.difference_update(range(node.lineno, (node.end_lineno or 0) + 1))
+    return lines
 
 
 def _regions(tree: ast.Module) -> list[HandledRegion]:
