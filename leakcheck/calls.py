@@ -73,6 +73,7 @@ class Calls:
     non_raising_methods: Mapping[str, frozenset[str]]  # method → words the receiver may end in
     release_names: frozenset[str]
     release_objects: frozenset[str]
+    locks: frozenset[str]
     _remembered: dict[str, bool] = field(default_factory=dict, compare=False, repr=False)
 
     def extended(self, patterns: Iterable[str]) -> Calls:
@@ -105,6 +106,10 @@ class Calls:
     def says_release(self, dotted: str) -> bool:
         """Whether the name of an unresolved function says that it gives its argument back."""
         return _says_release(dotted.rpartition(".")[2], self.release_names, self.release_objects)
+
+    def is_lock(self, name: str) -> bool:
+        """Whether the name of what ``with`` enters says that it is a lock."""
+        return _ends_in(name, self.locks)
 
     def _never_raises(self, dotted: str) -> bool:
         receiver, _, name = dotted.rpartition(".")
@@ -163,6 +168,7 @@ def load_calls() -> Calls:
         non_raising_methods=methods,
         release_names=frozenset(document["release-names"]),
         release_objects=frozenset(document["release-objects"]),
+        locks=frozenset(document["locks"]),
     )
 
 

@@ -21,6 +21,7 @@ _FILE_KEYS: dict[str, tuple[type, ...]] = {
     "non-raising-methods": (dict,),
     "release-names": (list,),
     "release-objects": (list,),
+    "locks": (list,),
     "call": (dict,),
     "method": (dict,),
 }

@@ -219,7 +219,7 @@ class _Builder(ExpressionLowering):
                 return
             operand = self.value(node.value)
             if isinstance(targets[0], (cst.Tuple, cst.List)) and isinstance(node.value, (cst.Call, cst.Await)):
-                self.emit(raise_point(node, "unpacking may raise"), ANY_EXCEPTION)
+                self.emit(raise_point(node, "unpacking may raise", operand), ANY_EXCEPTION)
             self.assign(targets[0], operand)
             return
         shared = self.internal("assigned")

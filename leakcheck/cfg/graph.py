@@ -177,10 +177,11 @@ class Define(Instruction):
 class Point(Instruction):
     """A place that can raise and has no other effect (assert, import, subscript of an unknown value).
 
-    ``what`` says it in words for the diagnostic's step.
+    ``what`` says it in words for the diagnostic's step; ``operand`` is what is unpacked, if that is what raises.
     """
 
     what: str
+    operand: str | None = None
 
 
 class TestKind(Enum):

@@ -518,9 +518,9 @@ def _is_finite_literal(node: cst.BaseExpression) -> bool:
     return isinstance(node, (cst.Tuple, cst.List, cst.Set, cst.Dict, cst.SimpleString))
 
 
-def raise_point(node: cst.CSTNode, what: str) -> Point:
+def raise_point(node: cst.CSTNode, what: str, operand: str | None = None) -> Point:
     """An instruction that only raises."""
-    return Point(node, what)
+    return Point(node, what, operand)
 
 
 _EXPRESSIONS: dict[type[cst.CSTNode], Callable[[ExpressionLowering, cst.BaseExpression], str]] = {

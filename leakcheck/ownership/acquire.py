@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
-from leakcheck.driver import DriverClass, Drivers, Operation, Protocol
+from leakcheck.driver import ClassKind, DriverClass, Drivers, Operation, Protocol
 from leakcheck.project.names import Class, External, Function, Instance, Method, Scope
 
 if TYPE_CHECKING:
@@ -44,11 +44,28 @@ class Acquisitions:
             found = self._by_symbol(symbol, call)
             if found is not None:
                 return found
-        if isinstance(call.func, ex.Attribute) and not _is_settled(symbols, self._drivers):
+        if _is_settled(symbols, self._drivers):
+            return None
+        by_name = self._by_name(call.func)
+        if by_name is not None:
+            return by_name
+        if isinstance(call.func, ex.Attribute):
             base = call.func.base
             owners = self._program.resolver.resolve(base, scope)
             if not _is_settled(owners, self._drivers):
                 return self._by_evidence(call, call.func, scope, awaited=awaited)
+        return None
+
+    def _by_name(self, func: ex.Expression) -> Acquisition | None:
+        """A driver reached in a way that resolution cannot follow, or a callee named like a session factory."""
+        operation = self._drivers.calls.get(ex.dotted(func) or "")
+        if operation is not None and "." in operation.name:
+            return self._by_operation(operation, None)
+        for class_id in self._drivers.receiver_classes(ex.last_name(func) or ""):
+            known = self._drivers.classes[class_id]
+            call = known.methods.get("__call__")
+            if known.kind is ClassKind.FACTORY and call is not None:
+                return self._by_operation(call, None)
         return None
 
     def _by_symbol(self, symbol: Symbol, call: ex.Call) -> Acquisition | None:
@@ -56,6 +73,9 @@ class Acquisitions:
             case External(name=name):
                 operation = self._drivers.calls.get(name)
                 return None if operation is None else self._by_operation(operation, None)
+            case Method(of=class_id, operation=operation) if operation.acquires_receiver:
+                resource = self._drivers.classes[class_id]
+                return Acquisition(resource, operation.protocol, None, takes_receiver=True)
             case Method(operation=operation):
                 return self._by_operation(operation, _pool_text(call))
             case Instance(of=str() as class_id):

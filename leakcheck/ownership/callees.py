@@ -12,8 +12,8 @@ import libcst as cst
 
 from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
-from leakcheck.cfg.walk import walk
-from leakcheck.driver import Operation
+from leakcheck.cfg.walk import reduce, walk
+from leakcheck.driver import ClassKind, Operation
 from leakcheck.ownership.state import ALIASES, Box, Closure, Deferred, Value
 from leakcheck.ownership.summary import BORROWS, Effect, End
 from leakcheck.project.names import Class, External, Function, Instance, Method
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from leakcheck.ownership.unit import Unit
     from leakcheck.project.names import Symbols
 
+_RUNNERS = frozenset({"run_until_complete", "run", "create_task", "ensure_future", "gather", "run_coroutine_threadsafe"})
 _TAKES = Effect(frozenset({End.TAKEN}), frozenset())
 
 
@@ -72,6 +73,15 @@ class Callees:
         node = instruction.node
         return isinstance(node, cst.Await) and self._quiet.get(id(node.expression), False)
 
+    def is_quiet_enter(self, instruction: g.Enter) -> bool:
+        """Whether entering this ``with`` is taken not to raise: a lock, or a manager made by a quiet call."""
+        node = instruction.node
+        if not isinstance(node, cst.WithItem):
+            return False
+        if isinstance(node.item, cst.Call):
+            return self._quiet.get(id(node.item), False)
+        return not instruction.is_async and self._program.calls.is_lock(ex.last_name(reduce(node.item)) or "")
+
     def takes_value(self, call: g.Call) -> bool:
         """Whether the call is an acquire, whose result is never None."""
         return self._program.acquisition(self._unit, call) is not None
@@ -99,6 +109,8 @@ class Callees:
                             awaited.update(id(n) for n in _spine(item.item))
                     case cst.Call(args=args):
                         run.update(id(a.value) for a in args)
+                        if ex.last_name(reduce(node.func)) in _RUNNERS:
+                            awaited.update(id(n) for a in args for n in _spine(a.value))
                     case cst.Return() | cst.Lambda():
                         run.update(id(n) for n in walk(node) if isinstance(n, cst.Call))
                     case cst.Assign(value=value) | cst.NamedExpr(value=value):
@@ -117,9 +129,12 @@ class Callees:
         for symbol in self.symbols(call):
             if isinstance(symbol, Method):
                 operation = symbol.operation
-                if _is_released(operation, call, argument):
-                    return operation
-                return None
+                if not _is_released(operation, call, argument):
+                    return None
+                return self._to_another_pool(call, pool) or operation
+        lacking = self._lacking_method(call, argument)
+        if lacking is not None:
+            return lacking
         if self.is_resolved(call) and any(isinstance(s, (Function, Class)) for s in self.symbols(call)):
             return None
         name = call.method or ex.last_name(call.func)
@@ -133,6 +148,33 @@ class Callees:
                 return operation if same else Operation(name, releases=operation.releases)
         if not self.is_resolved(call) and self._program.calls.says_release(ex.dotted(call.func) or name):
             return Operation(name, releases=0)
+        return None
+
+    def _to_another_pool(self, call: g.Call, pool: str | None) -> Operation | None:
+        """A near miss: the receiver is certainly another pool than the one it came from."""
+        if pool is None or not isinstance(call.func, ex.Attribute):
+            return None
+        receiver = ex.dotted(call.func.base)
+        if receiver is None or receiver == pool:
+            return None
+        builds = [self._program.only_assignment(p, self._unit.scope) for p in (receiver, pool)]
+        if all(isinstance(b, ex.Call) for b in builds):
+            return Operation("", near_miss=f"it came from `{pool}`: `{receiver}` does not know it")
+        return None
+
+    def _lacking_method(self, call: g.Call, argument: g.Argument) -> Operation | None:
+        """A near miss: a method named like a release that the pool's class does not have."""
+        if self.symbols(call) or not isinstance(call.func, ex.Attribute) or argument.keyword is not None:
+            return None
+        name = call.func.name
+        if name not in self._program.release_names:
+            return None
+        for owner in self._program.resolver.resolve(call.func.base, self._unit.scope):
+            if isinstance(owner, Instance) and isinstance(owner.of, str):
+                known = self._program.drivers.classes[owner.of]
+                releases = [n for n, o in known.methods.items() if isinstance(o.releases, int)]
+                if known.kind is ClassKind.POOL and releases and name not in known.methods:
+                    return Operation(name, near_miss=f"the pool has no `{name}()`: it gives back by `{releases[0]}()`")
         return None
 
     def option_set(self, keyword: str, pool: str | None) -> bool:
@@ -160,8 +202,6 @@ class Callees:
         """What a thread's or executor's target does with the resource; an unknown target takes it."""
         targets = [a for a in self._call_node(call).args if a.keyword is not None and a.keyword.value == "target"]
         expressions = [a.value for a in targets] or [a.value for a in self._call_node(call).args]
-        from leakcheck.cfg.walk import reduce
-
         for node in expressions:
             symbols = self._program.resolver.resolve(reduce(node), self._unit.scope)
             functions = [s for s in symbols if isinstance(s, Function)]
@@ -172,6 +212,24 @@ class Callees:
             if functions:
                 return BORROWS
         return _TAKES
+
+    def is_partial(self, call: g.Call) -> bool:
+        """Whether the call makes a ``functools.partial``."""
+        return any(isinstance(s, External) and s.name == "functools.partial" for s in self.symbols(call))
+
+    def partial_effect(self, call: g.Call, argument: g.Argument, resource: DriverClass) -> Effect:
+        """What the function that a ``partial`` binds does with this argument."""
+        node = self._call_node(call)
+        if not node.args:
+            return BORROWS
+        func = reduce(node.args[0].value)
+        rest = g.Call(call.node, call.target, func, None, getattr(func, "name", None), None, call.arguments[1:])
+        for symbol in self._program.resolver.resolve(func, self._unit.scope):
+            if isinstance(symbol, Method):
+                return _TAKES if _is_released(symbol.operation, rest, argument) else BORROWS
+            if isinstance(symbol, Function):
+                return self._program.functions.argument_effect(symbol, self._place(rest, argument), resource)
+        return _TAKES if self._program.calls.says_release(ex.dotted(func) or "") else BORROWS
 
     @staticmethod
     def _call_node(call: g.Call) -> cst.Call:
@@ -198,6 +256,13 @@ class Callees:
         if name == "setattr":
             return _TAKES
         return BORROWS
+
+    def boxed_field(self, call: g.Call, argument: g.Argument) -> str | None:
+        """The field of a project dataclass or named tuple that this argument of its constructor becomes."""
+        for symbol in self.symbols(call):
+            if isinstance(symbol, Class):
+                return self._program.functions.field_at(symbol, self._place(call, argument))
+        return None
 
     @staticmethod
     def _is_driver(symbols: Symbols) -> bool:

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from leakcheck.ownership.callees import Callees
 
 _LITERALS: dict[str, Fact] = {g.NONE: Fact.NONE, g.TRUE: Fact.TRUE, g.FALSE: Fact.FALSE}
-_BACK_TO_OWNER = frozenset({"connection", "conn", "_connection", "_conn", "db"})
+BACK_TO_OWNER = frozenset({"connection", "conn", "_connection", "_conn"})
+"""Attributes of a cursor that are its connection."""
 _KEEPING_METHODS = frozenset({
     "append", "appendleft", "add", "insert", "extend", "put", "put_nowait", "push", "set", "setdefault", "update",
     "set_result", "send",
@@ -78,6 +79,9 @@ class Effects:
     site: object
     callees: Callees
     position: str | int | None = None
+    takes_receiver: bool = False
+    entering: bool = False
+    """In ``__enter__`` what is kept on self stays owed until the method returns."""
     events: list[Event] = field(default_factory=list)
     bound_to: str | None = None
     """The first source name that held the resource."""
@@ -110,7 +114,7 @@ class Effects:
             operation = self.resource.methods.get(name)
             if operation is not None and operation.releases == "receiver":
                 value = Hold.RELEASER
-        elif base is Hold.DERIVED and name in _BACK_TO_OWNER:
+        elif base is Hold.DERIVED and name in BACK_TO_OWNER:
             value = Hold.OWN
         elif isinstance(base, Box):
             value = _item(base, name)
@@ -143,8 +147,9 @@ class Effects:
     def _define(self, instruction: g.Define, state: State) -> Outcome:
         return [state.bind({instruction.target: Closure(instruction)})], [state]
 
-    def _point(self, _: g.Point, state: State) -> Outcome:
-        return [state], [state]
+    def _point(self, point: g.Point, state: State) -> Outcome:
+        unpacks_known = point.operand is not None and isinstance(state.get(point.operand), Box)
+        return [state], [] if unpacks_known else [state]
 
     # Stores
 
@@ -176,6 +181,8 @@ class Effects:
             cleared = state.bind({path: self.value_of(instruction.value, state), **_consumed(instruction.value)})
             return [cleared], [state]
         known = self.value_of(instruction.value, state)
+        if self.entering and instruction.path == "self" and value is Hold.OWN:
+            return [state.bind({**_consumed(instruction.value), path: Hold.OWN})], [state]
         outcome = self._store(
             instruction.value,
             state,
@@ -230,7 +237,8 @@ class Effects:
             return [state.bind({instruction.target: Hold.OWN})], []
         if value is Fact.NONE:
             return [], [state]
-        return [state.bind({instruction.target: None})], [state]
+        raised = [] if self.callees.is_quiet_enter(instruction) else [state]
+        return [state.bind({instruction.target: None})], raised
 
     def _exit(self, instruction: g.Exit, state: State) -> Outcome:
         value = state.get(instruction.manager)
@@ -376,9 +384,12 @@ class Effects:
         if value is Hold.DERIVED:
             return self._used(call, state)
         known = self.callees.known_call(call)
+        if self.callees.is_partial(call):
+            releases = self.callees.partial_effect(call, argument, self.resource).releases
+            return [state.bind({call.target: Hold.RELEASER if releases else None})], []
         if value is Hold.RELEASING:
             passes = known is not None and known.kind in (CallKind.PASSES, CallKind.RUNS, CallKind.SPAWNS)
-            return [state.bind({call.target: value}) if passes else self._released(call, state)], [state]
+            return [state.bind({call.target: value}) if passes else self._released(call, state)], []
         if known is not None:
             return self._known(known, call, value, state)
         if isinstance(value, Deferred):
@@ -391,7 +402,10 @@ class Effects:
         if self.callees.is_manager(call) and effect.releases:
             return [state.bind({call.target: Hold.MANAGER})], [state]
         if self.callees.is_coroutine(call):
-            return [state.bind({call.target: Deferred(effect)})], [state]
+            return [state.bind({call.target: Deferred(effect)})], []
+        field_name = self.callees.boxed_field(call, argument) if effect is BORROWS else None
+        if field_name is not None and value is Hold.OWN:
+            return [state.bind({call.target: Box(((field_name, Hold.OWN),))})], []
         if effect is BORROWS:
             normal, raised = self._used(call, state, borrowed=True)
             maybe = Hold.MAYBE if not self.callees.is_resolved(call) else None
@@ -502,6 +516,9 @@ class Effects:
 
     def taken(self, call: g.Call, protocol: Protocol, state: State) -> State:
         """The state after the acquiring call itself."""
+        if self.takes_receiver and call.receiver is not None:
+            self.bound_to = call.receiver
+            return state.bind({**self._operands(call), call.receiver: Hold.OWN}).with_status(Status.HELD)
         value = self._fresh() if protocol is Protocol.VALUE else Hold.PENDING
         status = Status.HELD if protocol is Protocol.VALUE else Status.WAITING
         return state.bind({**self._operands(call), call.target: value}).with_status(status)

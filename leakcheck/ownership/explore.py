@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from leakcheck.cfg import graph as g
 from leakcheck.ownership.constants import Constants, refine
-from leakcheck.ownership.effects import Effects, Event, EventKind
+from leakcheck.ownership.effects import BACK_TO_OWNER, Effects, Event, EventKind
 from leakcheck.ownership.state import ALIASES, Closure, Fact, State, Status
 
 if TYPE_CHECKING:
@@ -90,6 +90,9 @@ class Explorer:
         self._queue: deque[Node] = deque()
         self._states: dict[int, set[State]] = {}
         self._blocks = {b.index: b for b in graph.blocks}
+        self._recoverable = any(
+            isinstance(i, g.LoadAttribute) and i.name in BACK_TO_OWNER for b in graph.blocks for i in b.instructions
+        )
         self._faulted: set[tuple[EventKind, int]] = set()
 
     def run(self, block: g.BasicBlock, position: int, state: State) -> Exploration:
@@ -123,7 +126,7 @@ class Explorer:
                     for failed in raised:
                         self._raise(node, block, instruction, failed, seen)
                 for after in normal:
-                    if after.lost and state.status is Status.HELD:
+                    if after.lost(recoverable=self._recoverable) and state.status is Status.HELD:
                         self.result.endings.append(Ending(node, after, seen, returned=False, lost=instruction))
                     elif after.status is not Status.MOVED:
                         following.append((self._refresh(after, instruction), seen))
@@ -184,7 +187,7 @@ class Explorer:
             self.result.endings.append(Ending(node, state, events, returned=True))
             return
         explicit = state.status is Status.WAITING
-        failed = state if state.raised or explicit else replace(state, raised=True)
+        failed = state if state.raised or explicit else replace(state, raised=True, near_miss=0)
         if failed.status is Status.WAITING:
             return
         for edge in block.raises:
@@ -223,6 +226,11 @@ class Explorer:
         state = node.state
         if returned and state.status is Status.HELD and self.effects.keeps(state.get(g.RETURN), state):
             self.result.endings.append(Ending(node, state.with_status(Status.MOVED), (), returned=True))
+            return
+        kept = next((n for n, v in state.variables if v in ALIASES and n.startswith("self.")), None)
+        if returned and state.status is Status.HELD and kept is not None and self.effects.entering:
+            moved = state.with_status(Status.MOVED, kept.removeprefix("self."))
+            self.result.endings.append(Ending(node, moved, (), returned=True))
             return
         self.result.endings.append(Ending(node, state, (), returned=returned))
 

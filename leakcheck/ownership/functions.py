@@ -6,6 +6,7 @@ which leaks a function has, what it hands to its callers, what it does with a pa
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import libcst as cst
@@ -21,12 +22,12 @@ from leakcheck.ownership.callees import Callees
 from leakcheck.ownership.constants import Constants
 from leakcheck.ownership.effects import Effects
 from leakcheck.ownership.explore import BoundReachedError, Exploration, Explorer, seeds
-from leakcheck.ownership.program import DEPTH_LIMIT, Failure, FileAnalysis, Skip
+from leakcheck.ownership.program import DEPTH_LIMIT, MANAGING, Failure, FileAnalysis, Skip
 from leakcheck.ownership.report import Found, owned_by, reported, stored_leak
 from leakcheck.ownership.state import Hold, State, Status
 from leakcheck.ownership.summary import BORROWS, Effect, End, FunctionSummary
 from leakcheck.ownership.unit import Slice, Unit
-from leakcheck.project.facts import FunctionFacts, ModuleFacts, Statement
+from leakcheck.project.facts import FunctionFacts, ModuleFacts, Statement, is_self
 from leakcheck.project.names import Class, Function, Scope
 
 if TYPE_CHECKING:
@@ -37,7 +38,11 @@ if TYPE_CHECKING:
     from leakcheck.ownership.program import Program
     from leakcheck.project.names import Symbols
 
-_MANAGING = frozenset({"contextmanager", "asynccontextmanager"})
+_RECORDS = frozenset({"dataclass", "NamedTuple", "define", "frozen", "attrs", "BaseModel"})
+_ROUNDS = 6
+"""Rounds of a recursive function's effect before it is taken to borrow."""
+_UNKNOWN_YET = Effect(frozenset(), frozenset())
+"""What a recursive call does in the first round: nothing returns from it yet."""
 
 
 class Functions:
@@ -46,15 +51,12 @@ class Functions:
     def __init__(self, program: Program) -> None:
         self._program = program
         self._acquisitions = Acquisitions(program)
-        self._slices: dict[tuple[str, int], Slice | Skip] = {}
         self._units: dict[tuple[str, str], Unit | None] = {}
-        self._callees: dict[int, Callees] = {}
-        self._found: dict[int, tuple[list[Found], list[Skip]]] = {}
-        self._sites: dict[int, Acquisition | None] = {}
         self._effects: dict[tuple[object, ...], Effect] = {}
+        self._active: set[tuple[object, ...]] = set()
+        self._cyclic: set[tuple[object, ...]] = set()
         self._resources: dict[str, DriverClass] = {}
         self._keepers: dict[tuple[Class, str], bool] = {}
-        self.skipped: dict[str, list[Skip]] = {}
 
     # Units
 
@@ -110,6 +112,10 @@ class Functions:
     ) -> None:
         unit = Unit(part, node, facts.qualname, Scope.of(module, facts), facts, facts.is_async, parent)
         self._units[module.path, facts.qualname] = unit
+        source = self._program.source(module.path)
+        if facts.is_async and facts.is_generator and not isinstance(source, Failure):
+            closed = re.compile(rf"\baclosing\(\s*(?:\w+\.)*{re.escape(facts.name)}\(")
+            unit.consumed_by_aclosing = closed.search(source.text) is not None
         counts: dict[str, int] = {}
         for inner in _directly_nested(node.body):
             name = inner.name.value
@@ -169,30 +175,28 @@ class Functions:
         return found
 
     def callees(self, unit: Unit) -> Callees:
-        key = id(unit)
-        if key not in self._callees:
-            self._callees[key] = Callees(unit, self._program)
-        return self._callees[key]
+        if unit.callees is None:
+            unit.callees = Callees(unit, self._program)
+        return unit.callees
 
     # Acquires
 
     def acquisition(self, unit: Unit, call: g.Call) -> Acquisition | None:
         """What a call in the unit takes."""
         key = id(call.node)
-        if key not in self._sites:
+        if key not in unit.sites:
             func = call.func
             reduced = ex.Call(func, tuple(ex.OPAQUE for a in call.arguments if a.keyword is None))
             awaited = self.callees(unit).is_entered_or_awaited(call)
-            self._sites[key] = self._acquisitions.at(reduced, unit.scope, awaited=awaited)
-        return self._sites[key]
+            unit.sites[key] = self._acquisitions.at(reduced, unit.scope, awaited=awaited)
+        return unit.sites[key]
 
     def found(self, unit: Unit) -> tuple[list[Found], list[Skip]]:
         """Every acquire of the unit with what becomes of it on all paths."""
-        key = id(unit)
-        if key not in self._found:
-            self._found[key] = ([], [])
-            self._found[key] = self._explore_all(unit)
-        return self._found[key]
+        if unit.found is None:
+            unit.found = ([], [])  # what a recursive call sees
+            unit.found = self._explore_all(unit)
+        return unit.found
 
     def _explore_all(self, unit: Unit) -> tuple[list[Found], list[Skip]]:
         try:
@@ -224,11 +228,18 @@ class Functions:
         assert unit.graph is not None
         assert unit.constants is not None
         effects = Effects(
-            acquisition.resource, acquisition.pool, call.node, self.callees(unit), acquisition.position
+            acquisition.resource,
+            acquisition.pool,
+            call.node,
+            self.callees(unit),
+            acquisition.position,
+            acquisition.takes_receiver,
+            unit.is_entering,
         )
         explorer = Explorer(unit.graph, unit.constants, effects)
         for block, position, instruction in seeds(unit.graph, call.node):
             facts = unit.constants.before(block, position)
+            unit.constants.step(facts, instruction)
             known = {n: v for n, v in facts.items() if not (n.startswith("%") and n[1:].isdigit())}
             state = State(Status.WAITING, tuple(sorted(known.items())))
             explorer.run(block, position + 1, effects.taken(instruction, acquisition.protocol, state))
@@ -242,7 +253,7 @@ class Functions:
         if unit is None:
             return None
         found, _ = self.found(unit)
-        manages = any(ex.last_name(d) in _MANAGING for d in facts.decorators)
+        manages = any(ex.last_name(d) in MANAGING for d in facts.decorators)
         returns, stores, checks_out = owned_by(found)
         if facts.is_generator or _is_cached(facts):
             returns = ()
@@ -251,11 +262,21 @@ class Functions:
     def parameter_effect(self, function: Function, parameter: str, resource: DriverClass) -> Effect:
         """What a project function does with one parameter."""
         key = (function.path, function.qualname, parameter, resource.id)
+        if key in self._active:
+            self._cyclic.add(key)
+            return self._effects[key]
         if key not in self._effects:
-            self._effects[key] = BORROWS
+            self._effects[key] = _UNKNOWN_YET
             unit = self._unit_of(function)
-            if unit is not None:
-                self._effects[key] = self._follow(unit, parameter, resource)
+            self._active.add(key)
+            for _ in range(_ROUNDS if unit is not None else 0):
+                self._cyclic.discard(key)
+                former, self._effects[key] = self._effects[key], self._follow(unit, parameter, resource)
+                if key not in self._cyclic or self._effects[key] == former:
+                    break
+            else:
+                self._effects[key] = BORROWS
+            self._active.discard(key)
         return self._effects[key]
 
     def _unit_of(self, function: Function) -> Unit | None:
@@ -315,19 +336,32 @@ class Functions:
                 if End.STORED in effect.normal and effect.attribute is not None:
                     return takes if self.class_releases(cls, effect.attribute, resource) else BORROWS
                 return effect
-            if facts.keys and any("dataclass" in (ex.last_name(d) or "") or ex.last_name(d) in ("define", "frozen") for d in facts.decorators):
-                name = place if isinstance(place, str) else facts.keys[place] if place < len(facts.keys) else None
-                return takes if name and self.class_releases(cls, name, resource) else BORROWS
+            name = self.field_at(cls, place)
+            if name is not None:
+                return takes if self.class_releases(cls, name, resource) else BORROWS
         return takes if self._program.resolver.has_unknown_base(cls) else BORROWS
+
+    def field_at(self, cls: Class, place: int | str) -> str | None:
+        """The field that an argument of the constructor becomes, for dataclasses and named tuples."""
+        module = self._program.facts(cls.path)
+        facts = module.classes.get(cls.qualname) if module is not None else None
+        if facts is None or "__init__" in facts.methods:
+            return None
+        words = [ex.last_name(e) or "" for e in (*facts.decorators, *facts.bases)]
+        if not any(w in _RECORDS for w in words):
+            return None
+        if isinstance(place, str):
+            return place if place in facts.keys else None
+        return facts.keys[place] if place < len(facts.keys) else None
 
     def closure_effect(self, unit: Unit, node: cst.CSTNode, variable: str, resource: DriverClass) -> Effect:
         """What calling a nested function or lambda does with a variable it captures."""
         inner = next((u for u in self._units.values() if u is not None and u.node is node), None)
-        if inner is None:
-            if not isinstance(node, cst.Lambda):
-                return BORROWS
-            inner = Unit(unit.part, node, f"{unit.name}.<lambda>", unit.scope, None, is_async=False, parent=unit)
-        return self._follow(inner, variable, resource)
+        if inner is None and isinstance(node, cst.Lambda):
+            name = f"{unit.name}.<lambda {unit.order(node)}>"
+            inner = Unit(unit.part, node, name, unit.scope, None, is_async=False, parent=unit)
+            self._units[unit.path, name] = inner
+        return BORROWS if inner is None else self._follow(inner, variable, resource)
 
     # Classes
 
@@ -397,27 +431,39 @@ class Functions:
         for attribute, ending in found.stores():
             if "." in attribute or self.class_releases(cls, attribute, found.acquisition.resource):
                 continue
-            if self._released_elsewhere(found.unit.path, attribute):
+            if self._released_elsewhere(cls, attribute):
                 continue
             yield stored_leak(found, attribute, ending)
 
-    def _released_elsewhere(self, path: str, attribute: str) -> bool:
-        """Whether some code of the same file releases ``x.attribute`` of another object."""
-        module = self._program.facts(path)
+    def _released_elsewhere(self, cls: Class, attribute: str) -> bool:
+        """Whether a subclass, or other code holding the object, releases ``x.attribute`` in the same file."""
+        module = self._program.facts(cls.path)
         for function in module.functions.values() if module is not None else ():
-            for name in self._program.release_names & function.calls.keys():
-                for expression in function.calls[name]:
-                    if isinstance(expression, ex.Attribute) and ex.last_name(expression.base) == attribute:
+            for name, expressions in function.calls.items():
+                for expression in expressions if self._program.calls.says_release(name) else ():
+                    held = expression.base if isinstance(expression, ex.Attribute) else None
+                    if not isinstance(held, ex.Attribute) or held.name != attribute:
+                        continue
+                    if not is_self(held.base):
+                        return True
+                    owner = Class(cls.path, function.owner or "")
+                    if owner != cls and any(c == cls for c, _, _ in self._program.resolver.lineage(owner)):
                         return True
         return False
 
-    def nested_checkout(self, symbols: Symbols, pool: str, resource: DriverClass) -> str | None:
+    def nested_checkout(self, symbols: Symbols, pool: str, resource: DriverClass, depth: int = 3) -> str | None:
         """The name of a called project function that takes a connection from ``pool`` while it runs."""
         for symbol in symbols:
-            if isinstance(symbol, Function):
-                summary = self._program.summary(symbol)
-                for owned in summary.checks_out if summary is not None else ():
-                    if owned.pool == pool and owned.resource == resource.id:
+            if not isinstance(symbol, Function):
+                continue
+            summary = self._program.summary(symbol)
+            if summary is not None and any(o.pool == pool and o.resource == resource.id for o in summary.checks_out):
+                return symbol.qualname
+            facts, scope = self._program.resolver.function(symbol)
+            for expressions in facts.calls.values() if facts is not None and depth else ():
+                for expression in expressions:
+                    inner = self._program.resolver.resolve(expression, scope) if scope is not None else frozenset()
+                    if self.nested_checkout(inner, pool, resource, depth - 1) is not None:
                         return symbol.qualname
         return None
 

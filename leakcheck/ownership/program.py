@@ -177,6 +177,11 @@ class Program:
         facts, _ = self.resolver.function(function)
         return facts is not None and any(ex.last_name(d) in MANAGING for d in facts.decorators)
 
+    def only_assignment(self, name: str, scope: Scope) -> ex.Expression | None:
+        """The one expression assigned to a plain name, where there is just one in the scopes around."""
+        found = [v for facts in (*(f.scope for f in scope.functions), scope.module.scope) for v in facts.assignments.get(name, ())]
+        return found[0] if len(found) == 1 else None
+
     def constructor_keyword(self, pool: str, keyword: str, scope: Scope) -> bool:
         """Whether the pool called ``pool`` is built with this keyword, wherever that can be seen."""
         head, _, attribute = pool.rpartition(".")

@@ -52,6 +52,12 @@ class Found:
         """Whether some path gives the resource back or hands it on."""
         return any(e.state.status in (Status.RELEASED, Status.MOVED) or e.state.paused for e in self.exploration.endings)
 
+    @property
+    def is_local_receiver(self) -> bool:
+        """Whether what is opened was made in this function."""
+        facts = self.unit.facts
+        return facts is not None and self.call.receiver in facts.scope.assignments
+
     def stores(self) -> Iterator[tuple[str, Ending]]:
         """Attributes of self that took the resource."""
         seen = set()
@@ -121,6 +127,8 @@ def _release_leak(found: Found, *, module_level: bool) -> Leak | None:
         if not found.acquisition.certain:
             return None  # by name alone, and the value is not even kept: a lock, a signal
         kind = LeakKind.DISCARDED
+    elif not ended and any(e.state.get(g.RETURN) is Hold.DERIVED for e in leaks):
+        kind = LeakKind.DISCARDED
     elif not ended:
         kind = LeakKind.NEVER_RELEASED
     elif rebound:
@@ -129,6 +137,10 @@ def _release_leak(found: Found, *, module_level: bool) -> Leak | None:
         kind = LeakKind.ON_PATH
     elif _is_generator(found) and _raised_by_yields(found, leaks):
         kind = LeakKind.ACROSS_YIELD
+    elif found.unit.is_entering:
+        kind = LeakKind.OWNER_NEVER_RELEASES
+    if found.acquisition.takes_receiver and not ended and not found.is_local_receiver:
+        return None  # opened for longer than this function: a start-up hook
     severity = Severity.ERROR if quiet or not ended else Severity.WARNING
     if kind is LeakKind.ON_EXCEPTION and _only_gap(found, leaks):
         severity = Severity.NOTE
@@ -305,10 +317,11 @@ def _cause(found: Found, ending: Ending, kind: LeakKind) -> str:
         return ""
     if kind is LeakKind.OVERWRITTEN and ending.lost is not None:
         return _short(found, ending.lost.node)
-    for hop in found.exploration.path(ending.node):
+    for hop in reversed(found.exploration.path(ending.node)):
         if hop.edge.raised is not None and hop.source.instructions:
             node = hop.source.instructions[-1].node
-            return _short(found, node) if isinstance(node, (cst.Call, cst.Await)) else ""
+            if isinstance(node, (cst.Call, cst.Await)):
+                return _short(found, node)
     return ""
 
 
@@ -352,8 +365,9 @@ def _first_raises(found: Found, leaks: Sequence[Ending]) -> list[g.Instruction]:
 
 
 def _raised_by_yields(found: Found, leaks: Sequence[Ending]) -> bool:
-    raising = _first_raises(found, leaks)
-    return any(isinstance(i, g.Yield) for i in raising)
+    graph = found.unit.graph
+    raising = [i for i in _first_raises(found, leaks) if isinstance(i, g.Yield)]
+    return graph is not None and any(i.delegates or _in_loop(graph, i.node) for i in raising)
 
 
 def _across_yield(found: Found) -> Leak | None:
@@ -361,7 +375,7 @@ def _across_yield(found: Found) -> Leak | None:
     unit, graph = found.unit, found.unit.graph
     if not (unit.is_async and _is_generator(found)) or graph is None:
         return None
-    if not any(depth > 0 for _, depth in graph.yields):
+    if not any(depth > 0 for _, depth in graph.yields) or unit.consumed_by_aclosing:
         return None
     for hop in found.exploration.hops.values():
         if hop is None or hop.edge.raised is None or not hop.source.instructions:
@@ -372,7 +386,8 @@ def _across_yield(found: Found) -> Leak | None:
                 *_acquire_steps(found),
                 Step(StepKind.YIELD, unit.path, unit.part.span(last.node), "a consumer that stops here leaves it held"),
             ]
-            return _leak(found, LeakKind.ACROSS_YIELD, Severity.WARNING, steps)
+            reason = "an async generator that is left early is closed late: wrap its consumer in `aclosing()`"
+            return _leak(found, LeakKind.ACROSS_YIELD, Severity.WARNING, steps, reason=reason)
     return None
 
 

@@ -120,10 +120,9 @@ class State:
         """Whether leaving the function now would leak."""
         return self.status is Status.HELD and not self.paused
 
-    @property
-    def lost(self) -> bool:
-        """Held, and out of everybody's reach."""
-        return self.status is Status.HELD and not any(True for _ in self.holders())
+    def lost(self, *, recoverable: bool) -> bool:
+        """Held, and out of everybody's reach; ``recoverable``: a cursor still leads back to it."""
+        return self.status is Status.HELD and not any(recoverable or v is not Hold.DERIVED for _, v in self.holders())
 
 
 def truth(value: Value | None) -> bool | None:

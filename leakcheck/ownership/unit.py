@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from leakcheck.cfg.graph import ControlFlowGraph
+    from leakcheck.ownership.acquire import Acquisition
+    from leakcheck.ownership.callees import Callees
     from leakcheck.ownership.constants import Constants
+    from leakcheck.ownership.program import Skip
+    from leakcheck.ownership.report import Found
     from leakcheck.project.facts import FunctionFacts
     from leakcheck.project.names import Scope
 
@@ -85,11 +89,22 @@ class Unit:
     parent: Unit | None = None
     graph: ControlFlowGraph | None = None
     constants: Constants | None = None
+    callees: Callees | None = None
+    sites: dict[int, Acquisition | None] = field(default_factory=dict)
+    """What each call takes, by the identity of its syntax."""
+    found: tuple[list[Found], list[Skip]] | None = None
+    consumed_by_aclosing: bool = False
+    """For an async generator: somebody in its file closes it with ``aclosing``."""
     _order: dict[int, int] | None = None
 
     @property
     def path(self) -> str:
         return self.part.path
+
+    @property
+    def is_entering(self) -> bool:
+        """Whether it is the entering method of a context manager class."""
+        return self.facts is not None and self.facts.owner is not None and self.facts.name in ("__enter__", "__aenter__")
 
     def order(self, node: cst.CSTNode) -> int:
         """The node's place in source order within the unit."""

@@ -44,6 +44,8 @@ class ScopeFacts:
 
     imports: dict[str, list[str]] = field(default_factory=dict)
     star_imports: list[str] = field(default_factory=list)
+    modules: list[str] = field(default_factory=list)
+    """Dotted modules imported whole: ``import app.db``."""
     assignments: dict[str, list[Expression]] = field(default_factory=dict)
     annotations: dict[str, Expression] = field(default_factory=dict)
     functions: dict[str, str] = field(default_factory=dict)
@@ -265,6 +267,8 @@ class _Collector:
                 else:
                     root = alias.name.partition(".")[0]
                     scope.imports.setdefault(root, []).append(root)
+                    if root != alias.name:
+                        scope.modules.append(alias.name)
             return
         module = "." * node.level + (node.module or "")
         if not node.level:

@@ -137,10 +137,15 @@ class Resolver:
             case ex.Name(id=name):
                 return self.name(name, scope)
             case ex.Attribute(base=base, name=name):
+                whole = self._imported_whole(expression, scope)
+                if whole:
+                    return whole
                 found = [s for owner in self.resolve(base, scope) for s in self.attribute(owner, name)]
                 if not found and isinstance(base, ex.Name):
                     found = self._assigned_path(f"{base.id}.{name}", scope)
                 return found
+            case ex.Call(func=ex.Name(id="super")):
+                return self._bases(scope)
             case ex.Call(func=func):
                 return self._called(expression, self.resolve(func, scope), scope)
             case ex.Await(value=value) | ex.Entered(value=value):
@@ -151,6 +156,25 @@ class Resolver:
                 return self._position(base, index, scope)
             case _:
                 return NOTHING
+
+    def _imported_whole(self, expression: ex.Expression, scope: Scope) -> list[Symbol]:
+        """``app.db.get`` after ``import app.db``: the longest imported module's member, if it is a project file."""
+        text = ex.dotted(expression)
+        scopes = (*(f.scope for f in scope.functions), scope.module.scope)
+        modules = [m for facts in scopes for m in facts.modules]
+        if text is None or not any(text == m or text.startswith(m + ".") for m in modules):
+            return []
+        if self._source.modules.member(text, scope.module.path) is None:
+            return []
+        return list(self.imported(text, scope.module.path))
+
+    def _bases(self, scope: Scope) -> list[Symbol]:
+        """What ``super()`` stands for: the bases of the class around."""
+        facts = scope.module.classes.get(scope.owner) if scope.owner is not None else None
+        found: list[Symbol] = []
+        for base in facts.bases if facts is not None else ():
+            found.extend(self._instance(s) for s in self.resolve(base, Scope(scope.module)) if isinstance(s, (External, Class)))
+        return found
 
     def _position(self, base: ex.Expression, index: int, scope: Scope) -> Iterable[Symbol]:
         """Element ``index`` of what a project function returns as a tuple."""
@@ -242,7 +266,9 @@ class Resolver:
                 return [External(f"{base}.{name}")]
             case ProjectModule(path=path):
                 facts = self._source.facts(path)
-                return [] if facts is None else self.name(name, Scope(facts))
+                found = [] if facts is None else list(self.name(name, Scope(facts)))
+                submodule = self._source.modules.find(f".{name}", path) if not found else None
+                return [ProjectModule(submodule)] if submodule is not None else found
             case Instance(of=str() as class_id):
                 return self._driver_attribute(class_id, name)
             case Instance(of=Class() as of):

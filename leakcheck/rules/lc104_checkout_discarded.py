@@ -62,6 +62,8 @@ from leakcheck.rule import FixAvailability, Rule
 
 def say(leak: Leak) -> str:
     """The headline: nobody holds the checkout, and what to do first."""
+    if leak.name is not None:
+        return f"only a cursor of `{leak.name}` leaves the function; nobody can call `{leak.release}` any more"
     return (
         f"the {leak.noun} from `{leak.acquire}` is bound to nothing and cannot be given back;"
         f" keep it in a name and release it: `{leak.release}`"

@@ -144,23 +144,15 @@ def test_ingredients() -> None:
 
 def test_comparison_tells_missed_false_and_wrong_kind() -> None:
     """A silent, a noisy and a confused analysis."""
-    seed = next(seed for seed in range(100) if _allows(seed, {"LC102"}))
-    files = generate(seed, "sync-pool")
-    truths = execute(files).truths
-    right = {site: set(list(truth.allowed())[:1]) for site, truth in truths.items() if truth.leaks}
-    assert compare(files, lambda _: right).disagreements == ()
-    missed = compare(files, lambda _: {}).disagreements
-    assert {disagreement.fault for disagreement in missed} == {Fault.MISSED}
-    confused = compare(files, lambda _: {site: {"LC106"} for site in right}).disagreements
-    assert Fault.WRONG_KIND in {disagreement.fault for disagreement in confused}
-    noisy = {site: {"LC101"} for site in truths if site not in right}
-    assert all(
-        disagreement.fault is Fault.FALSE for disagreement in compare(files, lambda _: right | noisy).disagreements
-    )
-
-
-def _allows(seed: int, codes: set[str]) -> bool:
-    return any(truth.allowed() == codes for truth in execute(generate(seed, "sync-pool")).truths.values())
+    files = {"scenario.py": LEAKY}
+    site = Site("scenario.py", 9)
+    assert compare(files, lambda _: {site: {"LC102"}}).disagreements == ()
+    for codes, fault in (((), Fault.MISSED), (("LC101",), Fault.WRONG_KIND), (("LC102", "LC103"), Fault.WRONG_KIND)):
+        (disagreement,) = compare(files, lambda _, codes=codes: {site: set(codes)}).disagreements
+        assert disagreement.fault is fault
+    noisy = {site: {"LC102"}, Site("scenario.py", 7): {"LC101"}, Site("scenario.py", 99): {"LC101"}}
+    (disagreement,) = compare(files, lambda _: noisy).disagreements
+    assert (disagreement.fault, disagreement.site.line) == (Fault.FALSE, 7)
 
 
 def test_shrinking_keeps_the_property() -> None:
