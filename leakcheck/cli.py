@@ -21,7 +21,10 @@ _CONFIG_FORMATS = ("text", "json")
 def main(arguments: Sequence[str]) -> int:
     """Run a command line; the first argument names a command, or ``check`` is meant."""
     given = list(arguments)
-    if given and given[0] not in {*commands.commands, "--help", "-h", "--version", "-V"}:
+    if not given:
+        run.guarded(lambda: _invoke(["--help"]))
+        return run.BROKEN  # as a usage error, like ruff's
+    if given[0] not in {*commands.commands, "--help", "-h", "--version", "-V"}:
         given.insert(0, "check")
     return run.guarded(lambda: _invoke(given))
 
@@ -29,9 +32,6 @@ def main(arguments: Sequence[str]) -> int:
 def _invoke(arguments: list[str]) -> int:
     try:
         status = commands.main(arguments, prog_name="leakcheck", standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        return run.BROKEN
     except click.ClickException as error:
         error.show()
         return run.BROKEN

@@ -92,8 +92,10 @@ class Constants:
                     target = name
                     self._set(facts, instruction, target, known)
                 return
-            case g.Call(target=target) if self.takes_value(instruction):
+            case g.Call(target=target, receiver=receiver) if self.takes_value(instruction):
                 known = Fact.TRUE
+                if receiver is not None and facts.get(receiver) is None:
+                    facts[receiver] = Fact.NOT_NULL
             case g.Await(target=target, value=value) if facts.get(value) is Fact.TRUE:
                 known = Fact.TRUE
             case g.Call(receiver=receiver) if receiver is not None and facts.get(receiver) is None:

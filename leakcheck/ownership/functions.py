@@ -379,9 +379,9 @@ class Functions:
         """Methods that give ``self.attribute`` back, and whether each is a coroutine function."""
         found: dict[str, bool] = {}
         for owner, facts, module in self._program.resolver.lineage(cls):
-            for name, qualname in facts.methods.items():
-                method = module.functions[qualname]
-                if name in found or name == "__init__" or not method.parameters:
+            for method in module.functions.values():  # not `methods`: a property's setter has the getter's name
+                name = method.name
+                if method.owner != facts.qualname or name in found or name == "__init__" or not method.parameters:
                     continue
                 if self._mentions(owner.path, method, attribute) and self._gives_back(owner.path, method, attribute, resource):
                     found[name] = method.is_async

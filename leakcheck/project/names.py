@@ -243,7 +243,8 @@ class Resolver:
 
     def imported(self, target: str, importer: str) -> Iterable[Symbol]:
         """What an imported qualified name stands for: a project file's member, else a library's name."""
-        member = self._source.modules.member(target, importer)
+        is_driver = target.partition(".")[0] in self._drivers.packages
+        member = None if is_driver else self._source.modules.member(target, importer)
         if member is None:
             return [External(target)] if not target.startswith(".") else []
         path, rest = member
