@@ -41,7 +41,8 @@ from leakcheck.cfg.walk import is_pure, names_in, names_read, reduce, string_val
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-_OPEN_TESTS = {"closed": False, "is_closed": False, "open": True, "is_connected": True, "is_open": True}
+OPEN_TESTS = {"closed": False, "is_closed": False, "open": True, "is_connected": True, "is_open": True}
+"""Attributes and methods that ask whether a connection is open, and the answer that means it is."""
 _NEGATED = {cst.IsNot: cst.Is, cst.NotEqual: cst.Equal, cst.NotIn: cst.In}
 _NAMESPACES = frozenset({"locals", "vars", "dir", "globals"})
 
@@ -391,14 +392,14 @@ class ExpressionLowering:
                 self.link(true if text.strip("0_") else false)
             case cst.Comparison():
                 self._compare(node, true, false)
-            case cst.Attribute(value=cst.Name(value=owner), attr=cst.Name(value=attr)) if attr in _OPEN_TESTS:
+            case cst.Attribute(value=cst.Name(value=owner), attr=cst.Name(value=attr)) if attr in OPEN_TESTS:
                 self.use(node)
-                self._fork(node, Test(TestKind.OPEN, owner, _OPEN_TESTS[attr]), true, false)
+                self._fork(node, Test(TestKind.OPEN, owner, OPEN_TESTS[attr]), true, false)
             case cst.Call(func=cst.Attribute(value=cst.Name(value=owner), attr=cst.Name(value=attr))) if (
-                attr in _OPEN_TESTS
+                attr in OPEN_TESTS
             ):
                 self.use(node)
-                self._fork(node, Test(TestKind.OPEN, owner, _OPEN_TESTS[attr]), true, false)
+                self._fork(node, Test(TestKind.OPEN, owner, OPEN_TESTS[attr]), true, false)
             case cst.Attribute():
                 self.use(node)
                 self._pure(node, reduce(node), "", true, false, negated=False)

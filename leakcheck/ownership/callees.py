@@ -13,8 +13,8 @@ import libcst as cst
 from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
 from leakcheck.cfg.walk import reduce, walk
-from leakcheck.driver import ClassKind, Operation
-from leakcheck.ownership.state import ALIASES, Box, Closure, Deferred, Value
+from leakcheck.driver import ClassKind, Operation, UseAfterRelease
+from leakcheck.ownership.state import ALIASES, Box, Closure, Deferred, Hold, Value
 from leakcheck.ownership.summary import BORROWS, Effect, End
 from leakcheck.project.names import Class, External, Function, Instance, Method
 
@@ -182,6 +182,11 @@ class Callees:
         if not keyword or pool is None:
             return False
         return self._program.constructor_keyword(pool, keyword, self._unit.scope)
+
+    def derived(self, class_id: str) -> Hold | None:
+        """How a value that lives by the resource is followed: not at all where it outlives the release unharmed."""
+        harmless = self._program.drivers.classes[class_id].use_after_release is UseAfterRelease.HARMLESS
+        return None if harmless else Hold.DERIVED
 
     # Python's own library
 

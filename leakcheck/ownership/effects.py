@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from leakcheck import expression as ex
 from leakcheck.calls import CallKind
 from leakcheck.cfg import graph as g
+from leakcheck.cfg.lower import OPEN_TESTS
 from leakcheck.driver import Protocol, ReleaseTwice, UseAfterRelease, WithEffect
 from leakcheck.ownership.state import (
     ALIASES,
@@ -217,7 +218,7 @@ class Effects:
         if isinstance(value, Deferred):
             normal, raised = self._affected(value.effect, failed, instruction, instruction.target)
             return normal, raised
-        kept = value if value in (Fact.TRUE, Hold.MAYBE) else None
+        kept = value if value in (Fact.TRUE, Hold.MAYBE, Hold.DERIVED) else None
         raised = [] if self.callees.is_quiet_await(instruction) else [failed]
         return [failed.bind({instruction.target: kept})], raised
 
@@ -313,7 +314,7 @@ class Effects:
             return [state], [state]
         operation = self.resource.methods.get(name)
         if operation is None:
-            return self._used(call, state)
+            return ([state], [state]) if name in OPEN_TESTS else self._used(call, state)
         if operation.releases == "receiver":
             return self._release_call(call, state, operation)
         if operation.near_miss and not self.callees.option_set(operation.near_miss_unless, self.pool):
@@ -327,7 +328,7 @@ class Effects:
             return [replace(state, paused=True)], [state]
         normal, raised = self._used(call, state)
         if operation.derives is not None:
-            value = Hold.OWN if operation.derives == self.resource.id else Hold.DERIVED
+            value = Hold.OWN if operation.derives == self.resource.id else self.callees.derived(operation.derives)
             normal = [s.bind({call.target: value}) for s in normal]
         return normal, raised
 
@@ -382,7 +383,7 @@ class Effects:
         if value is Hold.PENDING:
             return self._pending_given(call, state)
         if value is Hold.DERIVED:
-            return self._used(call, state)
+            return [state], [state]
         known = self.callees.known_call(call)
         if self.callees.is_partial(call):
             releases = self.callees.partial_effect(call, argument, self.resource).releases

@@ -15,8 +15,8 @@ from leakcheck import expression as ex
 from leakcheck.calls import CallKind
 from leakcheck.cfg import graph as g
 from leakcheck.cfg.builder import TooLargeError, build_cfg
-from leakcheck.cfg.walk import walk
-from leakcheck.driver import ClassKind, DriverClass, Operation, Protocol, WithEffect
+from leakcheck.cfg.walk import reduce, walk
+from leakcheck.driver import ClassKind, DriverClass, Operation, Protocol, UseAfterRelease, WithEffect
 from leakcheck.ownership.acquire import Acquisition, Acquisitions
 from leakcheck.ownership.callees import Callees
 from leakcheck.ownership.constants import Constants
@@ -205,7 +205,7 @@ class Functions:
             return [], [Skip(unit.part.span(unit.node), f"{unit.name}: too many paths through nested finally blocks")]
         found: list[Found] = []
         skips: list[Skip] = []
-        seen: set[int] = set()
+        seen = _expected_to_raise(unit.node)
         for block in graph.blocks:
             for instruction in block.instructions:
                 if not isinstance(instruction, g.Call) or id(instruction.node) in seen:
@@ -472,6 +472,19 @@ def _name_of(item: FunctionFacts | Statement) -> str:
     return item.qualname if isinstance(item, FunctionFacts) else f"<line {item.first_row}>"
 
 
+def _expected_to_raise(root: cst.CSTNode) -> set[int]:
+    """Calls in the body of ``with pytest.raises(...)`` and its like: an acquire there takes nothing."""
+    found: set[int] = set()
+    for node in walk(root):
+        if isinstance(node, cst.With) and any(_expects(item.item) for item in node.items):
+            found.update(id(n) for n in walk(node.body) if isinstance(n, cst.Call))
+    return found
+
+
+def _expects(manager: cst.BaseExpression) -> bool:
+    return isinstance(manager, cst.Call) and "raises" in (ex.last_name(reduce(manager.func)) or "").lower()
+
+
 def _directly_nested(body: cst.BaseSuite) -> Iterable[cst.FunctionDef]:
     """Functions nested in a body, not those inside them or inside classes."""
     found: list[cst.FunctionDef] = []
@@ -531,6 +544,7 @@ def _as_resource(cls: Class, methods: dict[str, bool]) -> DriverClass:
         noun=f"`{name}`",
         methods=operations,
         with_effect=WithEffect.RELEASES if leaves else WithEffect.KEEPS,
+        use_after_release=UseAfterRelease.HARMLESS,
         release=f"{{name}}.{first}()" if first else f"with {name}(...) as {{name}}:",
     )
 

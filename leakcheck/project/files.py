@@ -133,8 +133,8 @@ class _Walk:
         for entry in entries:
             path = os.path.join(top, entry.rstrip("/"))
             if entry.endswith("/"):
-                if not self._is_excluded(path, top):
-                    self._directory(path)
+                if not self._is_excluded(path, top) and os.path.lexists(os.path.join(path, ".git")):
+                    self._directory(path)  # a submodule that is not checked out is an empty directory
             elif entry.endswith(SUFFIXES) and not self._is_excluded(path, top):
                 self._entry(path)
 

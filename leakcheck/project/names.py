@@ -114,6 +114,7 @@ class Resolver:
         self._drivers = source.drivers
         self._cache: dict[tuple[object, ...], Symbols] = {}
         self._active: set[tuple[object, ...]] = set()
+        self._importing: set[tuple[str, str]] = set()
 
     def resolve(self, expression: ex.Expression, scope: Scope) -> Symbols:
         """What ``expression`` may stand for."""
@@ -243,6 +244,16 @@ class Resolver:
 
     def imported(self, target: str, importer: str) -> Iterable[Symbol]:
         """What an imported qualified name stands for: a project file's member, else a library's name."""
+        key = (target, importer)
+        if key in self._importing:
+            return []
+        self._importing.add(key)
+        try:
+            return self._imported(target, importer)
+        finally:
+            self._importing.discard(key)
+
+    def _imported(self, target: str, importer: str) -> list[Symbol]:
         is_driver = target.partition(".")[0] in self._drivers.packages
         member = None if is_driver else self._source.modules.member(target, importer)
         if member is None:

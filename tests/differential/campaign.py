@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 
 from .adapter import AnalysisError
 from .comparison import Ask, Disagreement, Fault, compare
-from .executor import TooManyPathsError
+from .executor import TooManyPathsError, execute
 from .generator import generate
 from .shrink import shrink
+
+GIST = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,24 +87,31 @@ def run_campaign(flavour: str, seeds: Iterable[int], ask: Ask, max_runs: int) ->
 
 
 def minimal(finding: Finding, ask: Ask, max_runs: int) -> Finding:
-    """The finding's program made small while a disagreement of the same kind stays."""
+    """The finding's program made small while a disagreement of the same kind stays.
 
-    def failure(files: Mapping[str, str]) -> tuple[tuple[Disagreement, ...], str]:
-        try:
-            return compare(files, ask, max_runs).disagreements, ""
-        except AnalysisError as error:
-            return (), str(error)
-        except Exception:  # noqa: BLE001  a shrunken program may be no program: then it shows nothing
-            return (), ""
-
+    A smaller program may not make Python raise what the original does not: a missing method is no example.
+    """
+    natural = execute(finding.files, max_runs).natural
     wanted = {(disagreement.fault, disagreement.said) for disagreement in finding.disagreements[:1]}
 
     def holds(files: dict[str, str]) -> bool:
-        found, message = failure(files)
-        if finding.failure:
-            return message.partition(":")[2][:40] == finding.failure.partition(":")[2][:40]
-        return any((disagreement.fault, disagreement.said) in wanted for disagreement in found)
+        try:
+            comparison = compare(files, ask, max_runs)
+        except AnalysisError as error:
+            return _gist(str(error)) == _gist(finding.failure)
+        except Exception:  # noqa: BLE001  what is left may be no program: then it shows nothing
+            return False
+        if not comparison.natural <= natural:
+            return False
+        return any((disagreement.fault, disagreement.said) in wanted for disagreement in comparison.disagreements)
 
     files = shrink(finding.files, holds)
-    found, message = failure(files)
-    return Finding(finding.flavour, finding.seed, files, found, message)
+    try:
+        return Finding(finding.flavour, finding.seed, files, compare(files, ask, max_runs).disagreements)
+    except AnalysisError as error:
+        return Finding(finding.flavour, finding.seed, files, (), str(error))
+
+
+def _gist(failure: str) -> str:
+    """What stays the same in a failure's message while a program shrinks."""
+    return failure.partition(":")[2][:GIST]

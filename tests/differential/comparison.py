@@ -50,6 +50,7 @@ class Comparison:
 
     sites: int
     leaks: int
+    natural: frozenset[str]  # what Python itself raised
     disagreements: tuple[Disagreement, ...]
 
 
@@ -65,7 +66,7 @@ def compare(files: Mapping[str, str], ask: Ask, max_runs: int = MAX_RUNS) -> Com
             longer = execution
         found = disagreements(longer, said)
     truths = execution.truths
-    return Comparison(len(truths), sum(truth.leaks for truth in truths.values()), tuple(found))
+    return Comparison(len(truths), sum(truth.leaks for truth in truths.values()), execution.natural, tuple(found))
 
 
 def disagreements(execution: Execution, said: Verdicts) -> list[Disagreement]:

@@ -134,13 +134,13 @@ class Shapes:
 
     # Shapes.
 
-    def _straight(self, name: str, in_loop: bool) -> Body:  # noqa: FBT001  one signature for all shapes
+    def _straight(self, name: str, in_loop: bool) -> Body:
         """Take, work, give back: lost whenever the work raises."""
         quiet = self.filler.chance(0.5)
         inner: Body = [self.filler.quiet()] if quiet else self._work(name, in_loop=in_loop)
         return [self._take(name), *inner, self._give(name)]
 
-    def _finally(self, name: str, in_loop: bool) -> Body:  # noqa: FBT001
+    def _finally(self, name: str, in_loop: bool) -> Body:
         """The right way."""
         clauses = [("try:", self._work(name, in_loop=in_loop, depth=2))]
         if self.filler.chance(0.35):
@@ -153,7 +153,7 @@ class Shapes:
         clauses.append(("finally:", [*self._before_release(), self._give(name)]))
         return [self._take(name), *self._gap(), compound(*clauses)]
 
-    def _none_first(self, name: str, in_loop: bool) -> Body:  # noqa: FBT001
+    def _none_first(self, name: str, in_loop: bool) -> Body:
         """Bound to None before the ``try``, so that the ``finally`` can ask."""
         inner = [self._take(name), *self._work(name, in_loop=in_loop)]
         if self.filler.chance(0.3):
@@ -165,7 +165,7 @@ class Shapes:
         clauses.append(("finally:", [*self._before_release(), *self._guarded_give(name)]))
         return [f"{name} = None", compound(*clauses)]
 
-    def _handlers(self, name: str, in_loop: bool) -> Body:  # noqa: FBT001
+    def _handlers(self, name: str, in_loop: bool) -> Body:
         """Released in a handler and after the ``try``, or in its ``else``."""
         broad = self.filler.broad_handler() if self.filler.chance(0.6) else self.filler.handler()
         ending = self.random.choice(("raise", "return", "raise RuntimeError() from None"))
@@ -177,7 +177,7 @@ class Shapes:
             return [self._take(name), *self._gap(), compound(*clauses, ("else:", [self._give(name)]))]
         return [self._take(name), *self._gap(), compound(*clauses), self._give(name)]
 
-    def _hand_on(self, name: str, in_loop: bool) -> Body:  # noqa: FBT001
+    def _hand_on(self, name: str, in_loop: bool) -> Body:
         """Returned or stored; released where something raises before that."""
         store = self.random.choice(
             (
@@ -204,7 +204,7 @@ class Shapes:
         )
         return [self._take(name), work, store]
 
-    def _conditional(self, name: str, in_loop: bool) -> Body:  # noqa: FBT001
+    def _conditional(self, name: str, in_loop: bool) -> Body:
         """Checked out only sometimes."""
         work = self._work(name, in_loop=in_loop)
         condition = self.filler.test()
@@ -213,7 +213,7 @@ class Shapes:
             return [f"{name} = {self.dialect.checkout} if {condition} else None", safe]
         return [f"{name} = None", compound((f"if {condition}:", [self._take(name)])), safe]
 
-    def _in_loop(self, name: str, in_loop: bool) -> Body:  # noqa: FBT001
+    def _in_loop(self, name: str, in_loop: bool) -> Body:
         """One checkout per iteration."""
         del in_loop
         body: Body = [
@@ -229,7 +229,7 @@ class Shapes:
             clauses.append(("else:", self.filler.body([], 0, in_loop=False)))
         return [compound(*clauses)]
 
-    def _retry(self, name: str, in_loop: bool) -> Body:  # noqa: FBT001
+    def _retry(self, name: str, in_loop: bool) -> Body:
         """Try until a checkout succeeds."""
         attempt: Body = [self._take(name)]
         if self.filler.chance(0.3):
@@ -249,7 +249,7 @@ class Shapes:
         safe = compound(("try:", self._work(name, in_loop=in_loop)), ("finally:", self._guarded_give(name)))
         return [f"{name} = None", compound((header, body)), safe]
 
-    def _nested_function(self, name: str, in_loop: bool) -> Body:  # noqa: FBT001
+    def _nested_function(self, name: str, in_loop: bool) -> Body:
         """Released by a function inside the function."""
         if self.dialect.is_async:
             finish, call = compound(("async def finish():", [self._give(name)])), "await finish()"
@@ -264,21 +264,21 @@ class Shapes:
         work = compound(("try:", self._work(name, in_loop=in_loop)), ("finally:", [call]))
         return [finish, self._take(name), work] if self.filler.chance(0.5) else [self._take(name), finish, work]
 
-    def _walrus(self, name: str, in_loop: bool) -> Body:  # noqa: FBT001
+    def _walrus(self, name: str, in_loop: bool) -> Body:
         """Bound within a condition."""
         safe = compound(("try:", self._work(name, in_loop=in_loop)), ("finally:", [self._give(name)]))
         tail = "" if self.filler.chance(0.5) else " is not None"
         test = f"if ({name} := {self.dialect.checkout}){tail}:"
         return [compound((test, [safe]))]
 
-    def _lazy(self, name: str, in_loop: bool) -> Body:  # noqa: FBT001
+    def _lazy(self, name: str, in_loop: bool) -> Body:
         """Checked out by ``or``, or where a test finds none."""
         safe = compound(("try:", self._work(name, in_loop=in_loop)), ("finally:", self._guarded_give(name)))
         if self.filler.chance(0.5):
             return [f"{name} = None", f"{name} = {name} or {self.dialect.checkout}", safe]
         return [f"{name} = None", compound((f"if {name} is None:", [self._take(name)])), safe]
 
-    def _match(self, name: str, in_loop: bool) -> Body:  # noqa: FBT001
+    def _match(self, name: str, in_loop: bool) -> Body:
         """Released in each case of a ``match``."""
         before = self.filler.body([], 0, in_loop=in_loop) if self.filler.chance(0.3) else []
         cases: list[tuple[str, Body]] = [("0", [self._give(name)]), ("1", [*before, self._give(name)])]
@@ -286,7 +286,7 @@ class Shapes:
             cases.append(("_", [self._give(name)]))
         return [self._take(name), match_statement(f"settings.mode{self.filler.number()}", cases)]
 
-    def _alias(self, name: str, in_loop: bool) -> Body:  # noqa: FBT001
+    def _alias(self, name: str, in_loop: bool) -> Body:
         """Released by another name."""
         alias = self.random.choice(("alias", "held", "db"))
         drops: list[Body] = [[], [], [f"{name} = None"], [f"del {name}"]]
@@ -303,7 +303,7 @@ class Shapes:
             compound(("try:", inner), ("finally:", [self._give(released)])),
         ]
 
-    def _discarded(self, name: str, in_loop: bool) -> Body:  # noqa: FBT001
+    def _discarded(self, name: str, in_loop: bool) -> Body:
         """Bound to nothing."""
         del name, in_loop
         checkout = self.dialect.checkout
@@ -317,7 +317,7 @@ class Shapes:
         ]
         return self.random.choice(choices)
 
-    def _overwritten(self, name: str, in_loop: bool) -> Body:  # noqa: FBT001
+    def _overwritten(self, name: str, in_loop: bool) -> Body:
         """The name gets another value: fine after the release, a loss before it."""
         rebind = self.random.choice((f"{name} = None", f"del {name}", self._take(name)))
         self._remaining -= rebind == self._take(name)
@@ -328,7 +328,7 @@ class Shapes:
             body.append(give)
         return body if self.filler.chance(0.6) else [*body, *self.filler.body([], 0, in_loop=in_loop)]
 
-    def _early_return(self, name: str, in_loop: bool) -> Body:  # noqa: FBT001
+    def _early_return(self, name: str, in_loop: bool) -> Body:
         """``if not conn: return`` before the release."""
         condition = self.filler.test()
         guard = self.random.choice((f"if not {name}:", f"if {name} is None:"))
@@ -337,12 +337,12 @@ class Shapes:
         safe: Body = [compound(("try:", inner), ("finally:", [self._give(name)]))] if inner else [self._give(name)]
         return [f"{name} = {self.dialect.checkout} if {condition} else None", compound((guard, [leave])), *safe]
 
-    def _managed(self, name: str, in_loop: bool) -> Body:  # noqa: FBT001
+    def _managed(self, name: str, in_loop: bool) -> Body:
         """A ``with`` that releases."""
         header = self.random.choice(self.dialect.managed).format(name)
         return [compound((header, self._work(name, in_loop=in_loop)))]
 
-    def _exit_stack(self, name: str, in_loop: bool) -> Body:  # noqa: FBT001
+    def _exit_stack(self, name: str, in_loop: bool) -> Body:
         """The release registered on an exit stack."""
         register = f"stack.callback(pool.putconn, {name})" if self.dialect.is_pool else f"stack.callback({name}.close)"
         body: Body = [self._take(name), register, *self._work(name, in_loop=in_loop)]
@@ -350,12 +350,12 @@ class Shapes:
             body[0:2] = [f"{name} = stack.enter_context(closing({self.dialect.checkout}))"]
         return [compound(("with ExitStack() as stack:", body))]
 
-    def _closing(self, name: str, in_loop: bool) -> Body:  # noqa: FBT001
+    def _closing(self, name: str, in_loop: bool) -> Body:
         """``closing`` around a connection that has a name."""
         block: Compound = compound((f"with closing({name}):", self._work(name, in_loop=in_loop)))
         return [self._take(name), *self._gap(), block]
 
-    def _near_miss(self, name: str, in_loop: bool) -> Body:  # noqa: FBT001
+    def _near_miss(self, name: str, in_loop: bool) -> Body:
         """The connection's own ``with``, which does not close it."""
         inner = self._work(name, in_loop=in_loop)
         if self.filler.chance(0.4):

@@ -11,7 +11,7 @@ from .adapter import available, verdicts
 from .campaign import minimal, run_campaign
 from .generator import flavours
 
-PROGRAMS = 150
+PROGRAMS = 120
 MAX_RUNS = 500
 
 

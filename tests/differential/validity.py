@@ -2,7 +2,7 @@
 
 Input: a module's text. Output: whether the generator and the shrinker may use it. A name that is assigned nowhere
 would only show that Python raises NameError, and so would a local variable whose first use stands above its
-first assignment; one that may be unbound on some path is kept.
+first assignment, or that the same block has just deleted; one that may be unbound on some path is kept.
 """
 
 from __future__ import annotations
@@ -26,7 +26,12 @@ def is_valid(text: str) -> bool:
     if _free_names(table, bound | _declared(table)):
         return False
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    return all(_yields_if_decorated(function) and _assigns_first(function) for function in functions)
+    return all(_yields_if_decorated(function) and _assigns_first(function) for function in functions) and not any(
+        _uses_deleted(block)
+        for node in ast.walk(tree)
+        for _, block in ast.iter_fields(node)
+        if isinstance(block, list) and block and isinstance(block[0], ast.stmt)
+    )
 
 
 def _declared(table: symtable.SymbolTable) -> set[str]:
@@ -83,3 +88,16 @@ def _assigns_first(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
             stored.update({alias.name.partition(".")[0]: 0 for alias in node.names})
         pending.extend(ast.iter_child_nodes(node))
     return all(used[name] >= line for name, line in stored.items() if name in used and name not in not_local)
+
+
+def _uses_deleted(block: list[ast.stmt]) -> bool:
+    """Whether a statement uses a name that an earlier statement of the same block deletes."""
+    deleted: set[str] = set()
+    for statement in block:
+        names = [node for node in ast.walk(statement) if isinstance(node, ast.Name)]
+        if any(name.id in deleted and not isinstance(name.ctx, ast.Store) for name in names):
+            return True
+        deleted -= {name.id for name in names if isinstance(name.ctx, ast.Store)}
+        if isinstance(statement, ast.Delete):
+            deleted |= {name.id for name in names}
+    return False

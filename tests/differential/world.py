@@ -66,6 +66,14 @@ def known(error: BaseException) -> BaseException:
     return error
 
 
+def _witness(error: BaseException, frame: FrameType) -> FrameType | None:
+    """The frame that counts as having seen ``error``.
+
+    None for an unbound variable: names are defined not to raise, so which kind of path that is stays open.
+    """
+    return None if isinstance(error, NameError) else frame
+
+
 class Held:
     """The base of fake connections: carries the obligation and notices when nobody refers to it."""
 
@@ -202,7 +210,7 @@ class World:
             raise AbandonedRun
         error = sys.exc_info()[1]
         if error is not None and self.is_natural(error):
-            self._clock.raised(sys._getframe(1))
+            self._clock.raised(_witness(error, sys._getframe(1)))
 
     def is_natural(self, error: BaseException) -> bool:
         """Whether Python itself raised ``error``, which nobody has noted yet."""
@@ -239,7 +247,7 @@ class World:
             return
         error = sys.exc_info()[1]
         if error is not None and self.is_natural(error):
-            self._clock.raised(frame)
+            self._clock.raised(_witness(error, frame))
         self._settle(id(frame))
 
     def project(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -285,9 +293,10 @@ class World:
             return
         if self.is_natural(error):
             self._clock.raised(None)
-            self._clock.seen_by[self._leaving_frame] = self._clock.now
+            if not isinstance(error, NameError):
+                self._clock.seen_by[self._leaving_frame] = self._clock.now
         self._settle(self._leaving_frame)
-        self._clock.raised(caller)
+        self._clock.raised(_witness(error, caller))
 
     def _returned(self, result: object, caller: FrameType, line: int) -> None:
         """A project function returned: its caller takes over what the result carries."""
