@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from leakcheck.expression import (
     OPAQUE,
@@ -23,6 +24,9 @@ from leakcheck.expression import (
     annotation,
     from_ast,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _SELF = ("self", "cls")
@@ -78,10 +82,18 @@ class FunctionFacts:
     depth: int = 0
     returned: list[Expression] = field(default_factory=list)
     yielded: list[Expression] = field(default_factory=list)
+    _bound: set[str] | None = None
 
-    @property
-    def outermost(self) -> bool:
-        return self.parent is None
+    def binds(self, name: str) -> bool:
+        """Whether the name is bound in this function, as a parameter or inside (also as the root of ``name.x = …``)."""
+        if self._bound is None:
+            scope = self.scope
+            assigned = {n.partition(".")[0] for n in scope.assignments}
+            bound = assigned.union(scope.imports, scope.annotations, scope.functions, scope.classes)
+            bound.update(m.partition(".")[0] for m in scope.modules)
+            bound.update(p.name for p in self.parameters)
+            self._bound = bound
+        return name in self._bound or bool(self.scope.star_imports)
 
 
 @dataclass(slots=True)
@@ -134,6 +146,29 @@ def facts_of(path: str, tree: ast.Module) -> ModuleFacts:
     return collector.facts
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a node stands."""
+
+    scope: ScopeFacts
+    function: FunctionFacts | None
+    owner: ClassFacts | None
+
+
+_field_names: dict[type[ast.AST], tuple[str, ...]] = {}
+
+
+def _child_fields(kind: type[ast.AST]) -> tuple[str, ...]:
+    """The fields of a node type that can hold syntax with a call in it, last first."""
+    names = _field_names.get(kind)
+    if names is None:
+        skipped = {"ctx", "op", "ops", "id", "attr", "name", "arg", "kind", "type_comment", "conversion", "level", "module", "names", "simple"}
+        leaf = kind in (ast.Constant, ast.Name, ast.Pass, ast.Break, ast.Continue, ast.Global, ast.Nonlocal)
+        names = () if leaf else tuple(n for n in reversed(kind._fields) if n not in skipped)
+        _field_names[kind] = names
+    return names
+
+
 class _Collector:
     def __init__(self, path: str) -> None:
         self.facts = ModuleFacts(path, ScopeFacts())
@@ -155,7 +190,7 @@ class _Collector:
                         any(isinstance(n, (ast.For, ast.While, ast.AsyncFor)) for n in ast.walk(node)),
                     )
                 )
-            if isinstance(node, ast.If) and "__name__" in ast.dump(node.test):
+            if isinstance(node, ast.If) and any(isinstance(n, ast.Name) and n.id == "__name__" for n in ast.walk(node.test)):
                 self.facts.main_calls |= _called_names(node)
         if tree.body and isinstance(tree.body[-1], ast.Expr):
             self.facts.main_calls |= _called_names(tree.body[-1])
@@ -164,61 +199,87 @@ class _Collector:
         self, root: ast.AST, scope: ScopeFacts, function: FunctionFacts | None, owner: ClassFacts | None
     ) -> None:
         """Collect from ``root`` without entering the scopes that functions and classes open."""
+        place = _Place(scope, function, owner)
         stack: list[tuple[ast.AST, int]] = [(root, 1)]
+        deepest = self.depth
         while stack:
             node, depth = stack.pop()
-            self.depth = max(self.depth, depth)
-            match node:
-                case ast.FunctionDef() | ast.AsyncFunctionDef():
-                    self.function(node, scope, function, owner)
-                    continue
-                case ast.ClassDef():
-                    self.class_(node, scope, function, owner)
-                    continue
-                case ast.Lambda():
-                    pass
-                case ast.Import() | ast.ImportFrom():
-                    self.import_(node, scope)
-                    continue
-                case ast.Assign(targets=targets, value=value):
-                    reduced = from_ast(value)
-                    for target in targets:
-                        self.bind(target, reduced, scope, function, owner)
-                case ast.AnnAssign(target=target, annotation=note, value=value):
-                    self.annotate(target, annotation(from_ast(note)), scope, function, owner)
-                    if value is not None:
-                        self.bind(target, from_ast(value), scope, function, owner)
-                case ast.NamedExpr(target=target, value=value):
-                    self.bind(target, from_ast(value), scope, function, owner)
-                case ast.For(target=target, iter=value) | ast.AsyncFor(target=target, iter=value):
-                    self.bind(target, Element(from_ast(value)), scope, function, owner)
-                case ast.With(items=items) | ast.AsyncWith(items=items):
-                    for item in items:
-                        if item.optional_vars is not None:
-                            self.bind(item.optional_vars, Entered(from_ast(item.context_expr)), scope, function, owner)
-                case ast.Call(func=func):
-                    name = func.attr if isinstance(func, ast.Attribute) else getattr(func, "id", None)
-                    if name is not None:
-                        known, reduced = self.calls.setdefault(name, []), from_ast(func)
-                        if reduced not in known:
-                            known.append(reduced)
-                case ast.Return(value=ast.expr() as value) if function is not None:
-                    function.returned.append(from_ast(value))
-                case ast.Yield(value=value) if function is not None:
-                    function.is_generator = True
-                    function.yielded.append(from_ast(value) if value is not None else OPAQUE)
-                case ast.YieldFrom() if function is not None:
-                    function.is_generator = True
-            stack.extend((child, depth + 1) for child in reversed(list(ast.iter_child_nodes(node))))
+            if depth > deepest:
+                deepest = depth
+            kind = type(node)
+            collect = _COLLECTORS.get(kind)
+            if collect is not None and collect(self, node, place):
+                continue
+            depth += 1
+            for name in _child_fields(kind):
+                value = getattr(node, name)
+                if isinstance(value, list):
+                    stack.extend([(v, depth) for v in reversed(value) if isinstance(v, ast.AST)])
+                elif isinstance(value, ast.AST):
+                    stack.append((value, depth))
+        self.depth = max(self.depth, deepest)
 
-    def bind(
-        self,
-        target: ast.expr,
-        value: Expression,
-        scope: ScopeFacts,
-        function: FunctionFacts | None,
-        owner: ClassFacts | None,
-    ) -> None:
+    def _function(self, node: ast.FunctionDef | ast.AsyncFunctionDef, place: _Place) -> bool:
+        self.function(node, place.scope, place.function, place.owner)
+        return True
+
+    def _class(self, node: ast.ClassDef, place: _Place) -> bool:
+        self.class_(node, place.scope, place.function, place.owner)
+        return True
+
+    def _import(self, node: ast.Import | ast.ImportFrom, place: _Place) -> bool:
+        self.import_(node, place.scope)
+        return True
+
+    def _assign(self, node: ast.Assign, place: _Place) -> bool:
+        reduced = from_ast(node.value)
+        for target in node.targets:
+            self.bind(target, reduced, place)
+        return False
+
+    def _annotated(self, node: ast.AnnAssign, place: _Place) -> bool:
+        self.annotate(node.target, annotation(from_ast(node.annotation)), place)
+        if node.value is not None:
+            self.bind(node.target, from_ast(node.value), place)
+        return False
+
+    def _walrus(self, node: ast.NamedExpr, place: _Place) -> bool:
+        self.bind(node.target, from_ast(node.value), place)
+        return False
+
+    def _for(self, node: ast.For | ast.AsyncFor, place: _Place) -> bool:
+        self.bind(node.target, Element(from_ast(node.iter)), place)
+        return False
+
+    def _with(self, node: ast.With | ast.AsyncWith, place: _Place) -> bool:
+        for item in node.items:
+            if item.optional_vars is not None:
+                self.bind(item.optional_vars, Entered(from_ast(item.context_expr)), place)
+        return False
+
+    def _call(self, node: ast.Call, place: _Place) -> bool:  # noqa: ARG002 - all collectors have one shape
+        func = node.func
+        name = func.attr if isinstance(func, ast.Attribute) else getattr(func, "id", None)
+        if name is not None:
+            known, reduced = self.calls.setdefault(name, []), from_ast(func)
+            if reduced not in known:
+                known.append(reduced)
+        return False
+
+    def _return(self, node: ast.Return, place: _Place) -> bool:
+        if place.function is not None and node.value is not None:
+            place.function.returned.append(from_ast(node.value))
+        return False
+
+    def _yield(self, node: ast.Yield | ast.YieldFrom, place: _Place) -> bool:
+        if place.function is not None:
+            place.function.is_generator = True
+            if isinstance(node, ast.Yield):
+                place.function.yielded.append(from_ast(node.value))
+        return False
+
+    def bind(self, target: ast.expr, value: Expression, place: _Place) -> None:
+        scope, function, owner = place.scope, place.function, place.owner
         match target:
             case ast.Name(id=name):
                 scope.assign(name, value)
@@ -233,20 +294,14 @@ class _Collector:
                 paired = isinstance(value, Sequence) and len(value.items) == len(elements)
                 for index, element in enumerate(elements):
                     part = value.items[index] if paired and isinstance(value, Sequence) else Item(value, Constant(index))
-                    self.bind(element, part, scope, function, owner)
+                    self.bind(element, part, place)
             case ast.Starred(value=inner):
-                self.bind(inner, OPAQUE, scope, function, owner)
+                self.bind(inner, OPAQUE, place)
             case _:
                 return
 
-    def annotate(
-        self,
-        target: ast.expr,
-        note: Expression,
-        scope: ScopeFacts,
-        function: FunctionFacts | None,
-        owner: ClassFacts | None,
-    ) -> None:
+    def annotate(self, target: ast.expr, note: Expression, place: _Place) -> None:
+        scope, function, owner = place.scope, place.function, place.owner
         match target:
             case ast.Name(id=name):
                 scope.annotations[name] = note
@@ -338,6 +393,27 @@ class _Collector:
         inner = ScopeFacts()
         for statement in node.body:
             self.visit(statement, inner, None, facts)
+
+
+_COLLECTORS: dict[type[ast.AST], Callable[..., bool]] = {
+    ast.FunctionDef: _Collector._function,
+    ast.AsyncFunctionDef: _Collector._function,
+    ast.ClassDef: _Collector._class,
+    ast.Import: _Collector._import,
+    ast.ImportFrom: _Collector._import,
+    ast.Assign: _Collector._assign,
+    ast.AnnAssign: _Collector._annotated,
+    ast.NamedExpr: _Collector._walrus,
+    ast.For: _Collector._for,
+    ast.AsyncFor: _Collector._for,
+    ast.With: _Collector._with,
+    ast.AsyncWith: _Collector._with,
+    ast.Call: _Collector._call,
+    ast.Return: _Collector._return,
+    ast.Yield: _Collector._yield,
+    ast.YieldFrom: _Collector._yield,
+}
+"""What is collected from each kind of node; True: do not look inside."""
 
 
 def _parameters(arguments: ast.arguments) -> list[Parameter]:

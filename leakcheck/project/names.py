@@ -118,6 +118,7 @@ class Resolver:
 
     def resolve(self, expression: ex.Expression, scope: Scope) -> Symbols:
         """What ``expression`` may stand for."""
+        scope = _narrowed(expression, scope)
         key = (expression, id(scope.module), scope.functions[-1].qualname if scope.functions else "", scope.owner)
         found = self._cache.get(key)
         if found is not None:
@@ -456,6 +457,27 @@ class Resolver:
             class_id = self._drivers.class_names.get(symbol.name)
             return Instance(class_id) if class_id is not None else Instance(symbol)
         return Instance(symbol)
+
+
+def _narrowed(expression: ex.Expression, scope: Scope) -> Scope:
+    """The outermost scope that gives the expression the same meaning, so that equal questions are asked once."""
+    functions = scope.functions
+    if not functions:
+        return scope
+    root = expression
+    while True:
+        match root:
+            case ex.Attribute(base=inner) | ex.Call(func=inner) | ex.Await(value=inner) | ex.Item(base=inner):
+                if isinstance(root, ex.Call) and (root.args or root.keywords):
+                    return scope
+                root = inner
+            case ex.Name(id=name):
+                break
+            case _:
+                return scope
+    while functions and not functions[-1].binds(name):
+        functions = functions[:-1]
+    return Scope(scope.module, functions, scope.owner if functions or name == "super" else None)
 
 
 def _results(operation: Operation) -> list[Symbol]:

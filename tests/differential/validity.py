@@ -62,9 +62,9 @@ def _yields_if_decorated(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bo
 
 
 def _assigns_first(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    """Whether no local variable is used on a line above all that assign it.
+    """Whether no local variable is used above the first line that assigns it, nor on that line.
 
-    Within one line the order does not matter, and functions inside the function are called later.
+    Functions inside the function are called later; an assignment expression may be used on its line.
     """
     stored: dict[str, int] = {}
     used: dict[str, int] = {}
@@ -77,6 +77,8 @@ def _assigns_first(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
             lines[node.id] = min(node.lineno, lines.get(node.id, node.lineno))
             if isinstance(node.ctx, ast.Del):
                 stored.setdefault(node.id, node.lineno + 1)
+        elif isinstance(node, ast.NamedExpr):
+            stored[node.target.id] = min(node.lineno - 1, stored.get(node.target.id, node.lineno))
         elif isinstance(node, ast.Global):
             not_local.update(node.names)
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -87,7 +89,7 @@ def _assigns_first(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
         elif isinstance(node, ast.Import | ast.ImportFrom):
             stored.update({alias.name.partition(".")[0]: 0 for alias in node.names})
         pending.extend(ast.iter_child_nodes(node))
-    return all(used[name] >= line for name, line in stored.items() if name in used and name not in not_local)
+    return all(used[name] > line for name, line in stored.items() if name in used and name not in not_local)
 
 
 def _uses_deleted(block: list[ast.stmt]) -> bool:
