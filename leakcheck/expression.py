@@ -140,6 +140,8 @@ def from_ast(node: ast.expr | None) -> Expression:
             return Constant(value)
         case ast.Subscript(value=value, slice=index):
             return Item(from_ast(value), from_ast(index))
+        case ast.Dict(values=items):
+            return Sequence(tuple(from_ast(i) for i in items))
         case ast.Tuple(elts=items) | ast.List(elts=items):
             return Sequence(tuple(from_ast(i) for i in items))
         case ast.IfExp(body=body, orelse=orelse):

@@ -82,7 +82,7 @@ class Acquisitions:
                 operation = self._drivers.classes[class_id].methods.get("__call__")
                 return None if operation is None else self._by_operation(operation, None)
             case Function():
-                summary = self._program.summary(symbol)
+                summary = self._program.summary(symbol) if self._program.hands_out(symbol) else None
                 if summary is None or summary.manages or not summary.returns:
                     return None
                 owned = summary.returns[0]

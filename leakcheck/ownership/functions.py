@@ -456,10 +456,11 @@ class Functions:
         for symbol in symbols:
             if not isinstance(symbol, Function):
                 continue
-            summary = self._program.summary(symbol)
+            facts, scope = self._program.resolver.function(symbol)
+            takes = facts is not None and not self._program.acquiring_names.isdisjoint(facts.calls)
+            summary = self._program.summary(symbol) if takes else None
             if summary is not None and any(o.pool == pool and o.resource == resource.id for o in summary.checks_out):
                 return symbol.qualname
-            facts, scope = self._program.resolver.function(symbol)
             for expressions in facts.calls.values() if facts is not None and depth else ():
                 for expression in expressions:
                     inner = self._program.resolver.resolve(expression, scope) if scope is not None else frozenset()

@@ -88,6 +88,7 @@ class Program:
         self._sources: dict[str, Source | Failure] = {}
         self._facts: dict[str, ModuleFacts | Failure] = {}
         self._functions: Functions | None = None
+        self._hands_out: dict[Function, bool] = {}
         self._summaries: dict[Function, FunctionSummary | None] = {}
         self._constructions: dict[Class, Acquisition | None] = {}
         self.resolver = Resolver(self)
@@ -218,19 +219,34 @@ class Program:
         wanted = candidates(self, found)
         return self.functions.analyse(found, wanted) if wanted else FileAnalysis()
 
+    def hands_out(self, function: Function) -> bool:
+        """Whether callers of a project function receive something that they must give back."""
+        key = replace(function, bound=False)
+        found = self._hands_out.get(key)
+        if found is None:
+            self._hands_out[key] = False  # what a recursive call sees
+            from leakcheck.project.gate import may_hand_out
+
+            module = self.facts(key.path)
+            facts = module.functions.get(key.qualname) if module is not None else None
+            found = False
+            if module is not None and facts is not None and not facts.is_generator and may_hand_out(self, module, facts):
+                summary = self.summary(key)
+                found = summary is not None and bool(summary.returns)
+            self._hands_out[key] = found
+        return found
+
     def summary(self, function: Function) -> FunctionSummary | None:
-        """What callers of a project function may assume; None where it takes nothing or cannot be analysed.
+        """What callers of a project function may assume; None where it cannot be analysed.
 
         While a summary is being made (recursion) it is None.
         """
         key = replace(function, bound=False)
         if key not in self._summaries:
             self._summaries[key] = None
-            from leakcheck.project.gate import may_take
-
             module = self.facts(key.path)
             facts = module.functions.get(key.qualname) if module is not None else None
-            if module is not None and facts is not None and may_take(self, module, facts):
+            if module is not None and facts is not None:
                 self._summaries[key] = self.functions.summary(module, facts)
         return self._summaries[key]
 

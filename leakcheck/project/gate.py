@@ -105,10 +105,8 @@ def exported(program: Program, facts: ModuleFacts) -> set[str]:
     """Names of this file whose callers receive something they must give back."""
     found: set[str] = set()
     for function in facts.functions.values():
-        if function.parent is None and function.returned and may_take(program, facts, function):
-            summary = program.summary(Function(facts.path, function.qualname))
-            if summary is not None and summary.returns and not summary.manages:
-                found.add(function.name)
+        if function.parent is None and program.hands_out(Function(facts.path, function.qualname)):
+            found.add(function.name)
     for cls in facts.classes.values():
         if program.construction(Class(facts.path, cls.qualname)) is not None:
             found.add(cls.name)
@@ -129,24 +127,53 @@ def candidates(program: Program, facts: ModuleFacts) -> list[FunctionFacts | Sta
     """The functions and module-level statements of a file that may take a resource."""
     found: list[FunctionFacts | Statement] = [f for f in facts.functions.values() if may_take(program, facts, f)]
     for statement in facts.statements:
-        if statement.is_loop and _takes(program, statement.calls, Scope(facts)):
+        if statement.is_loop and _any_takes(program, statement.calls, Scope(facts)):
             found.append(statement)
     return found
 
 
 def may_take(program: Program, facts: ModuleFacts, function: FunctionFacts) -> bool:
     """Whether the function calls something that may take a resource."""
-    return _takes(program, function.calls, Scope.of(facts, function))
+    return _any_takes(program, function.calls, Scope.of(facts, function))
 
 
-def _takes(program: Program, calls: dict[str, list[ex.Expression]], scope: Scope) -> bool:
+def _any_takes(program: Program, calls: dict[str, list[ex.Expression]], scope: Scope) -> bool:
     return any(
-        name in program.acquiring_names or any(_may_hand_out(program, e, scope) for e in expressions)
+        name in program.acquiring_names or any(_takes(program, e, scope) for e in expressions)
         for name, expressions in calls.items()
     )
 
 
-def _may_hand_out(program: Program, callee: ex.Expression, scope: Scope) -> bool:
+def may_hand_out(program: Program, facts: ModuleFacts, function: FunctionFacts) -> bool:
+    """Whether what the function returns may come from a call that takes a resource; calls that only
+    work on the way are not asked, which keeps the question from spreading over the whole project."""
+    scope = Scope.of(facts, function)
+    seen: set[str] = set()
+    pending = list(function.returned)
+    while pending:
+        match pending.pop():
+            case ex.Call(func=func, args=args, keywords=keywords):
+                if ex.last_name(func) in program.acquiring_names or _takes(program, func, scope):
+                    return True
+                if (ex.last_name(func) or "a")[0].isupper() or ex.last_name(func) in _WRAPPERS:
+                    pending.extend((*args, *(v for _, v in keywords)))
+            case ex.Await(value=value) | ex.Entered(value=value) | ex.Item(base=value):
+                pending.append(value)
+            case ex.Choice(options=items) | ex.Sequence(items=items):
+                pending.extend(items)
+            case ex.Name(id=name) if name not in seen:
+                seen.add(name)
+                for around in scope.functions:
+                    pending.extend(around.scope.assignments.get(name, ()))
+            case _:
+                pass
+    return False
+
+
+_WRAPPERS = frozenset({"wait_for", "shield", "run", "run_until_complete", "cast", "closing", "aclosing", "enter_context"})
+
+
+def _takes(program: Program, callee: ex.Expression, scope: Scope) -> bool:
     """Whether the callee, resolved, takes a resource or hands one out."""
     for symbol in program.resolver.resolve(callee, scope):
         match symbol:
@@ -155,13 +182,12 @@ def _may_hand_out(program: Program, callee: ex.Expression, scope: Scope) -> bool
                 if operation is not None and operation.acquires is not None:
                     return True
             case Method(operation=operation):
-                if operation.acquires is not None:
+                if operation.acquires is not None or operation.acquires_receiver:
                     return True
             case Instance() if _is_factory(program, symbol):
                 return True
             case Function():
-                summary = program.summary(symbol)
-                if summary is not None and summary.returns:
+                if program.hands_out(symbol):
                     return True
             case Class():
                 if program.construction(symbol) is not None:

@@ -24,8 +24,9 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
-from .fakes import OPAQUE, AsyncConnection, SyncConnection, fake_builtins, fake_modules
+from .fakes import AsyncConnection, SyncConnection, fake_builtins, fake_modules
 from .instrument import Function, HandledRegion, Instrumented, instrument
+from .protocols import OPAQUE
 from .truth import Site, Truth
 from .world import MAX_ITERATIONS, AbandonedRun, World
 
