@@ -25,6 +25,7 @@ from leakcheck.driver import load_drivers
 from leakcheck.project.facts import ModuleFacts, facts_of
 from leakcheck.project.modules import Modules
 from leakcheck.project.names import Resolver
+from leakcheck.project.triggers import Triggers
 from leakcheck.source import Source, SourceError
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ class Program:
         self._summaries: dict[Function, FunctionSummary | None] = {}
         self._constructions: dict[Class, Acquisition | None] = {}
         self.resolver = Resolver(self)
+        self.triggers = Triggers(self.drivers)
         self.acquiring_names = frozenset(
             name for name, found in self.drivers.methods.items() if any(op.acquires for _, op in found)
         )

@@ -21,32 +21,30 @@ if TYPE_CHECKING:
 
 _FEW = 40
 """Up to this many files the cheap parse of all of them costs less than finding out which need it."""
-_IMPORT = re.compile(rb"^[ \t]*(?:from[ \t]+([.\w]+)[ \t]+import|import[ \t]+([.\w]+))", re.MULTILINE)
+_IMPORT = re.compile(rb"^[ \t]*(?:from[ \t]+([.\w]+)[ \t]+import[ \t]+(\([^)]*\)|[^\n#]*)|import[ \t]+([.\w]+))", re.MULTILINE)
 
 
 def select(program: Program, paths: Sequence[str]) -> list[str]:
     """Those of ``paths`` that can hold a finding, in their order."""
-    tokens = tuple(program.drivers.tokens)
     chosen: set[str] = set()
     others: list[str] = []
     for path in paths:
-        data = program.data(path)
-        if any(token in data for token in tokens):
+        if program.triggers.in_(program.data(path)):
             chosen.add(path)
         else:
             others.append(path)
     if len(others) <= _FEW:
-        chosen.update(path for path in others if _imports_matter(program, path, tokens))
+        chosen.update(path for path in others if _imports_matter(program, path))
     else:
-        _add_users(program, chosen, others)
+        _add_users(program, paths, chosen, others)
     for path in others:
         if path not in chosen:
             program.forget(path)
     return [path for path in paths if path in chosen]
 
 
-def _imports_matter(program: Program, path: str, tokens: tuple[bytes, ...]) -> bool:
-    """Whether a file imports a project file that can hold a checkout (directly, or through one more import)."""
+def _imports_matter(program: Program, path: str) -> bool:
+    """Whether a file imports a project file that can hold an acquire, directly or through two more."""
     seen: set[str] = {path}
     queue = [(path, 0)]
     while queue:
@@ -55,50 +53,52 @@ def _imports_matter(program: Program, path: str, tokens: tuple[bytes, ...]) -> b
             if target in seen:
                 continue
             seen.add(target)
-            if any(token in program.data(target) for token in tokens):
+            if program.triggers.in_(program.data(target)):
                 return True
-            if depth < 2:
+            if depth < 2:  # noqa: PLR2004 - a re-export of a re-export
                 queue.append((target, depth + 1))
     return False
 
 
 def _imported_files(program: Program, path: str) -> Iterable[str]:
+    """The project files that a file's imports may mean, submodules among them."""
     for match in _IMPORT.finditer(program.data(path)):
-        name = (match[1] or match[2]).decode("ascii", "replace")
-        member = program.modules.member(name, path)
-        if member is not None:
-            yield member[0]
+        module = (match[1] or match[3]).decode("ascii", "replace")
+        names = re.findall(rb"\w+", match[2] or b"")
+        spellings = [module, *(f"{module}{'' if module.endswith('.') else '.'}{n.decode()}" for n in names)]
+        for spelling in spellings:
+            found = program.modules.find(spelling, path)
+            if found is not None:
+                yield found
 
 
-def _add_users(program: Program, chosen: set[str], others: list[str]) -> None:
-    """Add the files that mention a name which the chosen files, or files they import from, hand out."""
-    asked: set[str] = set()
-    words: set[bytes] = set()
+def _add_users(program: Program, paths: Sequence[str], chosen: set[str], others: list[str]) -> None:
+    """Add the files that mention a name which the chosen files, or files of the same packages, hand out."""
+    words: set[tuple[bytes, bytes]] = set()
+    named = set(paths)
     sources = set(chosen)
-    for path in others:
-        sources.update(t for t in _imported_files(program, path) if t not in chosen and _has_token(program, t))
+    sources.update(p for p in program.modules.beside(paths) if p not in named and program.triggers.in_(program.data(p)))
     while sources:
-        fresh: set[bytes] = set()
+        fresh: set[tuple[bytes, bytes]] = set()
         for path in sorted(sources):
-            asked.add(path)
             facts = program.facts(path)
             if facts is not None:
-                fresh.update(word.encode() for word in exported(program, facts))
+                parts = path.removesuffix(".py").removesuffix("/__init__").split("/")[-2:]
+                module = parts[-1] if len(parts) < 2 or "." in parts[0] else parts[0]  # noqa: PLR2004 - folder and file
+                fresh.update((name.encode(), m.encode()) for name in exported(program, facts) for m in {module, parts[-1]})
         fresh -= words
         words |= fresh
         sources = set()
         if not fresh:
             return
-        pattern = re.compile(rb"\b(?:" + b"|".join(map(re.escape, sorted(fresh))) + rb")\b")
+        names = re.compile(rb"\b(?:" + b"|".join(sorted({re.escape(n) for n, _ in fresh})) + rb")\b")
         for path in others:
-            if path not in chosen and pattern.search(program.data(path)):
+            if path in chosen:
+                continue
+            data = program.data(path)
+            if names.search(data) is not None and any(n in data and m in data for n, m in fresh):
                 chosen.add(path)
                 sources.add(path)
-
-
-def _has_token(program: Program, path: str) -> bool:
-    data = program.data(path)
-    return any(token in data for token in program.drivers.tokens)
 
 
 def exported(program: Program, facts: ModuleFacts) -> set[str]:

@@ -32,6 +32,25 @@ class Modules:
             self._found[key] = self._find(module, folder)
         return self._found[key]
 
+    def beside(self, paths: Sequence[str]) -> list[str]:
+        """All Python files of the packages that these files belong to, and of the folders of those in none."""
+        tops = {self._top(os.path.dirname(path)) for path in paths}
+        found: list[str] = []
+        for folder, recurse in sorted(tops):
+            for base, folders, files in os.walk(folder or "."):
+                folders[:] = [f for f in folders if not f.startswith(".") and f != "__pycache__"] if recurse else []
+                prefix = base.removeprefix("./") if base != "." else ""
+                found.extend(os.path.join(prefix, f) for f in files if f.endswith(".py"))
+        return found
+
+    def _top(self, folder: str) -> tuple[str, bool]:
+        """The outermost package around ``folder``, or the folder itself where it is none."""
+        if "__init__.py" not in self._entries(folder):
+            return folder, False
+        while "__init__.py" in self._entries(os.path.dirname(folder)) and os.path.dirname(folder) != folder:
+            folder = os.path.dirname(folder)
+        return folder, True
+
     def member(self, dotted: str, importer: str) -> tuple[str, str] | None:
         """Split ``pkg.mod.attr.x`` into the longest prefix that is a project file, and the rest."""
         module = dotted
@@ -91,7 +110,7 @@ class Modules:
         entries = self._listings.get(folder)
         if entries is None:
             try:
-                entries = frozenset(os.listdir(folder))
+                entries = frozenset(os.listdir(folder or "."))
             except OSError:
                 entries = frozenset()
             self._listings[folder] = entries
