@@ -94,6 +94,8 @@ class Program:
         self._constructions: dict[Class, Acquisition | None] = {}
         self.resolver = Resolver(self)
         self.triggers = Triggers(self.drivers)
+        self.relevant: dict[str, bool] = {}
+        """Files asked about so far: whether they, or what they import, can hold an acquire."""
         self.acquiring_names = frozenset(
             name for name, found in self.drivers.methods.items() if any(op.acquires for _, op in found)
         )

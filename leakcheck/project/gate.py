@@ -170,11 +170,43 @@ def may_hand_out(program: Program, facts: ModuleFacts, function: FunctionFacts) 
     return False
 
 
+def _from_elsewhere(program: Program, callee: ex.Expression, scope: Scope) -> bool:
+    """Whether the callee comes from project files that hold no acquire: then nobody needs to parse them."""
+    root = callee
+    while not isinstance(root, ex.Name):
+        match root:
+            case ex.Attribute(base=inner) | ex.Call(func=inner) | ex.Await(value=inner) | ex.Item(base=inner):
+                root = inner
+            case _:
+                return False
+    for facts in (*(f.scope for f in reversed(scope.functions)), scope.module.scope):
+        targets = facts.imports.get(root.id)
+        if targets:
+            return not any(_may_matter(program, target, scope.module.path) for target in targets)
+        if root.id in facts.assignments or root.id in facts.functions or root.id in facts.classes:
+            return False
+    return False
+
+
+def _may_matter(program: Program, target: str, importer: str) -> bool:
+    member = program.modules.member(target, importer)
+    if member is None:
+        return True  # a library: what its name means is known without a parse
+    path = member[0]
+    known = program.relevant.get(path)
+    if known is None:
+        known = program.triggers.in_(program.data(path)) or _imports_matter(program, path)
+        program.relevant[path] = known
+    return known
+
+
 _WRAPPERS = frozenset({"wait_for", "shield", "run", "run_until_complete", "cast", "closing", "aclosing", "enter_context"})
 
 
 def _takes(program: Program, callee: ex.Expression, scope: Scope) -> bool:
     """Whether the callee, resolved, takes a resource or hands one out."""
+    if _from_elsewhere(program, callee, scope):
+        return False
     for symbol in program.resolver.resolve(callee, scope):
         match symbol:
             case External(name=name):
