@@ -11,7 +11,6 @@ other files are checked.
 from __future__ import annotations
 
 import ast
-import os
 import sys
 import threading
 import warnings
@@ -83,7 +82,7 @@ class Program:
     def __init__(self, config: Config, read: Callable[[str], bytes], roots: Sequence[Path]) -> None:
         self.drivers = load_drivers([config.located(d) for d in config.drivers] if config.drivers else ())
         self.calls = load_calls().extended(config.non_raising)
-        self.modules = Modules([os.path.abspath(r) for r in roots])
+        self.modules = Modules([str(root) for root in roots])
         self._read = read
         self._data: dict[str, bytes] = {}
         self._sources: dict[str, Source | Failure] = {}
@@ -93,7 +92,11 @@ class Program:
         self._summaries: dict[Function, FunctionSummary | None] = {}
         self._constructions: dict[Class, Acquisition | None] = {}
         self.resolver = Resolver(self)
-        self.triggers = Triggers(self.drivers)
+        self._triggers = Triggers(self.drivers)
+        self._triggered: dict[str, bool] = {}
+        self.driver_words = frozenset(name.rpartition(".")[2] for name in self.drivers.calls)
+        self.handed_out: set[str] | None = None
+        """Names of project functions, classes and factories that hand something out, once all are known."""
         self.relevant: dict[str, bool] = {}
         """Files asked about so far: whether they, or what they import, can hold an acquire."""
         self.acquiring_names = frozenset(
@@ -119,6 +122,13 @@ class Program:
             except OSError:
                 self._data[path] = b""
         return self._data[path]
+
+    def has_trigger(self, path: str) -> bool:
+        """Whether a file's bytes can hold an acquire."""
+        known = self._triggered.get(path)
+        if known is None:
+            known = self._triggered[path] = self._triggers.in_(self.data(path))
+        return known
 
     def forget(self, path: str) -> None:
         """Drop the bytes of a file that cannot matter."""

@@ -7,6 +7,7 @@ may take a resource.
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,7 @@ def select(program: Program, paths: Sequence[str]) -> list[str]:
     chosen: set[str] = set()
     others: list[str] = []
     for path in paths:
-        if program.triggers.in_(program.data(path)):
+        if program.has_trigger(path):
             chosen.add(path)
         else:
             others.append(path)
@@ -53,7 +54,7 @@ def _imports_matter(program: Program, path: str) -> bool:
             if target in seen:
                 continue
             seen.add(target)
-            if program.triggers.in_(program.data(target)):
+            if program.has_trigger(target):
                 return True
             if depth < 2:  # noqa: PLR2004 - a re-export of a re-export
                 queue.append((target, depth + 1))
@@ -77,7 +78,8 @@ def _add_users(program: Program, paths: Sequence[str], chosen: set[str], others:
     words: set[tuple[bytes, bytes]] = set()
     named = set(paths)
     sources = set(chosen)
-    sources.update(p for p in program.modules.beside(paths) if p not in named and program.triggers.in_(program.data(p)))
+    sources.update(p for p in _unnamed(program, paths) if p not in named and program.has_trigger(p))
+    program.handed_out = set()
     while sources:
         fresh: set[tuple[bytes, bytes]] = set()
         for path in sorted(sources):
@@ -88,17 +90,27 @@ def _add_users(program: Program, paths: Sequence[str], chosen: set[str], others:
                 fresh.update((name.encode(), m.encode()) for name in exported(program, facts) for m in {module, parts[-1]})
         fresh -= words
         words |= fresh
+        program.handed_out.update(name.decode() for name, _ in fresh)
         sources = set()
         if not fresh:
             return
-        names = re.compile(rb"\b(?:" + b"|".join(sorted({re.escape(n) for n, _ in fresh})) + rb")\b")
+        patterns = {name: re.compile(rb"\b" + re.escape(name) + rb"\b") for name, _ in fresh}
         for path in others:
             if path in chosen:
                 continue
             data = program.data(path)
-            if names.search(data) is not None and any(n in data and m in data for n, m in fresh):
+            if any(n in data and m in data and patterns[n].search(data) is not None for n, m in fresh):
                 chosen.add(path)
                 sources.add(path)
+
+
+def _unnamed(program: Program, paths: Sequence[str]) -> Iterable[str]:
+    """Files of the project that were not named and that the named ones may import."""
+    yield from program.modules.beside(paths)
+    for name, place in program.modules.neighbours(frozenset(paths)).items():
+        mentions = (b"from " + name.encode(), b"import " + name.encode())
+        if any(m in program.data(path) for path in paths for m in mentions):
+            yield from [place] if place.endswith(".py") else program.modules.beside([os.path.join(place, "__init__.py")])
 
 
 def exported(program: Program, facts: ModuleFacts) -> set[str]:
@@ -111,9 +123,11 @@ def exported(program: Program, facts: ModuleFacts) -> set[str]:
         if program.construction(Class(facts.path, cls.qualname)) is not None:
             found.add(cls.name)
     scope = Scope(facts)
-    for name, values in facts.scope.assignments.items():
-        if "." not in name and any(isinstance(v, ex.Call) for v in values):
-            symbols = program.resolver.resolve(ex.Name(name), scope)
+    assigned = [(n, v) for n, values in facts.scope.assignments.items() for v in values]
+    assigned += [(n, v) for c in facts.classes.values() for n, values in c.attributes.items() for v, _ in values]
+    for name, value in assigned:
+        if isinstance(value, ex.Call) and "." not in name and name not in found:
+            symbols = program.resolver.resolve(value, scope)
             if any(isinstance(s, Instance) and _is_factory(program, s) for s in symbols):
                 found.add(name)
     return found
@@ -188,6 +202,22 @@ def _from_elsewhere(program: Program, callee: ex.Expression, scope: Scope) -> bo
     return False
 
 
+def _hands_out_nothing(program: Program, callee: ex.Expression, scope: Scope) -> bool:
+    """Whether the callee's name is none of those that hand something out, where all of them are known."""
+    if program.handed_out is None:
+        return False
+    name = ex.last_name(callee) or ""
+    if isinstance(callee, ex.Name):
+        for facts in (*(f.scope for f in scope.functions), scope.module.scope):
+            if name in facts.assignments:
+                return False
+            if any(t.rpartition(".")[2] in program.handed_out for t in facts.imports.get(name, ())):
+                return False
+        if any(p.name == name for f in scope.functions for p in f.parameters):
+            return False
+    return name not in program.handed_out and name not in program.driver_words
+
+
 def _may_matter(program: Program, target: str, importer: str) -> bool:
     member = program.modules.member(target, importer)
     if member is None:
@@ -195,7 +225,7 @@ def _may_matter(program: Program, target: str, importer: str) -> bool:
     path = member[0]
     known = program.relevant.get(path)
     if known is None:
-        known = program.triggers.in_(program.data(path)) or _imports_matter(program, path)
+        known = program.has_trigger(path) or _imports_matter(program, path)
         program.relevant[path] = known
     return known
 
@@ -205,7 +235,7 @@ _WRAPPERS = frozenset({"wait_for", "shield", "run", "run_until_complete", "cast"
 
 def _takes(program: Program, callee: ex.Expression, scope: Scope) -> bool:
     """Whether the callee, resolved, takes a resource or hands one out."""
-    if _from_elsewhere(program, callee, scope):
+    if _from_elsewhere(program, callee, scope) or _hands_out_nothing(program, callee, scope):
         return False
     for symbol in program.resolver.resolve(callee, scope):
         match symbol:

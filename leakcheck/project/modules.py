@@ -11,15 +11,18 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from leakcheck.project.files import displayed
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
 
 class Modules:
     """Finds the files of imports. ``roots`` are the project's source roots, absolute."""
 
     def __init__(self, roots: Sequence[str]) -> None:
-        self._roots = list(dict.fromkeys(roots))
+        self._here = os.getcwd()
+        self._roots = list(dict.fromkeys(displayed(root, self._here) for root in roots))
         self._listings: dict[str, frozenset[str]] = {}
         self._found: dict[tuple[str, str], str | None] = {}
         self._above: dict[str, str] = {}
@@ -29,7 +32,8 @@ class Modules:
         folder = os.path.dirname(importer)
         key = (module, folder)
         if key not in self._found:
-            self._found[key] = self._find(module, folder)
+            found = self._find(module, folder)
+            self._found[key] = found if found is None else displayed(found, self._here)
         return self._found[key]
 
     def beside(self, paths: Sequence[str]) -> list[str]:
@@ -41,6 +45,27 @@ class Modules:
                 folders[:] = [f for f in folders if not f.startswith(".") and f != "__pycache__"] if recurse else []
                 prefix = base.removeprefix("./") if base != "." else ""
                 found.extend(os.path.join(prefix, f) for f in files if f.endswith(".py"))
+        return found
+
+    def neighbours(self, paths: Collection[str]) -> dict[str, str]:
+        """Importable names that lie beside the packages of these files, or in their ``src``, with their places."""
+        found: dict[str, str] = {}
+        named = {os.path.dirname(path) or "." for path in paths}
+        tops = {self._top(folder)[0] for folder in named}
+        for folder in tuple(named):
+            while (above := os.path.dirname(folder) or ".") not in named and above != folder:
+                folder = above
+                named.add(folder)
+        parents = {os.path.dirname(top) or "." for top in tops} | set(self._roots)
+        for parent in sorted(parents | {os.path.join(p, "src") for p in parents}):
+            for entry in sorted(self._entries(parent)):
+                place = displayed(os.path.join(parent, entry), self._here)
+                if place in named or place in paths or entry.startswith("."):
+                    continue
+                if entry.endswith(".py"):
+                    found.setdefault(entry.removesuffix(".py"), place)
+                elif "." not in entry and any(e.endswith(".py") for e in self._entries(place)):
+                    found.setdefault(entry, place)
         return found
 
     def _top(self, folder: str) -> tuple[str, bool]:

@@ -23,7 +23,6 @@ class Triggers:
 
     def __init__(self, drivers: Drivers) -> None:
         self._tokens = tuple(drivers.tokens)
-        self._packages = re.compile(rb"\b(?:" + _either(drivers.packages) + rb")\b")
         makers = (ClassKind.POOL, ClassKind.FACTORY)
         called = {
             name.rpartition(".")[2]
@@ -51,17 +50,23 @@ class Triggers:
                         named.add(name)
                         receivers.update(known.receivers)
         with_package = rb"\b(?:" + _either(called) + rb")\b|\.\s*(?:" + _either(methods) + rb")\b"
+        self._packages = tuple(package.encode() for package in sorted(drivers.packages))
         self._with_package = re.compile(with_package + rb"|" + _either(spelled))
+        self._methods = tuple(b"." + name.encode() for name in sorted(named))
         receiver = rb"(?i:" + _either(receivers) + rb")(?:\(\s*\))?\s*\.\s*(?:" + _either(named) + rb")\b"
-        self._alone = re.compile(receiver + rb"|\b(?i:" + _either(alone) + rb")\b")
+        self._receiver = re.compile(receiver)
+        self._alone = tuple(word.encode() for word in sorted({word.replace("_", "").lower() for word in alone}))
 
     def in_(self, data: bytes) -> bool:
         """Whether a file with these bytes can hold an acquire of its own."""
         if not any(token in data for token in self._tokens):
             return False
-        if self._alone.search(data) is not None:
+        if any(package in data for package in self._packages) and self._with_package.search(data) is not None:
             return True
-        return self._packages.search(data) is not None and self._with_package.search(data) is not None
+        if any(method in data for method in self._methods) and self._receiver.search(data) is not None:
+            return True
+        folded = data.lower().replace(b"_", b"")
+        return any(word in folded for word in self._alone)
 
 
 def _either(words: Iterable[str]) -> bytes:
