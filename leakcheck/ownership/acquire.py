@@ -26,6 +26,7 @@ class Acquisition:
     pool: str | None
     position: str | int | None = None
     steps: tuple[Step, ...] = ()
+    companions: tuple[str | int | None, ...] = ()
     certain: bool = True
     takes_receiver: bool = False
 
@@ -88,7 +89,7 @@ class Acquisitions:
                 owned = summary.returns[0]
                 protocol = Protocol.COROUTINE if summary.is_async else Protocol.VALUE
                 resource = self._program.functions.resource(owned.resource)
-                return Acquisition(resource, protocol, owned.pool, owned.position, owned.steps)
+                return Acquisition(resource, protocol, owned.pool, owned.position, owned.steps, owned.companions)
             case Class():
                 return self._program.construction(symbol)
             case _:
@@ -104,6 +105,7 @@ class Acquisitions:
     ) -> Acquisition | None:
         """An unresolved receiver: a distinctive method, or a receiver named like a pool or engine."""
         identifier = ex.last_name(func.base)
+        in_coroutine = bool(scope.functions) and scope.functions[-1].is_async
         best: tuple[int, str, Operation] | None = None
         for class_id, operation in self._drivers.methods_named(func.name):
             if operation.acquires is None or operation.protocol.is_async is not awaited:
@@ -113,8 +115,10 @@ class Acquisitions:
             packages = self._drivers.packages_of(class_id)
             imported = any(p.partition(".")[0] in scope.module.packages for p in packages)
             named = identifier is not None and class_id in self._drivers.receiver_classes(identifier)
-            if not (operation.distinctive or named):
+            if not (operation.distinctive or named) or "mock" in (identifier or "") or "fake" in (identifier or ""):
                 continue
+            if in_coroutine and not awaited and not operation.distinctive:
+                continue  # an async pool's call that nobody awaits takes nothing
             if packages and not imported and not operation.distinctive:
                 continue
             rank = (4 if imported else 0) + (2 if named else 0) + (1 if not packages else 0)

@@ -66,7 +66,8 @@ class Callees:
         names = [s.name for s in self.symbols(call) if isinstance(s, External)]
         names.append(ex.dotted(call.func) or f"_.{call.method}")
         calls = self._program.calls
-        return any(calls.is_non_raising(n) for n in names) or calls.says_release(names[-1])
+        last = names[-1].rpartition(".")[2]
+        return any(calls.is_non_raising(n) for n in names) or (not last[:1].isupper() and calls.says_release(last))
 
     def is_quiet_await(self, instruction: g.Await) -> bool:
         """Whether what is awaited is a call that is taken not to raise."""
@@ -138,11 +139,14 @@ class Callees:
         if self.is_resolved(call) and any(isinstance(s, (Function, Class)) for s in self.symbols(call)):
             return None
         name = call.method or ex.last_name(call.func)
-        if name is None:
-            return None
+        if name is None or name[:1].isupper():
+            return None  # a constructor takes or borrows, whatever its name says
         own_driver = resource.id.partition(".")[0]
-        candidates = self._program.drivers.methods_named(name)
-        for class_id, operation in sorted(candidates, key=lambda c: c[0].partition(".")[0] != own_driver):
+        candidates = sorted(
+            self._program.drivers.methods_named(name),
+            key=lambda c: (c[0].partition(".")[0] != own_driver, c[1].awaited is not self._unit.is_async),
+        )
+        for class_id, operation in candidates:
             if call.method is not None and _is_released(operation, call, argument):
                 same = class_id.partition(".")[0] == own_driver
                 return operation if same else Operation(name, releases=operation.releases)
@@ -182,6 +186,10 @@ class Callees:
         if not keyword or pool is None:
             return False
         return self._program.constructor_keyword(pool, keyword, self._unit.scope)
+
+    def is_connection(self, class_id: str) -> bool:
+        """Whether instances of the class must be given back themselves."""
+        return self._program.drivers.classes[class_id].kind is ClassKind.CONNECTION
 
     def derived(self, class_id: str) -> Hold | None:
         """How a value that lives by the resource is followed: not at all where it outlives the release unharmed."""
@@ -317,7 +325,14 @@ class Callees:
         found = self._program.acquisition(self._unit, call)
         if found is not None and found.pool == pool and found.resource.id == resource.id:
             return found.pool
-        return self._program.functions.nested_checkout(self.symbols(call), pool, resource)
+        place = self._program.functions.pool_place(self._unit.scope, pool)
+        return None if place is None else self._program.functions.nested_checkout(self.symbols(call), place, resource)
+
+    def closes_pool(self, call: g.Call, pool: str | None) -> bool:
+        """Whether the call closes the pool that the resource came from, and with it all it handed out."""
+        if pool is None or not isinstance(call.func, ex.Attribute) or ex.dotted(call.func.base) != pool:
+            return False
+        return any(isinstance(s, Method) and s.operation.closes for s in self.symbols(call))
 
 
 def _spine(node: cst.CSTNode) -> list[cst.CSTNode]:

@@ -80,6 +80,8 @@ class Effects:
     site: object
     callees: Callees
     position: str | int | None = None
+    companions: tuple[str | int | None, ...] = ()
+    """Items beside it that live by it: the cursor of ``conn, cur = take()``."""
     takes_receiver: bool = False
     entering: bool = False
     """In ``__enter__`` what is kept on self stays owed until the method returns."""
@@ -115,6 +117,8 @@ class Effects:
             operation = self.resource.methods.get(name)
             if operation is not None and operation.releases == "receiver":
                 value = Hold.RELEASER
+            elif name in self.resource.attributes and self.callees.is_connection(self.resource.attributes[name]):
+                value = Hold.OWN  # `engine.connect().connection`: closing it gives the connection back
         elif base is Hold.DERIVED and name in BACK_TO_OWNER:
             value = Hold.OWN
         elif isinstance(base, Box):
@@ -135,7 +139,9 @@ class Effects:
 
     def _build(self, instruction: g.Build, state: State) -> Outcome:
         held = [(key, state.get(operand)) for key, operand in instruction.items]
-        kept = tuple((key, value) for key, value in held if value is not None and self.keeps(value, state))
+        kept = tuple((k, v) for k, v in held if v is not None and (v is Hold.DERIVED or self.keeps(v, state)))
+        if all(value is Hold.DERIVED for _, value in kept):
+            kept = ()
         changes: dict[str, Value | None] = {}
         for _, operand in instruction.items:
             changes.update(_consumed(operand))
@@ -157,6 +163,8 @@ class Effects:
     def _store(self, operand: str, state: State, instruction: g.Instruction, *, moved_to: str | None = None) -> Outcome:
         value = state.get(operand)
         after = state.bind(_consumed(operand))
+        if value is Hold.PENDING:
+            return [], []  # nothing is taken yet, and whoever has it now decides
         if self.keeps(value, after):
             self._event(EventKind.TRANSFER, instruction)
             return [after.with_status(Status.MOVED, moved_to)], [state]
@@ -313,6 +321,8 @@ class Effects:
                 return [released], [released]
             return [state], [state]
         operation = self.resource.methods.get(name)
+        if operation is not None and operation.acquires_receiver:
+            return [state.with_status(Status.HELD)], [state]  # opened again
         if operation is None:
             return ([state], [state]) if name in OPEN_TESTS else self._used(call, state)
         if operation.releases == "receiver":
@@ -360,6 +370,9 @@ class Effects:
 
     def _unrelated(self, call: g.Call, before: State, state: State) -> Outcome:
         """A call that is given nothing of the resource; a nested function may still release what it captured."""
+        if self.callees.closes_pool(call, self.pool):
+            released = self._released(call, state, by_with=True)
+            return [released], [released]
         effect = self.callees.captured_effect(call, self.resource, before)
         if effect is not None and effect is not BORROWS:
             return self._affected(effect, state, call, call.target)
@@ -466,7 +479,10 @@ class Effects:
 
     def _affected(self, effect: Effect, state: State, call: g.Instruction, target: str) -> Outcome:
         """The states that a known effect leads to, one per way it may end."""
-        normal = [self._ended(end, effect, state, call, target) for end in sorted(effect.normal, key=lambda e: e.value)]
+        normal = [
+            self._ended(end, effect, state if end in effect.quiet else replace(state, raised=True), call, target)
+            for end in sorted(effect.normal, key=lambda e: e.value)
+        ]
         raised = [self._ended(end, effect, state, call, target) for end in sorted(effect.raised, key=lambda e: e.value)]
         return normal, raised
 
@@ -503,6 +519,9 @@ class Effects:
         return [used], [used]
 
     def _check_nested(self, call: g.Call, state: State) -> None:
+        given = (call.receiver, *(a.operand for a in call.arguments))
+        if any(state.get(o) in (Hold.OWN, Hold.DERIVED) for o in given if o is not None):
+            return  # it is handed the connection that is held
         if state.status is Status.HELD and call.node is not self.site and self.pool is not None:
             note = self.callees.checks_out_from(call, self.pool, self.resource)
             if note is not None:
@@ -513,7 +532,9 @@ class Effects:
 
     def _fresh(self) -> Value:
         """The value that the acquire gives: the resource, or a box around it."""
-        return Hold.OWN if self.position is None else Box(((self.position, Hold.OWN),))
+        if self.position is None:
+            return Hold.OWN
+        return Box(((self.position, Hold.OWN), *((key, Hold.DERIVED) for key in self.companions)))
 
     def taken(self, call: g.Call, protocol: Protocol, state: State) -> State:
         """The state after the acquiring call itself."""

@@ -211,7 +211,7 @@ class Functions:
                 if not isinstance(instruction, g.Call) or id(instruction.node) in seen:
                     continue
                 acquisition = self.acquisition(unit, instruction)
-                if acquisition is None:
+                if acquisition is None or self._is_patched(unit, instruction):
                     continue
                 seen.add(id(instruction.node))
                 try:
@@ -221,6 +221,14 @@ class Functions:
                     continue
                 found.append(Found(unit, instruction, acquisition, exploration, effects))
         return found, skips
+
+    def _is_patched(self, unit: Unit, call: g.Call) -> bool:
+        """Whether the test around the call puts a mock in its place."""
+        name = ex.last_name(call.func)
+        text = unit.part.module.code
+        if name is None or ("patch" not in text and "setattr" not in text):
+            return False
+        return re.search(rf"(?:patch|setattr)[\w.]*\([^)]*\b{re.escape(name)}\b", text) is not None
 
     def _explore(
         self, unit: Unit, call: g.Call, acquisition: Acquisition
@@ -233,6 +241,7 @@ class Functions:
             call.node,
             self.callees(unit),
             acquisition.position,
+            acquisition.companions,
             acquisition.takes_receiver,
             unit.is_entering,
         )
@@ -298,17 +307,22 @@ class Functions:
             return BORROWS
         normal: set[End] = set()
         raised: set[End] = set()
+        quiet: set[End] = set()
         attribute: str | None = None
         for ending in result.endings:
             state = ending.state
             into_raised = not ending.returned and ending.lost is None and _failed(explorer, ending.node)
             end = _end_of(state, ending.node.state, is_exit=ending.lost is None)
+            if end is End.RELEASED and not result.releases:
+                end = End.BORROWED  # it only asked whether the connection is still open
+            if not state.raised:
+                quiet.add(end)
             if state.moved_to is not None and end is End.STORED:
                 attribute = state.moved_to
             (raised if into_raised else normal).add(end)
         if normal == {End.BORROWED} and raised <= {End.BORROWED}:
             return BORROWS
-        return Effect(frozenset(normal), frozenset(raised), attribute)
+        return Effect(frozenset(normal), frozenset(raised), attribute, frozenset(quiet))
 
     def argument_effect(self, function: Function, place: int | str, resource: DriverClass) -> Effect:
         """What a project function does with the argument at a position or keyword."""
@@ -431,12 +445,12 @@ class Functions:
         for attribute, ending in found.stores():
             if "." in attribute or self.class_releases(cls, attribute, found.acquisition.resource):
                 continue
-            if self._released_elsewhere(cls, attribute):
+            if self._released_elsewhere(cls, attribute, found.acquisition.resource):
                 continue
             yield stored_leak(found, attribute, ending)
 
-    def _released_elsewhere(self, cls: Class, attribute: str) -> bool:
-        """Whether a subclass, or other code holding the object, releases ``x.attribute`` in the same file."""
+    def _released_elsewhere(self, cls: Class, attribute: str, resource: DriverClass) -> bool:
+        """Whether the storing method itself, a subclass, or other code holding the object, releases ``x.attribute`` in the same file."""
         module = self._program.facts(cls.path)
         for function in module.functions.values() if module is not None else ():
             for name, expressions in function.calls.items():
@@ -447,24 +461,42 @@ class Functions:
                     if not is_self(held.base):
                         return True
                     owner = Class(cls.path, function.owner or "")
-                    if owner != cls and any(c == cls for c, _, _ in self._program.resolver.lineage(owner)):
+                    near_miss = name in resource.methods and resource.methods[name].near_miss
+                    if not near_miss and any(c == cls for c, _, _ in self._program.resolver.lineage(owner)):
                         return True
         return False
 
-    def nested_checkout(self, symbols: Symbols, pool: str, resource: DriverClass, depth: int = 3) -> str | None:
-        """The name of a called project function that takes a connection from ``pool`` while it runs."""
+    def pool_place(self, scope: Scope, pool: str) -> tuple[str, str] | None:
+        """Where a pool lives, so that two functions can be seen to use the same; None where that is not certain."""
+        root = pool.partition(".")[0]
+        if root in ("self", "cls"):
+            return (f"{scope.module.path}:{scope.owner}", pool) if scope.owner is not None else None
+        if any(f.binds(root) for f in scope.functions):
+            return None
+        for target in scope.module.scope.imports.get(root, ()):
+            found = self._program.modules.member(target, scope.module.path)
+            return (found[0], pool.replace(root, found[1] or root, 1)) if found is not None else (target, pool)
+        return scope.module.path, pool
+
+    def nested_checkout(
+        self, symbols: Symbols, place: tuple[str, str], resource: DriverClass, depth: int = 3
+    ) -> str | None:
+        """The name of a called project function that takes a connection from the pool at ``place`` while it runs."""
         for symbol in symbols:
             if not isinstance(symbol, Function):
                 continue
             facts, scope = self._program.resolver.function(symbol)
             takes = facts is not None and not self._program.acquiring_names.isdisjoint(facts.calls)
             summary = self._program.summary(symbol) if takes else None
-            if summary is not None and any(o.pool == pool and o.resource == resource.id for o in summary.checks_out):
-                return symbol.qualname
+            if summary is not None and scope is not None:
+                for owned in summary.checks_out:
+                    same = owned.pool is not None and self.pool_place(scope, owned.pool) == place
+                    if same and owned.resource == resource.id:
+                        return symbol.qualname
             for expressions in facts.calls.values() if facts is not None and depth else ():
                 for expression in expressions:
                     inner = self._program.resolver.resolve(expression, scope) if scope is not None else frozenset()
-                    if self.nested_checkout(inner, pool, resource, depth - 1) is not None:
+                    if self.nested_checkout(inner, place, resource, depth - 1) is not None:
                         return symbol.qualname
         return None
 
@@ -538,7 +570,7 @@ def _as_resource(cls: Class, methods: dict[str, bool]) -> DriverClass:
     operations = {n: Operation(n, releases="receiver", awaited=a) for n, a in methods.items() if not n.startswith("__")}
     leaves = methods.keys() & {"__exit__", "__aexit__"}
     name = cls.qualname
-    first = next(iter(operations), None)
+    first = min(operations, key=lambda n: (n not in ("close", "aclose", "release", "disconnect", "stop"), n), default=None)
     return DriverClass(
         id=f"{cls.path}:{name}",
         kind=ClassKind.CONNECTION,

@@ -84,8 +84,11 @@ def owned_by(found: Sequence[Found]) -> tuple[tuple[Owned, ...], tuple[tuple[str
             value = ending.state.get(g.RETURN)
             if value is Hold.OWN:
                 returns.append(owned)
-            elif isinstance(value, Box) and value.items[0][1] is Hold.OWN:
-                returns.append(replace(owned, position=value.items[0][0]))
+            elif isinstance(value, Box):
+                held = next((key for key, item in value.items if item is Hold.OWN), ...)
+                if held is not ...:
+                    beside = tuple(key for key, item in value.items if item is Hold.DERIVED)
+                    returns.append(replace(owned, position=held, companions=beside))
         stores += [(attribute, owned) for attribute, _ in each.stores()]
     unique = {(o.resource, o.position): o for o in returns}
     return tuple(unique.values()), tuple(dict(stores).items()), tuple(checks_out)
@@ -184,8 +187,8 @@ def _fault_leak(found: Found, node: Node, event: Event, before: tuple[Event, ...
     part, path = found.unit.part, found.unit.path
     steps = list(_acquire_steps(found))
     events = [e for hop in found.exploration.path(node) for e in hop.events] + list(before)
-    for earlier in events:
-        if earlier.kind is EventKind.RELEASE:
+    for earlier in {id(e.instruction.node): e for e in events}.values():
+        if earlier.kind is EventKind.RELEASE and event.kind is not EventKind.NESTED:
             steps.append(Step(StepKind.RELEASE, path, part.span(earlier.instruction.node), "given back here"))
     words = {
         EventKind.RELEASED_TWICE: (StepKind.RELEASE, "given back a second time"),
@@ -197,7 +200,7 @@ def _fault_leak(found: Found, node: Node, event: Event, before: tuple[Event, ...
     return _leak(
         found,
         kind,
-        Severity.WARNING if event.kind is EventKind.NESTED else Severity.ERROR,
+        Severity.WARNING if event.kind is EventKind.NESTED or node.state.raised else Severity.ERROR,
         steps,
         cause=_short(found, event.instruction.node),
         reason=event.note,

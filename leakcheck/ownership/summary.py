@@ -27,12 +27,14 @@ class End(Enum):
 class Effect:
     """What a call does to one argument, by way of leaving it. Empty ``normal``: it never returns.
 
-    ``attribute`` names the attribute of self that keeps it, for STORED.
+    ``attribute`` names the attribute of self that keeps it, for STORED. ``quiet`` are the ends of which some path is free
+    of exceptions; the others mean that the function swallowed one.
     """
 
     normal: frozenset[End] = frozenset({End.BORROWED})
     raised: frozenset[End] = frozenset({End.BORROWED})
     attribute: str | None = None
+    quiet: frozenset[End] = frozenset(End)
 
     @property
     def releases(self) -> bool:
@@ -53,7 +55,8 @@ BORROWS = Effect()
 class Owned:
     """A resource that the function's caller receives and owes.
 
-    ``position`` is the index, key or attribute of the returned value that holds it (None: it is the value itself).
+    ``position`` is the index, key or attribute of the returned value that holds it (None: it is the value itself);
+    ``companions`` are the positions of what lives by it.
     ``steps`` say where it was taken, for the caller's diagnostic.
     """
 
@@ -61,6 +64,7 @@ class Owned:
     position: str | int | None
     pool: str | None
     steps: tuple[Step, ...] = ()
+    companions: tuple[str | int | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -308,7 +308,9 @@ class Resolver:
                 method = module.functions[facts.methods[name]]
                 if any(ex.last_name(d) in ("property", "cached_property", "hybrid_property") for d in method.decorators):
                     return self._returned(method, Scope.of(module, method))
-                return [Function(cls.path, method.qualname, bound=bound)]
+                decorators = {ex.last_name(d) for d in method.decorators}
+                given = (bound and "staticmethod" not in decorators) or "classmethod" in decorators
+                return [Function(cls.path, method.qualname, bound=given)]
             if name in facts.annotations:
                 found.extend(self.annotated(facts.annotations[name], scope))
             for value, method_name in facts.attributes.get(name, ()):
