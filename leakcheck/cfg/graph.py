@@ -72,6 +72,15 @@ class Move(Instruction):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class NullTest(Instruction):
+    """``target = subject is None``, or ``is not None`` when ``negated``."""
+
+    target: str
+    subject: str
+    negated: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class LoadAttribute(Instruction):
     """``target = base.name``."""
 

@@ -28,6 +28,7 @@ from leakcheck.cfg.graph import (
     LoadAttribute,
     LoadItem,
     Move,
+    NullTest,
     Point,
     StoreAttribute,
     StoreGlobal,
@@ -214,7 +215,12 @@ class ExpressionLowering:
         return OTHER
 
     def _comparison(self, node: cst.Comparison) -> str:
-        if _null_test(node) is not None:
+        null = _null_test(node)
+        if null is not None and isinstance(null[0], cst.Name) and self._name(null[0]) == null[0].value:
+            target = self.temporary()
+            self.emit(NullTest(node, target, null[0].value, null[1]))
+            return target
+        if null is not None:
             return self._truth_value(node)
         self.use(node.left)
         for target in node.comparisons:

@@ -63,6 +63,9 @@ class Callees:
         methods = [s.operation for s in self.symbols(call) if isinstance(s, Method)]
         if methods:
             return all(o.releases is not None or bool(o.near_miss) for o in methods)
+        functions = [s for s in self.symbols(call) if isinstance(s, Function)]
+        if functions:
+            return not any(self._program.functions.may_raise(f) for f in functions)
         names = [s.name for s in self.symbols(call) if isinstance(s, External)]
         names.append(ex.dotted(call.func) or f"_.{call.method}")
         calls = self._program.calls

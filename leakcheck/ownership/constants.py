@@ -11,7 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from leakcheck.cfg import graph as g
-from leakcheck.ownership.state import Closure, Fact, Value, is_null, truth
+from leakcheck.ownership.state import Closure, Fact, Link, Value, is_null, truth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -36,6 +36,29 @@ def refine(test: g.Test, value: Value | None) -> tuple[bool, Fact | None]:
     if value is Fact.FALSY:
         return True, Fact.NONE if test.outcome else Fact.FALSE
     return True, Fact.NONE if test.outcome else Fact.NOT_NULL
+
+
+def learn(variables: Iterable[tuple[str, Value]], test: g.Test, learnt: Fact) -> dict[str, Value]:
+    """All that an edge teaches: its subject, what the subject is a flag of, and the flags of the subject."""
+    known = dict(variables)
+    found: dict[str, Value] = {test.subject: learnt}
+    link = known.get(test.subject)
+    if isinstance(link, Link) and known.get(link.subject) is None:
+        null = (learnt is Fact.TRUE) is not link.negated
+        found[link.subject] = Fact.NONE if null else Fact.NOT_NULL
+    null_now = is_null(learnt)
+    for name, value in known.items():
+        if isinstance(value, Link) and value.subject == test.subject and null_now is not None:
+            found[name] = Fact.TRUE if null_now is not value.negated else Fact.FALSE
+    return found
+
+
+def flag(value: Value | None, *, negated: bool, subject: str) -> Value:
+    """The value of ``subject is None``, where ``subject`` has this value."""
+    null = is_null(value)
+    if null is None:
+        return Link(subject, negated)
+    return Fact.TRUE if null is not negated else Fact.FALSE
 
 
 def written(instruction: g.Instruction) -> tuple[str, ...]:
@@ -79,6 +102,13 @@ class Constants:
             names |= self.readers.get(name, set())
         return names
 
+    @staticmethod
+    def _unlink(facts: Facts, names: Iterable[str]) -> None:
+        """Forget the flags whose subject is written."""
+        written_now = set(names)
+        for name in [n for n, v in facts.items() if isinstance(v, Link) and v.subject in written_now]:
+            del facts[name]
+
     def step(self, facts: Facts, instruction: g.Instruction) -> None:
         """Apply one instruction to ``facts`` in place."""
         match instruction:
@@ -86,6 +116,8 @@ class Constants:
                 known = _LITERALS.get(value) or facts.get(value)
             case g.Define(target=target):
                 known = Closure(instruction)
+            case g.NullTest(target=target, subject=subject, negated=negated):
+                known = flag(facts.get(subject), negated=negated, subject=subject)
             case g.Forget(names=names):
                 for name in names:
                     known = Fact.UNBOUND if name[0] != "%" else None
@@ -104,6 +136,7 @@ class Constants:
                 target, known = "", None
         for stale in self.killed(instruction):
             facts.pop(stale, None)
+        self._unlink(facts, written(instruction))
         if target and known is not None:
             facts[target] = known
 
@@ -135,7 +168,7 @@ class Constants:
                     if not taken:
                         continue
                     if learnt is not None:
-                        after = {**facts, edge.test.subject: learnt}
+                        after = {**facts, **learn(facts.items(), edge.test, learnt)}
                 self._flow(edge, after, start, queue, queued)
         return start
 
@@ -176,7 +209,10 @@ class Constants:
                 if edge.test is not None:
                     needed.add(edge.test.subject)
             for instruction in reversed(block.instructions):
-                if isinstance(instruction, g.Move) and instruction.target in needed:
+                if isinstance(instruction, g.NullTest) and instruction.target in needed:
+                    needed.discard(instruction.target)
+                    needed.add(instruction.subject)
+                elif isinstance(instruction, g.Move) and instruction.target in needed:
                     needed.discard(instruction.target)
                     if not instruction.value.startswith("#"):
                         needed.add(instruction.value)

@@ -16,6 +16,7 @@ from leakcheck.calls import CallKind
 from leakcheck.cfg import graph as g
 from leakcheck.cfg.lower import OPEN_TESTS
 from leakcheck.driver import Protocol, ReleaseTwice, UseAfterRelease, WithEffect
+from leakcheck.ownership.constants import flag
 from leakcheck.ownership.state import (
     ALIASES,
     Box,
@@ -103,6 +104,10 @@ class Effects:
         if value is Hold.MAYBE:  # `conn = prepare(conn)` goes on being the resource, `rows = load(conn)` does not
             value = Hold.OWN if state.get(instruction.target) is Hold.OWN else None
         return self._bound(instruction.target, value, state, used=instruction.value)
+
+    def _null_test(self, instruction: g.NullTest, state: State) -> Outcome:
+        value = flag(self.value_of(instruction.subject, state), negated=instruction.negated, subject=instruction.subject)
+        return [state.bind({instruction.target: value})], [state]
 
     def _bound(self, target: str, value: Value | None, state: State, *, used: str = "") -> Outcome:
         if value in ALIASES and self.bound_to is None and target[0] != "%":
@@ -576,6 +581,7 @@ def _path_subject(instruction: g.StoreAttribute) -> str | None:
 
 _HANDLERS: dict[type[g.Instruction], Callable[..., Outcome]] = {
     g.Move: Effects._move,
+    g.NullTest: Effects._null_test,
     g.LoadAttribute: Effects._load_attribute,
     g.LoadItem: Effects._load_item,
     g.Iterate: Effects._iterate,

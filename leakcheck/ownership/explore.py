@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from leakcheck.cfg import graph as g
-from leakcheck.ownership.constants import Constants, refine
+from leakcheck.ownership.constants import Constants, learn, refine, written
 from leakcheck.ownership.effects import BACK_TO_OWNER, Effects, Event, EventKind
-from leakcheck.ownership.state import ALIASES, Closure, Fact, State, Status
+from leakcheck.ownership.state import ALIASES, Closure, Fact, Link, State, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -156,6 +156,10 @@ class Explorer:
 
     def _refresh(self, state: State, instruction: g.Instruction) -> State:
         """Drop the facts that the instruction made stale."""
+        written_now = written(instruction)
+        links = [n for n, v in state.variables if isinstance(v, Link) and v.subject in written_now]
+        if links:
+            state = state.bind(dict.fromkeys(links))
         if not self.constants.readers:
             return state
         stale = self.constants.killed(instruction)
@@ -176,8 +180,8 @@ class Explorer:
         taken, learnt = refine(test, value)
         if not taken:
             return None
-        if learnt is not None and not (value is not None and not isinstance(value, Fact)):
-            return state.bind({test.subject: learnt})
+        if learnt is not None and (value is None or isinstance(value, (Fact, Link))):
+            return state.bind(learn(state.variables, test, learnt))
         return state
 
     def _raise(
@@ -204,7 +208,7 @@ class Explorer:
             return None
         seen = self._states.setdefault(edge.target.index, set())
         if len(seen) >= STATE_LIMIT and state not in seen:
-            kept = tuple((n, v) for n, v in state.variables if not isinstance(v, (Fact, Closure)))
+            kept = tuple((n, v) for n, v in state.variables if not isinstance(v, (Fact, Closure, Link)))
             state = replace(state, variables=kept)
         target = Node(edge.target.index, 0, state)
         if state not in seen:
@@ -218,7 +222,7 @@ class Explorer:
         kept = tuple(
             (n, v)
             for n, v in state.variables
-            if not isinstance(v, Fact) or n in live or v is Fact.NONE or n[0] == "%"
+            if not isinstance(v, (Fact, Link)) or n in live or v is Fact.NONE or n[0] == "%"
         )
         return state if len(kept) == len(state.variables) else replace(state, variables=kept)
 

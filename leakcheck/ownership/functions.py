@@ -53,6 +53,7 @@ class Functions:
         self._acquisitions = Acquisitions(program)
         self._units: dict[tuple[str, str], Unit | None] = {}
         self._effects: dict[tuple[object, ...], Effect] = {}
+        self._raising: dict[tuple[str, str], bool] = {}
         self._active: set[tuple[object, ...]] = set()
         self._cyclic: set[tuple[object, ...]] = set()
         self._resources: dict[str, DriverClass] = {}
@@ -323,6 +324,44 @@ class Functions:
         if normal == {End.BORROWED} and raised <= {End.BORROWED}:
             return BORROWS
         return Effect(frozenset(normal), frozenset(raised), attribute, frozenset(quiet))
+
+    def may_raise(self, function: Function) -> bool:
+        """Whether an exception can leave a project function; a body that only does what cannot raise has none."""
+        key = (function.path, function.qualname)
+        if key not in self._raising:
+            self._raising[key] = True
+            facts, _ = self._program.resolver.function(function)
+            calls = self._program.calls
+            quiet = facts is not None and all(
+                calls.says_release(name) or calls.is_non_raising(ex.dotted(e) or name)
+                for name, expressions in facts.calls.items()
+                for e in expressions
+            )
+            unit = self._unit_of(function) if quiet else None
+            if unit is not None:
+                self._raising[key] = self._reaches_failure(unit)
+        return self._raising[key]
+
+    def _reaches_failure(self, unit: Unit) -> bool:
+        try:
+            graph = self.graph(unit)
+        except TooLargeError:
+            return True
+        callees = self.callees(unit)
+        seen, stack = {graph.entry.index}, [graph.entry]
+        while stack:
+            block = stack.pop()
+            last = block.instructions[-1] if block.instructions else None
+            quiet = (isinstance(last, g.Call) and callees.is_quiet(last)) or (
+                isinstance(last, g.Await) and callees.is_quiet_await(last)
+            )
+            for edge in (*block.successors, *(() if quiet else block.raises)):
+                if edge.target is graph.failure:
+                    return True
+                if edge.target.index not in seen:
+                    seen.add(edge.target.index)
+                    stack.append(edge.target)
+        return False
 
     def argument_effect(self, function: Function, place: int | str, resource: DriverClass) -> Effect:
         """What a project function does with the argument at a position or keyword."""

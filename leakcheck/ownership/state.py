@@ -69,7 +69,15 @@ class Closure:
     define: Define
 
 
-Value = Fact | Hold | Box | Deferred | Closure
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A flag: true exactly where ``subject`` is None (is not None when ``negated``)."""
+
+    subject: str
+    negated: bool
+
+
+Value = Fact | Hold | Box | Deferred | Closure | Link
 ALIASES = (Hold.OWN,)
 _REFERENCES = frozenset(Hold) - {Hold.MAYBE}
 
@@ -127,7 +135,7 @@ class State:
 
 def truth(value: Value | None) -> bool | None:
     """Whether the value is true, where known."""
-    if value is None or value in (Fact.NOT_NULL, Fact.UNBOUND):
+    if value is None or isinstance(value, Link) or value in (Fact.NOT_NULL, Fact.UNBOUND):
         return None
     return value not in (Fact.NONE, Fact.FALSE, Fact.FALSY)
 
