@@ -119,6 +119,8 @@ class DriverClass:
     release_twice: ReleaseTwice = ReleaseTwice.HARMLESS
     use_after_release: UseAfterRelease = UseAfterRelease.RAISES
     docs: str = ""
+    bind: str = ""  # the constructor's argument that it takes from: without one, or with a connection, it takes nothing
+    shared: bool = False  # nested checkouts in one task are the same one
     constructs: bool = True  # calling the class builds an instance; else `names` serve annotations only
 
     @property

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from leakcheck.project.names import Symbol, Symbols
 
 
+_CONNECTIONS = frozenset({"conn", "connection", "get_bind", "dbapi_connection", "connect"})
+"""Names that say that the thing is a connection already."""
+
+
 @dataclass(frozen=True, slots=True)
 class Acquisition:
     """A call that takes a resource. ``pool`` is the text of what it was taken from, for messages and for
@@ -42,7 +46,7 @@ class Acquisitions:
         """What the call takes, None if nothing. ``awaited``: its result is awaited or entered by ``async with``."""
         symbols = self._program.resolver.resolve(call.func, scope)
         for symbol in symbols:
-            found = self._by_symbol(symbol, call)
+            found = self._by_symbol(symbol, call, scope)
             if found is not None:
                 return found
         if _is_settled(symbols, self._drivers):
@@ -69,11 +73,26 @@ class Acquisitions:
                 return self._by_operation(call, None)
         return None
 
-    def _by_symbol(self, symbol: Symbol, call: ex.Call) -> Acquisition | None:
+    def _takes_from(self, operation: Operation, call: ex.Call, scope: Scope) -> bool:
+        """Whether a constructor that is told what to take from takes anything: a session on a connection does not."""
+        known = self._drivers.classes.get(operation.acquires or "")
+        if known is None or not known.bind or operation.name not in known.names:
+            return True
+        sources = [v for k, v in call.keywords if k == known.bind] or list(call.args[:1])
+        if not sources:
+            return False
+        for symbol in self._program.resolver.resolve(sources[0], scope):
+            if isinstance(symbol, Instance) and isinstance(symbol.of, str):
+                return self._drivers.classes[symbol.of].kind is not ClassKind.CONNECTION
+        return (ex.last_name(sources[0]) or "").lower() not in _CONNECTIONS
+
+    def _by_symbol(self, symbol: Symbol, call: ex.Call, scope: Scope) -> Acquisition | None:
         match symbol:
             case External(name=name):
                 operation = self._drivers.calls.get(name)
-                return None if operation is None else self._by_operation(operation, None)
+                if operation is None or not self._takes_from(operation, call, scope):
+                    return None
+                return self._by_operation(operation, None)
             case Method(of=class_id, operation=operation) if operation.acquires_receiver:
                 resource = self._drivers.classes[class_id]
                 return Acquisition(resource, operation.protocol, None, takes_receiver=True)

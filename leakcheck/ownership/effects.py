@@ -527,7 +527,7 @@ class Effects:
         given = (call.receiver, *(a.operand for a in call.arguments))
         if any(state.get(o) in (Hold.OWN, Hold.DERIVED) for o in given if o is not None):
             return  # it is handed the connection that is held
-        if state.status is Status.HELD and call.node is not self.site and self.pool is not None:
+        if state.status is Status.HELD and call.node is not self.site and self.pool and not self.resource.shared:
             note = self.callees.checks_out_from(call, self.pool, self.resource)
             if note is not None:
                 self._event(EventKind.NESTED, call, note)

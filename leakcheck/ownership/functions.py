@@ -186,8 +186,8 @@ class Functions:
         """What a call in the unit takes."""
         key = id(call.node)
         if key not in unit.sites:
-            func = call.func
-            reduced = ex.Call(func, tuple(ex.OPAQUE for a in call.arguments if a.keyword is None))
+            reduced = reduce(call.node) if isinstance(call.node, cst.Call) else ex.Call(call.func)
+            assert isinstance(reduced, ex.Call)
             awaited = self.callees(unit).is_entered_or_awaited(call)
             unit.sites[key] = self._acquisitions.at(reduced, unit.scope, awaited=awaited)
         return unit.sites[key]
