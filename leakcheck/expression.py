@@ -91,9 +91,7 @@ class Opaque:
     """Anything else."""
 
 
-Expression = (
-    Name | Attribute | Call | Await | Constant | Item | Sequence | Choice | Entered | Element | Opaque
-)
+Expression = Name | Attribute | Call | Await | Constant | Item | Sequence | Choice | Entered | Element | Opaque
 OPAQUE = Opaque()
 
 

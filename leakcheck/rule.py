@@ -55,4 +55,3 @@ class Rule:
                     statement=leak.statement,
                     steps=leak.steps,
                 )
-

@@ -385,7 +385,9 @@ class _Builder(ExpressionLowering):
             manager = self.internal("with")
             self.emit(Move(item.item, manager, self.value(item.item)))
             target = self.temporary()
-            self.emit(Enter(item, target, manager, is_async), *((ANY_EXCEPTION, CANCELLED) if is_async else (ANY_EXCEPTION,)))
+            self.emit(
+                Enter(item, target, manager, is_async), *((ANY_EXCEPTION, CANCELLED) if is_async else (ANY_EXCEPTION,))
+            )
             frame = WithFrame(
                 node=item,
                 manager=manager,

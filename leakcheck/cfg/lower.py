@@ -352,9 +352,7 @@ class ExpressionLowering:
             case cst.Name(value=name):
                 self.assign_name(target, name, operand)
             case cst.Attribute(value=base, attr=attr):
-                self.emit(
-                    StoreAttribute(target, self.value(base), attr.value, operand, ex.dotted(reduce(base)))
-                )
+                self.emit(StoreAttribute(target, self.value(base), attr.value, operand, ex.dotted(reduce(base))))
             case cst.Subscript(value=base, slice=elements):
                 owner = self.value(base)
                 for element in elements:
@@ -412,9 +410,7 @@ class ExpressionLowering:
             case _:
                 self.branch_on(self.value(node), node, true, false, forget=True)
 
-    def branch_on(
-        self, operand: str, node: cst.CSTNode, true: BasicBlock, false: BasicBlock, *, forget: bool
-    ) -> None:
+    def branch_on(self, operand: str, node: cst.CSTNode, true: BasicBlock, false: BasicBlock, *, forget: bool) -> None:
         """Branch on the truth of an operand; a temporary is forgotten on both ways unless still needed."""
         if operand == OTHER:
             self._fork(node, None, true, false)

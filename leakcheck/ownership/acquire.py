@@ -119,9 +119,7 @@ class Acquisitions:
             return None
         return Acquisition(self._drivers.classes[operation.acquires], operation.protocol, pool)
 
-    def _by_evidence(
-        self, call: ex.Call, func: ex.Attribute, scope: Scope, *, awaited: bool
-    ) -> Acquisition | None:
+    def _by_evidence(self, call: ex.Call, func: ex.Attribute, scope: Scope, *, awaited: bool) -> Acquisition | None:
         """An unresolved receiver: a distinctive method, or a receiver named like a pool or engine."""
         identifier = ex.last_name(func.base)
         in_coroutine = bool(scope.functions) and scope.functions[-1].is_async

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from leakcheck.ownership.unit import Unit
     from leakcheck.project.names import Symbols
 
-_RUNNERS = frozenset({"run_until_complete", "run", "create_task", "ensure_future", "gather", "run_coroutine_threadsafe"})
+_RUNNERS = frozenset(
+    {"run_until_complete", "run", "create_task", "ensure_future", "gather", "run_coroutine_threadsafe"}
+)
 _TAKES = Effect(frozenset({End.TAKEN}), frozenset())
 
 

@@ -106,7 +106,9 @@ class Effects:
         return self._bound(instruction.target, value, state, used=instruction.value)
 
     def _null_test(self, instruction: g.NullTest, state: State) -> Outcome:
-        value = flag(self.value_of(instruction.subject, state), negated=instruction.negated, subject=instruction.subject)
+        value = flag(
+            self.value_of(instruction.subject, state), negated=instruction.negated, subject=instruction.subject
+        )
         return [state.bind({instruction.target: value})], [state]
 
     def _bound(self, target: str, value: Value | None, state: State, *, used: str = "") -> Outcome:
@@ -201,7 +203,9 @@ class Effects:
             instruction.value,
             state,
             instruction,
-            moved_to=instruction.name if instruction.path in ("self", "cls") else f"{instruction.path}.{instruction.name}",
+            moved_to=instruction.name
+            if instruction.path in ("self", "cls")
+            else f"{instruction.path}.{instruction.name}",
         )
         if isinstance(known, Fact):
             subject = _path_subject(instruction)
@@ -384,9 +388,7 @@ class Effects:
         known = Fact.TRUE if self.callees.takes_value(call) else None
         return [state.bind({call.target: known})], [state]
 
-    def _given(
-        self, call: g.Call, given: list[tuple[g.Argument, Value]], before: State, state: State
-    ) -> Outcome:
+    def _given(self, call: g.Call, given: list[tuple[g.Argument, Value]], before: State, state: State) -> Outcome:
         """The resource, or something that holds it, is an argument."""
         argument, value = given[0]
         release = self.callees.release_of(call, argument, self.resource, self.pool)

@@ -245,4 +245,3 @@ def seeds(graph: g.ControlFlowGraph, site: object) -> Iterator[tuple[g.BasicBloc
         for position, instruction in enumerate(block.instructions):
             if instruction.node is site and isinstance(instruction, g.Call):
                 yield block, position, instruction
-

@@ -231,9 +231,7 @@ class Functions:
             return False
         return re.search(rf"(?:patch|setattr)[\w.]*\([^)]*\b{re.escape(name)}\b", text) is not None
 
-    def _explore(
-        self, unit: Unit, call: g.Call, acquisition: Acquisition
-    ) -> tuple[Exploration, Effects]:
+    def _explore(self, unit: Unit, call: g.Call, acquisition: Acquisition) -> tuple[Exploration, Effects]:
         assert unit.graph is not None
         assert unit.constants is not None
         effects = Effects(
@@ -436,7 +434,9 @@ class Functions:
                 name = method.name
                 if method.owner != facts.qualname or name in found or name == "__init__" or not method.parameters:
                     continue
-                if self._mentions(owner.path, method, attribute) and self._gives_back(owner.path, method, attribute, resource):
+                if self._mentions(owner.path, method, attribute) and self._gives_back(
+                    owner.path, method, attribute, resource
+                ):
                     found[name] = method.is_async
         return found
 
@@ -584,7 +584,10 @@ def _is_static(facts: FunctionFacts) -> bool:
 
 
 def _is_cached(facts: FunctionFacts) -> bool:
-    return any(ex.last_name(d) in ("cache", "lru_cache", "cached_property", "cache_resource", "alru_cache") for d in facts.decorators)
+    return any(
+        ex.last_name(d) in ("cache", "lru_cache", "cached_property", "cache_resource", "alru_cache")
+        for d in facts.decorators
+    )
 
 
 def _failed(explorer: Explorer, node: object) -> bool:
@@ -609,7 +612,9 @@ def _as_resource(cls: Class, methods: dict[str, bool]) -> DriverClass:
     operations = {n: Operation(n, releases="receiver", awaited=a) for n, a in methods.items() if not n.startswith("__")}
     leaves = methods.keys() & {"__exit__", "__aexit__"}
     name = cls.qualname
-    first = min(operations, key=lambda n: (n not in ("close", "aclose", "release", "disconnect", "stop"), n), default=None)
+    first = min(
+        operations, key=lambda n: (n not in ("close", "aclose", "release", "disconnect", "stop"), n), default=None
+    )
     return DriverClass(
         id=f"{cls.path}:{name}",
         kind=ClassKind.CONNECTION,
@@ -619,4 +624,3 @@ def _as_resource(cls: Class, methods: dict[str, bool]) -> DriverClass:
         use_after_release=UseAfterRelease.HARMLESS,
         release=f"{{name}}.{first}()" if first else f"with {name}(...) as {{name}}:",
     )
-

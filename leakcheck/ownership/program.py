@@ -194,7 +194,11 @@ class Program:
 
     def only_assignment(self, name: str, scope: Scope) -> ex.Expression | None:
         """The one expression assigned to a plain name, where there is just one in the scopes around."""
-        found = [v for facts in (*(f.scope for f in scope.functions), scope.module.scope) for v in facts.assignments.get(name, ())]
+        found = [
+            v
+            for facts in (*(f.scope for f in scope.functions), scope.module.scope)
+            for v in facts.assignments.get(name, ())
+        ]
         return found[0] if len(found) == 1 else None
 
     def constructor_keyword(self, pool: str, keyword: str, scope: Scope) -> bool:
@@ -244,7 +248,12 @@ class Program:
             module = self.facts(key.path)
             facts = module.functions.get(key.qualname) if module is not None else None
             found = False
-            if module is not None and facts is not None and not facts.is_generator and may_hand_out(self, module, facts):
+            if (
+                module is not None
+                and facts is not None
+                and not facts.is_generator
+                and may_hand_out(self, module, facts)
+            ):
                 summary = self.summary(key)
                 found = summary is not None and bool(summary.returns)
             self._hands_out[key] = found

@@ -50,7 +50,9 @@ class Found:
     @property
     def ended(self) -> bool:
         """Whether some path gives the resource back or hands it on."""
-        return any(e.state.status in (Status.RELEASED, Status.MOVED) or e.state.paused for e in self.exploration.endings)
+        return any(
+            e.state.status in (Status.RELEASED, Status.MOVED) or e.state.paused for e in self.exploration.endings
+        )
 
     @property
     def is_local_receiver(self) -> bool:
@@ -110,7 +112,9 @@ def stored_leak(found: Found, attribute: str, ending: Ending) -> Leak:
     steps = list(_acquire_steps(found))
     if stored is not None:
         span = found.unit.part.span(stored.instruction.node)
-        steps.append(Step(StepKind.STORE, found.unit.path, span, f"kept in `self.{attribute}`, which no method gives back"))
+        steps.append(
+            Step(StepKind.STORE, found.unit.path, span, f"kept in `self.{attribute}`, which no method gives back")
+        )
     return _leak(found, LeakKind.OWNER_NEVER_RELEASES, Severity.ERROR, steps, name=f"self.{attribute}")
 
 
@@ -218,7 +222,9 @@ def _acquire_steps(found: Found) -> tuple[Step, ...]:
         first = acquisition.steps[-1]
         what = f"`{text}` hands over the {acquisition.resource.noun} taken at {first.path}:{first.span.start.row}"
         return (*acquisition.steps, Step(StepKind.ACQUIRE, found.unit.path, part.span(found.call.node), what))
-    return (Step(StepKind.ACQUIRE, found.unit.path, part.span(found.call.node), f"{acquisition.resource.noun} taken here"),)
+    return (
+        Step(StepKind.ACQUIRE, found.unit.path, part.span(found.call.node), f"{acquisition.resource.noun} taken here"),
+    )
 
 
 def _path_steps(found: Found, ending: Ending) -> Iterator[Step]:
@@ -242,7 +248,11 @@ def _path_steps(found: Found, ending: Ending) -> Iterator[Step]:
                 seen.add(id(where))
                 yield Step(StepKind.RAISE, path, part.span(where), _raise_text(found, instruction))
     if ending.lost is not None:
-        how = "the only name of it is bound to something else" if _rebinds(ending.lost) else "nothing refers to it from here"
+        how = (
+            "the only name of it is bound to something else"
+            if _rebinds(ending.lost)
+            else "nothing refers to it from here"
+        )
         kind = StepKind.OVERWRITE if _rebinds(ending.lost) else StepKind.EXIT
         yield Step(kind, path, part.span(ending.lost.node), f"{how}: lost without `{release}`")
         return
@@ -263,7 +273,11 @@ def _history(hops: Iterable[Hop], ending: Ending) -> Iterator[tuple[Event | None
 def _returned_from(hops: Sequence[Hop]) -> cst.CSTNode | None:
     for hop in reversed(hops):
         for instruction in reversed(hop.source.instructions):
-            if isinstance(instruction, g.Move) and instruction.target == g.RETURN and isinstance(instruction.node, cst.Return):
+            if (
+                isinstance(instruction, g.Move)
+                and instruction.target == g.RETURN
+                and isinstance(instruction.node, cst.Return)
+            ):
                 return instruction.node
     return None
 
@@ -419,4 +433,3 @@ def _only_gap(found: Found, leaks: Sequence[Ending]) -> bool:
         if any(id(r) in inside for r in releases):
             return True
     return False
-

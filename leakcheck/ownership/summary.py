@@ -83,7 +83,10 @@ class FunctionSummary:
 
     def __str__(self) -> str:
         """As ``# summary:`` fixtures and ``--debug summaries`` show it."""
-        parts = [f"returns owned {o.resource}" + (f" at {o.position!r}" if o.position is not None else "") for o in self.returns]
+        parts = [
+            f"returns owned {o.resource}" + (f" at {o.position!r}" if o.position is not None else "")
+            for o in self.returns
+        ]
         parts += [f"self.{name} keeps owned {owned.resource}" for name, owned in self.stores]
         if self.manages:
             parts.append("context manager")

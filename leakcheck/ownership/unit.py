@@ -42,7 +42,8 @@ class Slice:
         found = self._spans[node]
         start, end = found.start, found.end  # type: ignore[attr-defined]  # CodeRange, typed loosely upstream
         return Span(
-            Position(start.line + self.row_offset, start.column + 1), Position(end.line + self.row_offset, end.column + 1)
+            Position(start.line + self.row_offset, start.column + 1),
+            Position(end.line + self.row_offset, end.column + 1),
         )
 
     def statement(self, node: cst.CSTNode) -> Span:
@@ -104,7 +105,9 @@ class Unit:
     @property
     def is_entering(self) -> bool:
         """Whether it is the entering method of a context manager class."""
-        return self.facts is not None and self.facts.owner is not None and self.facts.name in ("__enter__", "__aenter__")
+        return (
+            self.facts is not None and self.facts.owner is not None and self.facts.name in ("__enter__", "__aenter__")
+        )
 
     def order(self, node: cst.CSTNode) -> int:
         """The node's place in source order within the unit."""

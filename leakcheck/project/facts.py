@@ -162,7 +162,22 @@ def _child_fields(kind: type[ast.AST]) -> tuple[str, ...]:
     """The fields of a node type that can hold syntax with a call in it, last first."""
     names = _field_names.get(kind)
     if names is None:
-        skipped = {"ctx", "op", "ops", "id", "attr", "name", "arg", "kind", "type_comment", "conversion", "level", "module", "names", "simple"}
+        skipped = {
+            "ctx",
+            "op",
+            "ops",
+            "id",
+            "attr",
+            "name",
+            "arg",
+            "kind",
+            "type_comment",
+            "conversion",
+            "level",
+            "module",
+            "names",
+            "simple",
+        }
         leaf = kind in (ast.Constant, ast.Name, ast.Pass, ast.Break, ast.Continue, ast.Global, ast.Nonlocal)
         names = () if leaf else tuple(n for n in reversed(kind._fields) if n not in skipped)
         _field_names[kind] = names
@@ -190,14 +205,14 @@ class _Collector:
                         any(isinstance(n, (ast.For, ast.While, ast.AsyncFor)) for n in ast.walk(node)),
                     )
                 )
-            if isinstance(node, ast.If) and any(isinstance(n, ast.Name) and n.id == "__name__" for n in ast.walk(node.test)):
+            if isinstance(node, ast.If) and any(
+                isinstance(n, ast.Name) and n.id == "__name__" for n in ast.walk(node.test)
+            ):
                 self.facts.main_calls |= _called_names(node)
         if tree.body and isinstance(tree.body[-1], ast.Expr):
             self.facts.main_calls |= _called_names(tree.body[-1])
 
-    def visit(
-        self, root: ast.AST, scope: ScopeFacts, function: FunctionFacts | None, owner: ClassFacts | None
-    ) -> None:
+    def visit(self, root: ast.AST, scope: ScopeFacts, function: FunctionFacts | None, owner: ClassFacts | None) -> None:
         """Collect from ``root`` without entering the scopes that functions and classes open."""
         place = _Place(scope, function, owner)
         stack: list[tuple[ast.AST, int]] = [(root, 1)]
@@ -293,7 +308,9 @@ class _Collector:
             case ast.Tuple(elts=elements) | ast.List(elts=elements):
                 paired = isinstance(value, Sequence) and len(value.items) == len(elements)
                 for index, element in enumerate(elements):
-                    part = value.items[index] if paired and isinstance(value, Sequence) else Item(value, Constant(index))
+                    part = (
+                        value.items[index] if paired and isinstance(value, Sequence) else Item(value, Constant(index))
+                    )
                     self.bind(element, part, place)
             case ast.Starred(value=inner):
                 self.bind(inner, OPAQUE, place)

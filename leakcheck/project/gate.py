@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 _FEW = 40
 """Up to this many files the cheap parse of all of them costs less than finding out which need it."""
-_IMPORT = re.compile(rb"^[ \t]*(?:from[ \t]+([.\w]+)[ \t]+import[ \t]+(\([^)]*\)|[^\n#]*)|import[ \t]+([.\w]+))", re.MULTILINE)
+_IMPORT = re.compile(
+    rb"^[ \t]*(?:from[ \t]+([.\w]+)[ \t]+import[ \t]+(\([^)]*\)|[^\n#]*)|import[ \t]+([.\w]+))", re.MULTILINE
+)
 
 
 def select(program: Program, paths: Sequence[str]) -> list[str]:
@@ -87,7 +89,9 @@ def _add_users(program: Program, paths: Sequence[str], chosen: set[str], others:
             if facts is not None:
                 parts = path.removesuffix(".py").removesuffix("/__init__").split("/")[-2:]
                 module = parts[-1] if len(parts) < 2 or "." in parts[0] else parts[0]  # noqa: PLR2004 - folder and file
-                fresh.update((name.encode(), m.encode()) for name in exported(program, facts) for m in {module, parts[-1]})
+                fresh.update(
+                    (name.encode(), m.encode()) for name in exported(program, facts) for m in {module, parts[-1]}
+                )
         fresh -= words
         words |= fresh
         program.handed_out.update(name.decode() for name, _ in fresh)
@@ -110,7 +114,9 @@ def _unnamed(program: Program, paths: Sequence[str]) -> Iterable[str]:
     for name, place in program.modules.neighbours(frozenset(paths)).items():
         mentions = (b"from " + name.encode(), b"import " + name.encode())
         if any(m in program.data(path) for path in paths for m in mentions):
-            yield from [place] if place.endswith(".py") else program.modules.beside([os.path.join(place, "__init__.py")])
+            yield from (
+                [place] if place.endswith(".py") else program.modules.beside([os.path.join(place, "__init__.py")])
+            )
 
 
 def exported(program: Program, facts: ModuleFacts) -> set[str]:
@@ -230,7 +236,9 @@ def _may_matter(program: Program, target: str, importer: str) -> bool:
     return known
 
 
-_WRAPPERS = frozenset({"wait_for", "shield", "run", "run_until_complete", "cast", "closing", "aclosing", "enter_context"})
+_WRAPPERS = frozenset(
+    {"wait_for", "shield", "run", "run_until_complete", "cast", "closing", "aclosing", "enter_context"}
+)
 
 
 def _takes(program: Program, callee: ex.Expression, scope: Scope) -> bool:

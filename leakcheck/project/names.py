@@ -175,7 +175,9 @@ class Resolver:
         facts = scope.module.classes.get(scope.owner) if scope.owner is not None else None
         found: list[Symbol] = []
         for base in facts.bases if facts is not None else ():
-            found.extend(self._instance(s) for s in self.resolve(base, Scope(scope.module)) if isinstance(s, (External, Class)))
+            found.extend(
+                self._instance(s) for s in self.resolve(base, Scope(scope.module)) if isinstance(s, (External, Class))
+            )
         return found
 
     def _position(self, base: ex.Expression, index: int, scope: Scope) -> Iterable[Symbol]:
@@ -306,7 +308,9 @@ class Resolver:
             scope = Scope(module, (), cls.qualname)
             if name in facts.methods:
                 method = module.functions[facts.methods[name]]
-                if any(ex.last_name(d) in ("property", "cached_property", "hybrid_property") for d in method.decorators):
+                if any(
+                    ex.last_name(d) in ("property", "cached_property", "hybrid_property") for d in method.decorators
+                ):
                     return self._returned(method, Scope.of(module, method))
                 decorators = {ex.last_name(d) for d in method.decorators}
                 given = (bound and "staticmethod" not in decorators) or "classmethod" in decorators
@@ -391,7 +395,9 @@ class Resolver:
                 case Method(operation=operation):
                     found.extend(_results(operation))
                 case Class():
-                    driver = next((i for i in map(self._drivers.class_names.get, self.external_bases(symbol)) if i), None)
+                    driver = next(
+                        (i for i in map(self._drivers.class_names.get, self.external_bases(symbol)) if i), None
+                    )
                     found.append(Instance(symbol))
                     if driver is not None:
                         found.append(Instance(driver))
@@ -484,4 +490,3 @@ def _narrowed(expression: ex.Expression, scope: Scope) -> Scope:
 
 def _results(operation: Operation) -> list[Symbol]:
     return [Instance(c) for c in (operation.acquires, operation.returns, operation.derives) if c is not None]
-

@@ -79,7 +79,9 @@ class _Older(cst.CSTTransformer):
         rows = cst.Module([]).code_for_node(original_node.with_changes(lpar=[], rpar=[])).count("\n")
         return cst.SimpleString('"""' + "\n" * rows + '"""', lpar=updated_node.lpar, rpar=updated_node.rpar)
 
-    def leave_ExceptHandler(self, original_node: cst.ExceptHandler, updated_node: cst.ExceptHandler) -> cst.ExceptHandler:  # noqa: ARG002, D102, N802 - LibCST's names
+    def leave_ExceptHandler(
+        self, original_node: cst.ExceptHandler, updated_node: cst.ExceptHandler
+    ) -> cst.ExceptHandler:  # noqa: ARG002, D102, N802 - LibCST's names
         caught = updated_node.type
         if isinstance(caught, cst.Tuple) and not caught.lpar:
             enclosed = caught.with_changes(lpar=[cst.LeftParen()], rpar=[cst.RightParen()])
