@@ -110,9 +110,17 @@ class Acquisitions:
                 resource = self._program.functions.resource(owned.resource)
                 return Acquisition(resource, protocol, owned.pool, owned.position, owned.steps, owned.companions)
             case Class():
-                return self._program.construction(symbol)
+                return self._program.construction(symbol) or self._derived_connection(symbol)
             case _:
                 return None
+
+    def _derived_connection(self, symbol: Class) -> Acquisition | None:
+        """A project class that derives from a driver's connection is one."""
+        for base in self._program.resolver.external_bases(symbol):
+            operation = self._drivers.calls.get(base)
+            if operation is not None and operation.acquires is not None and base in self._drivers.class_names:
+                return self._by_operation(operation, None)
+        return None
 
     def _by_operation(self, operation: Operation, pool: str | None) -> Acquisition | None:
         if operation.acquires is None:

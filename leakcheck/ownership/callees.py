@@ -65,6 +65,8 @@ class Callees:
         methods = [s.operation for s in self.symbols(call) if isinstance(s, Method)]
         if methods:
             return all(o.releases is not None or bool(o.near_miss) for o in methods)
+        if any(isinstance(s, Class) and self._program.functions.is_record(s) for s in self.symbols(call)):
+            return True
         functions = [s for s in self.symbols(call) if isinstance(s, Function)]
         if functions:
             return not any(self._program.functions.may_raise(f) for f in functions)
@@ -275,11 +277,18 @@ class Callees:
             return _TAKES
         return BORROWS
 
-    def boxed_field(self, call: g.Call, argument: g.Argument) -> str | None:
-        """The field of a project dataclass or named tuple that this argument of its constructor becomes."""
+    def attribute_effect(self, call: g.Call, attribute: str, resource: DriverClass) -> Effect:
+        """What a method called on self does with a resource that self keeps in ``attribute``."""
+        for symbol in self.symbols(call):
+            if isinstance(symbol, Function):
+                return self._program.functions.attribute_effect(symbol, attribute, resource)
+        return BORROWS
+
+    def boxed_field(self, call: g.Call, argument: g.Argument, resource: DriverClass) -> str | None:
+        """The attribute in which a project object that this call constructs keeps the argument."""
         for symbol in self.symbols(call):
             if isinstance(symbol, Class):
-                return self._program.functions.field_at(symbol, self._place(call, argument))
+                return self._program.functions.kept_in(symbol, self._place(call, argument), resource)
         return None
 
     @staticmethod

@@ -235,7 +235,7 @@ class Effects:
         if isinstance(value, Deferred):
             normal, raised = self._affected(value.effect, failed, instruction, instruction.target)
             return normal, raised
-        kept = value if value in (Fact.TRUE, Hold.MAYBE, Hold.DERIVED) else None
+        kept = value if value in (Fact.TRUE, Hold.MAYBE, Hold.DERIVED, Hold.OWN) else None
         raised = [] if self.callees.is_quiet_await(instruction) else [failed]
         return [failed.bind({instruction.target: kept})], raised
 
@@ -382,6 +382,11 @@ class Effects:
         if self.callees.closes_pool(call, self.pool):
             released = self._released(call, state, by_with=True)
             return [released], [released]
+        kept = next((n for n, v in before.variables if v is Hold.OWN and n.startswith(f"{call.receiver}.")), None)
+        if call.receiver is not None and kept is not None:
+            effect = self.callees.attribute_effect(call, kept.partition(".")[2], self.resource)
+            if effect is not BORROWS:
+                return self._affected(effect, state, call, call.target)
         effect = self.callees.captured_effect(call, self.resource, before)
         if effect is not None and effect is not BORROWS:
             return self._affected(effect, state, call, call.target)
@@ -424,9 +429,12 @@ class Effects:
             return [state.bind({call.target: Hold.MANAGER})], [state]
         if self.callees.is_coroutine(call):
             return [state.bind({call.target: Deferred(effect)})], []
-        field_name = self.callees.boxed_field(call, argument) if effect is BORROWS else None
+        if not self.callees.is_resolved(call) and ":" in self.resource.id:
+            self._event(EventKind.TRANSFER, call)  # a whole object given away: its new holder closes it
+            return [state.with_status(Status.MOVED)], []
+        field_name = self.callees.boxed_field(call, argument, self.resource) if effect is BORROWS else None
         if field_name is not None and value is Hold.OWN:
-            return [state.bind({call.target: Box(((field_name, Hold.OWN),))})], []
+            return [state.bind({call.target: Box(((field_name, Hold.OWN),))})], [state]
         if effect is BORROWS:
             normal, raised = self._used(call, state, borrowed=True)
             maybe = Hold.MAYBE if not self.callees.is_resolved(call) else None

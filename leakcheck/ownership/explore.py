@@ -228,13 +228,13 @@ class Explorer:
 
     def _leave(self, node: Node, *, returned: bool) -> None:
         state = node.state
-        if returned and state.status is Status.HELD and self.effects.keeps(state.get(g.RETURN), state):
-            self.result.endings.append(Ending(node, state.with_status(Status.MOVED), (), returned=True))
-            return
         kept = next((n for n, v in state.variables if v in ALIASES and n.startswith("self.")), None)
         if returned and state.status is Status.HELD and kept is not None and self.effects.entering:
             moved = state.with_status(Status.MOVED, kept.removeprefix("self."))
             self.result.endings.append(Ending(node, moved, (), returned=True))
+            return
+        if returned and state.status is Status.HELD and self.effects.keeps(state.get(g.RETURN), state):
+            self.result.endings.append(Ending(node, state.with_status(Status.MOVED), (), returned=True))
             return
         self.result.endings.append(Ending(node, state, (), returned=returned))
 

@@ -22,6 +22,7 @@ from leakcheck.ownership.callees import Callees
 from leakcheck.ownership.constants import Constants
 from leakcheck.ownership.effects import Effects
 from leakcheck.ownership.explore import BoundReachedError, Exploration, Explorer, seeds
+from leakcheck.ownership.leak import LeakKind
 from leakcheck.ownership.program import DEPTH_LIMIT, MANAGING, Failure, FileAnalysis, Skip
 from leakcheck.ownership.report import Found, owned_by, reported, stored_leak
 from leakcheck.ownership.state import Hold, State, Status
@@ -53,6 +54,7 @@ class Functions:
         self._acquisitions = Acquisitions(program)
         self._units: dict[tuple[str, str], Unit | None] = {}
         self._effects: dict[tuple[object, ...], Effect] = {}
+        self._building: set[int] = set()
         self._raising: dict[tuple[str, str], bool] = {}
         self._active: set[tuple[object, ...]] = set()
         self._cyclic: set[tuple[object, ...]] = set()
@@ -74,8 +76,10 @@ class Functions:
             skipped.extend(skips)
             main = isinstance(item, FunctionFacts) and item.parent is None and item.name in module.main_calls
             for each in found:
-                leaks.extend(reported(each, in_main=main, module_level=isinstance(item, Statement)))
-                leaks.extend(self._stored(each, item))
+                kept = list(self._stored(each, item))
+                others = reported(each, in_main=main, module_level=isinstance(item, Statement))
+                leaks += kept
+                leaks += [leak for leak in others if not kept or leak.kind is not LeakKind.ON_EXCEPTION]
         unique = {(leak.kind, leak.span): leak for leak in leaks}
         return FileAnalysis(leaks=tuple(unique.values()), skipped=tuple(skipped))
 
@@ -141,15 +145,20 @@ class Functions:
     def graph(self, unit: Unit) -> g.ControlFlowGraph:
         """The unit's graph and the constants in it. Raises TooLargeError."""
         if unit.graph is None:
+            if id(unit) in self._building:
+                raise TooLargeError  # asked for itself while it is made: a class that its own method constructs
+            self._building.add(id(unit))
             body = getattr(unit.node, "body")  # noqa: B009 - three node types, one attribute
-            unit.graph = build_cfg(
+            graph = build_cfg(
                 body,
                 is_async=unit.is_async,
                 swallowed_by=lambda e: self._swallowed(e, unit.scope),
                 exits_by=lambda e: self._exits(e, unit.scope),
             )
             parameters = [p.name for p in unit.facts.parameters] if unit.facts else []
-            unit.constants = Constants(unit.graph, parameters, self.callees(unit).takes_value)
+            unit.constants = Constants(graph, parameters, self.callees(unit).takes_value)
+            unit.graph = graph
+            self._building.discard(id(unit))
         return unit.graph
 
     def _swallowed(self, manager: ex.Expression, scope: Scope) -> tuple[str, ...]:
@@ -392,18 +401,39 @@ class Functions:
                 return takes if self.class_releases(cls, name, resource) else BORROWS
         return takes if self._program.resolver.has_unknown_base(cls) else BORROWS
 
+    def attribute_effect(self, function: Function, attribute: str, resource: DriverClass) -> Effect:
+        """What a method does with a resource that its object keeps in an attribute."""
+        facts, _ = self._program.resolver.function(function)
+        if facts is None or not facts.parameters:
+            return BORROWS
+        return self.parameter_effect(function, f"{facts.parameters[0].name}.{attribute}", resource)
+
+    def kept_in(self, cls: Class, place: int | str, resource: DriverClass) -> str | None:
+        """The attribute in which constructing a project class keeps an argument."""
+        for owner, facts, _ in self._program.resolver.lineage(cls):
+            if "__init__" in facts.methods:
+                init = Function(owner.path, facts.methods["__init__"], bound=True)
+                effect = self.argument_effect(init, place, resource)
+                return effect.attribute if End.STORED in effect.normal else None
+        return self.field_at(cls, place)
+
     def field_at(self, cls: Class, place: int | str) -> str | None:
         """The field that an argument of the constructor becomes, for dataclasses and named tuples."""
         module = self._program.facts(cls.path)
         facts = module.classes.get(cls.qualname) if module is not None else None
-        if facts is None or "__init__" in facts.methods:
-            return None
-        words = [ex.last_name(e) or "" for e in (*facts.decorators, *facts.bases)]
-        if not any(w in _RECORDS for w in words):
+        if facts is None or not self.is_record(cls):
             return None
         if isinstance(place, str):
             return place if place in facts.keys else None
         return facts.keys[place] if place < len(facts.keys) else None
+
+    def is_record(self, cls: Class) -> bool:
+        """Whether a project class is a dataclass or named tuple: its constructor only stores."""
+        module = self._program.facts(cls.path)
+        facts = module.classes.get(cls.qualname) if module is not None else None
+        if facts is None or "__init__" in facts.methods:
+            return False
+        return any((ex.last_name(e) or "") in _RECORDS for e in (*facts.decorators, *facts.bases))
 
     def closure_effect(self, unit: Unit, node: cst.CSTNode, variable: str, resource: DriverClass) -> Effect:
         """What calling a nested function or lambda does with a variable it captures."""
@@ -412,7 +442,20 @@ class Functions:
             name = f"{unit.name}.<lambda {unit.order(node)}>"
             inner = Unit(unit.part, node, name, unit.scope, None, is_async=False, parent=unit)
             self._units[unit.path, name] = inner
+        if inner is None and isinstance(node, cst.ClassDef) and self._class_gives_back(node, variable):
+            return Effect(frozenset({End.TAKEN}), frozenset())
         return BORROWS if inner is None else self._follow(inner, variable, resource)
+
+    def _class_gives_back(self, node: cst.ClassDef, variable: str) -> bool:
+        """Whether a nested class releases a variable of the function around it."""
+        for call in walk(node.body):
+            if isinstance(call, cst.Call):
+                func = reduce(call.func)
+                given = [ex.last_name(reduce(a.value)) for a in call.args]
+                holder = ex.last_name(func.base) if isinstance(func, ex.Attribute) else None
+                if variable in (holder, *given) and self._program.calls.says_release(ex.dotted(func) or ""):
+                    return True
+        return False
 
     # Classes
 

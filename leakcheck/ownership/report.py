@@ -78,7 +78,7 @@ def owned_by(found: Sequence[Found]) -> tuple[tuple[Owned, ...], tuple[tuple[str
     for each in found:
         acquisition = each.acquisition
         owned = Owned(acquisition.resource.id, None, acquisition.pool, _acquire_steps(each))
-        if acquisition.pool is not None:
+        if acquisition.pool is not None and any(e.state.status is not Status.MOVED for e in each.exploration.endings):
             checks_out.append(owned)
         for ending in each.exploration.endings:
             if ending.state.status is not Status.MOVED or ending.state.moved_to is not None:
@@ -287,8 +287,10 @@ def _last_statement(unit: Unit) -> cst.CSTNode | None:
     statements = getattr(body, "body", body)
     node: cst.CSTNode | None = statements[-1] if isinstance(statements, (list, tuple)) and statements else None
     while isinstance(node, (cst.With, cst.If, cst.For, cst.While, cst.Try)):
-        inner = node.body.body
-        node = inner[-1] if inner else None
+        suite = node.body
+        if isinstance(node, cst.Try) and (node.finalbody or node.handlers):
+            suite = node.finalbody.body if node.finalbody is not None else node.handlers[-1].body
+        node = suite.body[-1] if suite.body else None
     return node
 
 
