@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from leakcheck.project.names import Symbol, Symbols
 
 
+_IMPORTED = 4
+"""The weight of a driver's import among the evidence for what an unresolved receiver is."""
 _CONNECTIONS = frozenset({"conn", "connection", "get_bind", "dbapi_connection", "connect"})
 """Names that say that the thing is a connection already."""
 
@@ -146,14 +148,15 @@ class Acquisitions:
                 continue  # an async pool's call that nobody awaits takes nothing
             if packages and not imported and not operation.distinctive:
                 continue
-            rank = (4 if imported else 0) + (2 if named else 0) + (1 if not packages else 0)
+            rank = (_IMPORTED if imported else 0) + (2 if named else 0) + (1 if not packages else 0)
             if best is None or rank > best[0]:
                 best = (rank, class_id, operation)
         if best is None:
             return None
         operation = best[2]
         resource = self._drivers.classes[operation.acquires or ""]
-        return Acquisition(resource, operation.protocol, ex.dotted(func.base), certain=not operation.bound)
+        certain = not operation.bound or (best[0] >= _IMPORTED and not operation.protocol.is_async)
+        return Acquisition(resource, operation.protocol, ex.dotted(func.base), certain=certain)
 
 
 def _pool_text(call: ex.Call) -> str | None:

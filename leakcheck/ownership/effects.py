@@ -172,10 +172,17 @@ class Effects:
         after = state.bind(_consumed(operand))
         if value is Hold.PENDING:
             return [], []  # nothing is taken yet, and whoever has it now decides
-        if self.keeps(value, after):
+        if self.keeps(value, after) and not self._is_managed(after):
             self._event(EventKind.TRANSFER, instruction)
             return [after.with_status(Status.MOVED, moved_to)], [state]
         return [after], [state]
+
+    def _is_managed(self, state: State) -> bool:
+        """Whether a ``with`` around this place releases it, whoever else refers to it."""
+        releases = self.resource.with_effect is WithEffect.RELEASES
+        return any(
+            n.startswith("%with") and (v is Hold.MANAGER or (v is Hold.OWN and releases)) for n, v in state.variables
+        )
 
     def keeps(self, value: Value | None, state: State) -> bool:
         """Whether whoever gets this value owes the release."""

@@ -25,7 +25,7 @@ from leakcheck.ownership.explore import BoundReachedError, Exploration, Explorer
 from leakcheck.ownership.leak import LeakKind
 from leakcheck.ownership.program import DEPTH_LIMIT, MANAGING, Failure, FileAnalysis, Skip
 from leakcheck.ownership.report import Found, owned_by, reported, stored_leak
-from leakcheck.ownership.state import Hold, State, Status
+from leakcheck.ownership.state import Box, Hold, State, Status
 from leakcheck.ownership.summary import BORROWS, Effect, End, FunctionSummary
 from leakcheck.ownership.unit import Slice, Unit
 from leakcheck.project.facts import FunctionFacts, ModuleFacts, Statement, is_self
@@ -309,7 +309,9 @@ class Functions:
             effects = Effects(resource, None, None, self.callees(unit))
             explorer = Explorer(graph, unit.constants, effects)
             facts = {n: v for n, v in unit.constants.start[graph.entry.index].items() if n != variable}
-            variables = tuple(sorted({**facts, variable: Hold.OWN}.items()))
+            starred = unit.facts is not None and any(p.name == variable and p.kind == "*" for p in unit.facts.parameters)
+            held = Box(((None, Hold.OWN),)) if starred else Hold.OWN
+            variables = tuple(sorted({**facts, variable: held}.items()))
             result = explorer.run(graph.entry, 0, State(Status.HELD, variables))
         except (TooLargeError, BoundReachedError):
             return BORROWS
@@ -619,7 +621,9 @@ def _parameter_at(facts: FunctionFacts, place: int | str, *, bound: bool) -> str
         return place if any(p.name == place for p in facts.parameters) else None
     positional = [p.name for p in facts.parameters if p.kind == "positional"]
     index = place + (1 if bound else 0)
-    return positional[index] if index < len(positional) else None
+    if index < len(positional):
+        return positional[index]
+    return next((p.name for p in facts.parameters if p.kind == "*"), None)
 
 
 def _is_static(facts: FunctionFacts) -> bool:

@@ -38,8 +38,8 @@ class Effect:
 
     @property
     def releases(self) -> bool:
-        """Whether some normal way out gives it back or takes it over."""
-        return bool(self.normal & {End.RELEASED, End.TAKEN})
+        """Whether some normal way out gives it back or takes it over, or every way out where it never returns."""
+        return bool((self.normal or self.raised) & {End.RELEASED, End.TAKEN})
 
     def __str__(self) -> str:
         """As ``# summary:`` fixtures show it."""

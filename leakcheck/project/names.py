@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from leakcheck.project.modules import Modules
 
 _DEPTH = 14
+_STEPS = 2_000
+"""Questions that one question may lead to; chains of calls that return calls multiply."""
 _TRANSPARENT = frozenset({"Optional", "Annotated", "ClassVar", "Final", "Type", "type", "Awaitable", "Coroutine"})
 _YIELDING = frozenset({"Iterator", "Generator", "AsyncIterator", "AsyncGenerator", "ContextManager",
                        "AbstractContextManager", "AsyncContextManager", "AbstractAsyncContextManager"})  # fmt: skip
@@ -114,6 +116,8 @@ class Resolver:
         self._drivers = source.drivers
         self._cache: dict[tuple[object, ...], Symbols] = {}
         self._active: set[tuple[object, ...]] = set()
+        self._steps = 0
+        self._cuts = 0
         self._importing: set[tuple[str, str]] = set()
 
     def resolve(self, expression: ex.Expression, scope: Scope) -> Symbols:
@@ -123,14 +127,19 @@ class Resolver:
         found = self._cache.get(key)
         if found is not None:
             return found
-        if key in self._active or len(self._active) > _DEPTH:
+        if key in self._active or len(self._active) > _DEPTH or self._steps > _STEPS:
+            self._cuts += 1
             return NOTHING
         self._active.add(key)
+        self._steps += 1
+        cuts = self._cuts
         try:
             found = frozenset(self._resolve(expression, scope))
         finally:
             self._active.discard(key)
         if not self._active:
+            self._steps = 0
+        if not self._active or cuts == self._cuts:  # an answer that a cycle cut short is not the whole one
             self._cache[key] = found
         return found
 
