@@ -93,6 +93,8 @@ class Opaque:
 
 Expression = Name | Attribute | Call | Await | Constant | Item | Sequence | Choice | Entered | Element | Opaque
 OPAQUE = Opaque()
+DEPTH_LIMIT = 40
+"""Nobody resolves a longer chain, and comparing two of them costs their length."""
 
 
 def dotted(expression: Expression) -> str | None:
@@ -119,37 +121,40 @@ def last_name(expression: Expression) -> str | None:
                 return None
 
 
-def from_ast(node: ast.expr | None) -> Expression:
-    """The reduced form of an ``ast`` expression."""
+def from_ast(node: ast.expr | None, depth: int = 0) -> Expression:
+    """The reduced form of an ``ast`` expression; what is nested deeper than DEPTH_LIMIT is opaque."""
+    if depth > DEPTH_LIMIT:
+        return OPAQUE
+    depth += 1
     match node:
         case ast.Name(id=name):
             return Name(name)
         case ast.Attribute(value=value, attr=attr):
-            return Attribute(from_ast(value), attr)
+            return Attribute(from_ast(value, depth), attr)
         case ast.Call(func=func, args=args, keywords=keywords):
             return Call(
-                from_ast(func),
-                tuple(from_ast(a) for a in args if not isinstance(a, ast.Starred)),
-                tuple((k.arg, from_ast(k.value)) for k in keywords if k.arg),
+                from_ast(func, depth),
+                tuple(from_ast(a, depth) for a in args if not isinstance(a, ast.Starred)),
+                tuple((k.arg, from_ast(k.value, depth)) for k in keywords if k.arg),
             )
         case ast.Await(value=value):
-            return Await(from_ast(value))
+            return Await(from_ast(value, depth))
         case ast.Constant(value=value):
             return Constant(value)
         case ast.Subscript(value=value, slice=index):
-            return Item(from_ast(value), from_ast(index))
+            return Item(from_ast(value, depth), from_ast(index, depth))
         case ast.Dict(values=items):
-            return Sequence(tuple(from_ast(i) for i in items))
+            return Sequence(tuple(from_ast(i, depth) for i in items))
         case ast.Tuple(elts=items) | ast.List(elts=items):
-            return Sequence(tuple(from_ast(i) for i in items))
+            return Sequence(tuple(from_ast(i, depth) for i in items))
         case ast.IfExp(body=body, orelse=orelse):
-            return Choice((from_ast(body), from_ast(orelse)))
+            return Choice((from_ast(body, depth), from_ast(orelse, depth)))
         case ast.BoolOp(values=values):
-            return Choice(tuple(from_ast(v) for v in values))
+            return Choice(tuple(from_ast(v, depth) for v in values))
         case ast.BinOp(left=left, op=ast.BitOr(), right=right):
-            return Choice((from_ast(left), from_ast(right)))
+            return Choice((from_ast(left, depth), from_ast(right, depth)))
         case ast.NamedExpr(value=value):
-            return from_ast(value)
+            return from_ast(value, depth)
         case _:
             return OPAQUE
 

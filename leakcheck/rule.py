@@ -4,17 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 
 from leakcheck.diagnostic import Diagnostic
 from leakcheck.ownership.leak import Leak, LeakKind
-
-
-class FixAvailability(StrEnum):
-    """Whether a rule's diagnostics can carry a fix."""
-
-    NONE = "none"
-    SOMETIMES = "sometimes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +23,6 @@ class Rule:
     page: str
     kind: LeakKind | None = None
     say: Callable[[Leak], str] | None = None
-    fix: FixAvailability = FixAvailability.NONE
     default: bool = True
 
     @property

@@ -39,10 +39,10 @@ def folder_of(rule: Rule) -> str:
 
 def rule_table() -> str:
     """The table of the README, between its markers `<!-- rules -->` and `<!-- /rules -->`."""
-    rows = ["| code | name | reports | fix |", "|---|---|---|---|"]
+    rows = ["| code | name | reports |", "|---|---|---|"]
     for rule in ALL_RULES:
         summary = rule.summary.rstrip(".").replace("|", "\\|")
-        rows.append(f"| {rule.code} | `{rule.name}`{'' if rule.default else ' (opt-in)'} | {summary} | {rule.fix} |")
+        rows.append(f"| {rule.code} | `{rule.name}`{'' if rule.default else ' (opt-in)'} | {summary} |")
     return "\n".join(rows)
 
 

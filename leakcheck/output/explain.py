@@ -6,10 +6,9 @@ import json
 from collections.abc import Sequence
 
 from leakcheck.output.colour import Paint
-from leakcheck.rule import FixAvailability, Rule
+from leakcheck.rule import Rule
 
 FORMATS = ("text", "json", "markdown")
-_FIXES = {FixAvailability.NONE: "no fix", FixAvailability.SOMETIMES: "a fix is sometimes available"}
 
 
 def page(rule: Rule, form: str, paint: Paint) -> str:
@@ -46,13 +45,12 @@ def _as_object(rule: Rule) -> dict[str, object]:
         "name": rule.name,
         "summary": rule.summary,
         "explanation": rule.page.strip(),
-        "fix_availability": rule.fix.value,
         "default": rule.default,
     }
 
 
 def _status(rule: Rule) -> str:
-    return f"{'On by default' if rule.default else 'Opt-in'}; {_FIXES[rule.fix]}."
+    return "On by default." if rule.default else "Opt-in."
 
 
 def _plain(text: str, paint: Paint) -> str:

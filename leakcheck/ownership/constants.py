@@ -78,6 +78,27 @@ def written(instruction: g.Instruction) -> tuple[str, ...]:
             return (instruction.target,)  # type: ignore[attr-defined]  # all other instructions have one
 
 
+def occurring(instruction: g.Instruction) -> Iterable[str]:
+    """Every variable that the instruction reads or writes."""
+    match instruction:
+        case g.Call(target=target, receiver=receiver, callee=callee, arguments=arguments):
+            yield target
+            yield from (o for o in (receiver, callee, *(a.operand for a in arguments)) if o is not None)
+        case g.Build(target=target, items=items):
+            yield target
+            yield from (operand for _, operand in items)
+        case g.Define(target=target, captured=captured):
+            yield target
+            yield from captured
+        case g.Forget(names=names):
+            yield from names
+        case _:
+            for field in ("target", "value", "base", "manager", "iterable", "subject", "name", "operand"):
+                value = getattr(instruction, field, None)
+                if isinstance(value, str):
+                    yield value
+
+
 class Constants:
     """The two analyses of one graph: facts at each block's start, and subjects tested from there on."""
 
@@ -92,8 +113,47 @@ class Constants:
                 self.readers.setdefault(name, set()).add(subject)
         self.tested = {e.test.subject for b in graph.blocks for e in b.successors if e.test is not None}
         self.live = self._live()
+        self._bits: dict[str, int] = {}
+        self._mentioned, self.returning = self._reaching()
         local = {n for b in graph.blocks for i in b.instructions for n in written(i) if n[0] not in "%.?"}
         self.start = self._facts({name: Fact.UNBOUND for name in local.difference(parameters)})
+
+    def mentions(self, block: g.BasicBlock, name: str) -> bool:
+        """Whether a variable occurs in ``block`` or after it; a temporary is taken to."""
+        bit = self._bits.get(name)
+        return name[0] == "%" if bit is None else bool(self._mentioned[block.index] & bit)
+
+    def _reaching(self) -> tuple[dict[int, int], dict[int, int]]:
+        """For each block the variables that occur in it or after it, as bits; and for each from which the
+        function returns the next block on a shortest way there."""
+        predecessors: dict[int, list[int]] = {}
+        for block in self.graph.blocks:
+            for edge in (*block.successors, *block.raises):
+                predecessors.setdefault(edge.target.index, []).append(block.index)
+        bits, masks = self._bits, {b.index: 0 for b in self.graph.blocks}
+        for block in self.graph.blocks:
+            names = [n for i in block.instructions for n in occurring(i)]
+            names += [e.test.subject for e in block.successors if e.test is not None]
+            for name in names:
+                if name[0] not in "%#?":
+                    masks[block.index] |= bits.setdefault(name, 1 << len(bits))
+        queue = deque(masks)
+        while queue:
+            index = queue.popleft()
+            for before in predecessors.get(index, ()):
+                merged = masks[before] | masks[index]
+                if merged != masks[before]:
+                    masks[before] = merged
+                    queue.append(before)
+        returning = {self.graph.exit.index: self.graph.exit.index}
+        queue = deque(returning)
+        while queue:
+            after = queue.popleft()
+            for before in predecessors.get(after, ()):
+                if before not in returning:
+                    returning[before] = after
+                    queue.append(before)
+        return masks, returning
 
     def killed(self, instruction: g.Instruction) -> set[str]:
         """Subjects whose facts the instruction makes stale."""

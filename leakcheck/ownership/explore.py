@@ -1,9 +1,9 @@
 """All paths of one resource: from its acquire until it is released, handed on, or lost.
 
 Paths are explored breadth first over pairs (block, state), so the path reported is a shortest one. States stay
-apart up to STATE_LIMIT per block; beyond it the facts about other variables are forgotten, which only adds
-paths (towards false alarms on branches correlated by other variables); beyond VISIT_LIMIT the resource is
-given up and said to be skipped.
+apart until one block has STATE_LIMIT of them; from then on the facts about other variables are forgotten, which
+only adds paths (towards false alarms on branches correlated by other variables); beyond VISIT_LIMIT the resource
+is given up and said to be skipped.
 """
 
 from __future__ import annotations
@@ -93,6 +93,7 @@ class Explorer:
         self._recoverable = any(
             isinstance(i, g.LoadAttribute) and i.name in BACK_TO_OWNER for b in graph.blocks for i in b.instructions
         )
+        self._coarse = False
         self._faulted: set[tuple[EventKind, int]] = set()
 
     def run(self, block: g.BasicBlock, position: int, state: State) -> Exploration:
@@ -180,6 +181,8 @@ class Explorer:
         taken, learnt = refine(test, value)
         if not taken:
             return None
+        if self._coarse:
+            return state
         if learnt is not None and (value is None or isinstance(value, (Fact, Link))):
             return state.bind(learn(state.variables, test, learnt))
         return state
@@ -206,9 +209,22 @@ class Explorer:
         if state.status is Status.RELEASED and not any(v is not None for _, v in state.holders()):
             self.result.endings.append(Ending(node, state, events, returned=True))
             return None
+        if not self._is_mentioned(state, edge.target) and state.status is not Status.WAITING:
+            if state.status is Status.RELEASED:
+                self.result.endings.append(Ending(node, state, events, returned=True))
+                return None
+            # Nothing from here on touches it: it stays held until the function is left, however that is.
+            returned = edge.target.index in self.constants.returning
+            if returned or state.raised:
+                target = Node(edge.target.index, 0, state)
+                self.result.hops.setdefault(target, Hop(node, events, edge, block))
+                self.result.endings.append(Ending(target, state, (), returned=returned))
+                return target
         seen = self._states.setdefault(edge.target.index, set())
         if len(seen) >= STATE_LIMIT and state not in seen:
-            kept = tuple((n, v) for n, v in state.variables if not isinstance(v, (Fact, Closure, Link)))
+            self._coarse = True
+        if self._coarse:
+            kept = tuple((n, v) for n, v in state.variables if not isinstance(v, (Fact, Link)))
             state = replace(state, variables=kept)
         target = Node(edge.target.index, 0, state)
         if state not in seen:
@@ -216,6 +232,14 @@ class Explorer:
             self.result.hops[target] = Hop(node, events, edge, block)
             self._queue.append(target)
         return target
+
+    def _is_mentioned(self, state: State, block: g.BasicBlock) -> bool:
+        """Whether some variable that leads to the resource occurs in ``block`` or after it."""
+        return any(
+            "." in n or self.constants.mentions(block, n)
+            for n, v in state.variables
+            if not isinstance(v, (Fact, Link))
+        )
 
     def _pruned(self, state: State, block: g.BasicBlock) -> State:
         live = self.constants.live[block.index]

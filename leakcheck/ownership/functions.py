@@ -135,7 +135,8 @@ class Functions:
         if isinstance(source, Failure):
             return None
         text = source.rows(first, last)
-        indented = text[:1] in " \t\f"
+        text = text.replace("\f", "")  # a form feed only resets the indentation
+        indented = text[:1] in (" ", "\t")
         try:
             tree = cst.parse_module("if 1:\n" + text if indented else text)
         except Exception:  # noqa: BLE001 - LibCST raises several unrelated types; the function is skipped and said to be
@@ -235,7 +236,10 @@ class Functions:
     def _is_patched(self, unit: Unit, call: g.Call) -> bool:
         """Whether the test around the call puts a mock in its place."""
         name = ex.last_name(call.func)
-        text = unit.part.module.code
+        source = self._program.source(unit.path)
+        if unit.facts is None or isinstance(source, Failure):
+            return False
+        text = source.rows(unit.facts.first_row, unit.facts.last_row)
         if name is None or ("patch" not in text and "setattr" not in text):
             return False
         return re.search(rf"(?:patch|setattr)[\w.]*\([^)]*\b{re.escape(name)}\b", text) is not None

@@ -46,7 +46,7 @@ _Result = TypeVar("_Result")
 _WORKER = "leakcheck-analysis"
 _STACK_BYTES = 256 * 1024 * 1024
 _RECURSION_LIMIT = 20_000
-DEPTH_LIMIT = 150
+DEPTH_LIMIT = 400
 """LibCST recurses, and its parser ends the process on deep nesting: deeper functions are skipped."""
 
 

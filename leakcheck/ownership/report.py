@@ -257,7 +257,7 @@ def _path_steps(found: Found, ending: Ending) -> Iterator[Step]:
         yield Step(kind, path, part.span(ending.lost.node), f"{how}: lost without `{release}`")
         return
     if ending.returned:
-        where = _returned_from(hops) or _last_statement(found.unit)
+        where = _returned_from(hops, found, ending) or _last_statement(found.unit)
     yield Step(StepKind.EXIT, path, part.span(where or found.call.node), f"leaves without `{release}`")
 
 
@@ -270,9 +270,18 @@ def _history(hops: Iterable[Hop], ending: Ending) -> Iterator[tuple[Event | None
         yield event, None
 
 
-def _returned_from(hops: Sequence[Hop]) -> cst.CSTNode | None:
-    for hop in reversed(hops):
-        for instruction in reversed(hop.source.instructions):
+def _returned_from(hops: Sequence[Hop], found: Found, ending: Ending) -> cst.CSTNode | None:
+    """The ``return`` by which the path leaves: on it, or on the way out from where nothing mattered any more."""
+    graph, constants = found.unit.graph, found.unit.constants
+    blocks = [hop.source for hop in hops]
+    if graph is not None and constants is not None:
+        by_index = {b.index: b for b in graph.blocks}
+        current = ending.node.block
+        while current in constants.returning and current != constants.returning[current]:
+            blocks.append(by_index[current])
+            current = constants.returning[current]
+    for block in reversed(blocks):
+        for instruction in reversed(block.instructions):
             if (
                 isinstance(instruction, g.Move)
                 and instruction.target == g.RETURN

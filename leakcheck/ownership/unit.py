@@ -66,15 +66,11 @@ class Slice:
 
 
 def _enclosing(module: cst.Module) -> Iterator[tuple[int, cst.CSTNode]]:
-    stack: list[tuple[cst.CSTNode, cst.CSTNode | None]] = [(module, None)]
-    while stack:
-        node, around = stack.pop()
-        if isinstance(node, cst.BaseStatement):
-            around = node
-        if around is not None:
-            yield id(node), around
-        for child in node.children:
-            stack.append((child, around))
+    """Each node with the innermost statement around it: inner statements come later and win."""
+    for statement in walk(module):
+        if isinstance(statement, cst.BaseStatement):
+            for node in walk(statement):
+                yield id(node), statement
 
 
 @dataclass(slots=True, eq=False)

@@ -51,9 +51,7 @@ With psycopg, asyncpg or SQLAlchemy use the pool's own context manager: `with po
 
 ## Fix safety
 
-The fix is safe where it only adds the release: in `finally`, or by a context manager that commits
-nothing. It is refused where the connection is handed on, kept in an attribute, or leaves session
-state (a role, a setting, a lock) that the next borrower would inherit.
+No fix is offered: change the code by hand, as shown above.
 
 ## Limits
 
@@ -65,7 +63,7 @@ connection back, say so with a suppression and its reason.
 from __future__ import annotations
 
 from leakcheck.ownership.leak import Leak, LeakKind
-from leakcheck.rule import FixAvailability, Rule
+from leakcheck.rule import Rule
 
 
 def say(leak: Leak) -> str:
@@ -79,5 +77,4 @@ RULE = Rule(
     page=__doc__,
     kind=LeakKind.NEVER_RELEASED,
     say=say,
-    fix=FixAvailability.SOMETIMES,
 )

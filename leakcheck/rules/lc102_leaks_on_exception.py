@@ -54,9 +54,7 @@ first in `finally`, or guard what comes before it: `putconn` rolls back by itsel
 
 ## Fix safety
 
-Safe where the release moves into `finally` or into a context manager that commits nothing. Unsafe
-where a comment would be lost. Refused where the connection is stored, yielded or handed to another
-thread, where its name is bound again, or where session state would reach the next borrower.
+No fix is offered: change the code by hand, as shown above.
 
 ## Limits
 
@@ -69,7 +67,7 @@ from __future__ import annotations
 
 from leakcheck.diagnostic import Severity, StepKind
 from leakcheck.ownership.leak import Leak, LeakKind
-from leakcheck.rule import FixAvailability, Rule
+from leakcheck.rule import Rule
 
 
 def say(leak: Leak) -> str:
@@ -97,5 +95,4 @@ RULE = Rule(
     page=__doc__,
     kind=LeakKind.ON_EXCEPTION,
     say=say,
-    fix=FixAvailability.SOMETIMES,
 )

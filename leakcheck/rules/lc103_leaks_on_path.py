@@ -52,9 +52,7 @@ def email_of(user_id):
 
 ## Fix safety
 
-Safe with `try`/`finally`: an early `return` keeps its meaning, and releases that stood before other
-exits are removed, since a second one may raise. A helper that commits is offered only where every
-path commits already.
+No fix is offered: change the code by hand, as shown above.
 
 ## Limits
 
@@ -66,7 +64,7 @@ four paths, two of which leak.
 from __future__ import annotations
 
 from leakcheck.ownership.leak import Leak, LeakKind
-from leakcheck.rule import FixAvailability, Rule
+from leakcheck.rule import Rule
 
 
 def say(leak: Leak) -> str:
@@ -81,5 +79,4 @@ RULE = Rule(
     page=__doc__,
     kind=LeakKind.ON_PATH,
     say=say,
-    fix=FixAvailability.SOMETIMES,
 )

@@ -45,9 +45,7 @@ def users():
 
 ## Fix safety
 
-Safe where the driver has a context manager that only releases, or where a new name and a `finally`
-suffice. Refused where the cursor or a lazy result leaves the function: it cannot be read after the
-release.
+No fix is offered: change the code by hand, as shown above.
 
 ## Limits
 
@@ -57,7 +55,7 @@ release.
 from __future__ import annotations
 
 from leakcheck.ownership.leak import Leak, LeakKind
-from leakcheck.rule import FixAvailability, Rule
+from leakcheck.rule import Rule
 
 
 def say(leak: Leak) -> str:
@@ -76,5 +74,4 @@ RULE = Rule(
     page=__doc__,
     kind=LeakKind.DISCARDED,
     say=say,
-    fix=FixAvailability.SOMETIMES,
 )

@@ -45,8 +45,7 @@ def export(tables):
 
 ## Fix safety
 
-Safe where checkout and release belong to one turn of the loop. Refused where the name is bound in
-several statements, because it is not certain which connection the later code means.
+No fix is offered: change the code by hand, as shown above.
 
 ## Limits
 
@@ -57,7 +56,7 @@ one of its names and is not reported here.
 from __future__ import annotations
 
 from leakcheck.ownership.leak import Leak, LeakKind
-from leakcheck.rule import FixAvailability, Rule
+from leakcheck.rule import Rule
 
 
 def say(leak: Leak) -> str:
@@ -71,5 +70,4 @@ RULE = Rule(
     page=__doc__,
     kind=LeakKind.OVERWRITTEN,
     say=say,
-    fix=FixAvailability.SOMETIMES,
 )

@@ -53,8 +53,7 @@ connections, `with closing(sqlite3.connect(path)) as conn:` closes, and `with co
 
 ## Fix safety
 
-Safe where the near miss is kept for what it really does (ending the transaction) and the release is
-added around it. Refused where removing the near miss would change when the work is committed.
+No fix is offered: change the code by hand, as shown above.
 
 ## Limits
 
@@ -65,7 +64,7 @@ honoured where the pool's construction can be seen.
 from __future__ import annotations
 
 from leakcheck.ownership.leak import Leak, LeakKind
-from leakcheck.rule import FixAvailability, Rule
+from leakcheck.rule import Rule
 
 
 def say(leak: Leak) -> str:
@@ -80,5 +79,4 @@ RULE = Rule(
     page=__doc__,
     kind=LeakKind.RELEASE_DOES_NOT_RELEASE,
     say=say,
-    fix=FixAvailability.SOMETIMES,
 )

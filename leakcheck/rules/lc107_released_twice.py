@@ -58,7 +58,7 @@ def stock_of(item):
 
 ## Fix safety
 
-No fix is offered: which of the two releases is meant is for the author to say.
+No fix is offered: change the code by hand, as shown above.
 
 ## Limits
 

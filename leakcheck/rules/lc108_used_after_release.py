@@ -49,7 +49,7 @@ def names():
 
 ## Fix safety
 
-No fix is offered: moving the call or moving the release changes what runs inside the transaction.
+No fix is offered: change the code by hand, as shown above.
 
 ## Limits
 

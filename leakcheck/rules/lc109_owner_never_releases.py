@@ -78,7 +78,7 @@ class Transaction:
 
 ## Fix safety
 
-No fix is offered: who should close the object, and when, is a decision about the program.
+No fix is offered: change the code by hand, as shown above.
 
 ## Limits
 

@@ -50,8 +50,7 @@ def cancel_order(order_id):
 
 ## Fix safety
 
-No fix is offered: sharing the connection puts both pieces of work into one transaction, and taking
-the second after the first was given back separates them. Both can be right.
+No fix is offered: change the code by hand, as shown above.
 
 ## Limits
 

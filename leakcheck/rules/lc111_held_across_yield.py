@@ -56,8 +56,7 @@ Better still, take the connection as a parameter and let the consumer own it.
 
 ## Fix safety
 
-Unsafe: a generator that is closed early rolls back what it wrote. For async generators nothing is
-written, since the remedy belongs into the consumer.
+No fix is offered: change the code by hand, as shown above.
 
 ## Limits
 
@@ -68,7 +67,7 @@ is reported.
 from __future__ import annotations
 
 from leakcheck.ownership.leak import Leak, LeakKind
-from leakcheck.rule import FixAvailability, Rule
+from leakcheck.rule import Rule
 
 
 def say(leak: Leak) -> str:
@@ -85,5 +84,4 @@ RULE = Rule(
     page=__doc__,
     kind=LeakKind.ACROSS_YIELD,
     say=say,
-    fix=FixAvailability.SOMETIMES,
 )

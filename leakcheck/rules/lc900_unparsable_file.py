@@ -27,7 +27,7 @@ A file that is not meant to be Python, such as a template, belongs into `extend-
 
 ## Fix safety
 
-No fix is offered.
+No fix is offered: change the code by hand, as shown above.
 
 ## Limits
 

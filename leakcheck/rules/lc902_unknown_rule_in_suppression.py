@@ -35,7 +35,7 @@ def count_orders(path):
 
 ## Fix safety
 
-No fix is offered.
+No fix is offered: change the code by hand, as shown above.
 
 ## Limits
 
