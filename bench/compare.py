@@ -19,7 +19,7 @@ import sys
 
 def cpu_seconds(command: list[str]) -> float:
     """User and system time of one run of ``command``, its children included; its output and status are ignored."""
-    with open(os.devnull, "wb") as nothing:  # noqa: PTH123 - a device, no path to handle
+    with open(os.devnull, "wb") as nothing:
         child = subprocess.Popen(command, stdout=nothing, stderr=nothing)  # noqa: S603 - the caller's own commands
         _, _, usage = os.wait4(child.pid, 0)
         child.returncode = 0  # reaped above

@@ -12,6 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from leakcheck.diagnostic import Diagnostic
 
+Inspect = Callable[[Mapping[str, str], str, str], str]
 Diagnose = Callable[[Mapping[str, str | bytes]], "list[Diagnostic]"]
 
 
@@ -50,6 +51,26 @@ def diagnose(tmp_path: Path) -> Diagnose:
         report = check([str(root / path) for path in files], Config(root=root, select=("ALL",)))
         assert report.breakdowns == ()
         return [_relative(one, root) for one in report.diagnostics]
+
+    return run
+
+
+@pytest.fixture
+def inspect(tmp_path: Path) -> Inspect:
+    """A function from files (path → text), one of the kinds of ``--debug``, and a path to what is shown of it."""
+
+    def run(files: Mapping[str, str], kind: str, path: str) -> str:
+        root = tmp_path / "inspected"
+        for name, text in files.items():
+            target = root / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text, encoding="utf-8")
+        from leakcheck.config import Config
+        from leakcheck.ownership.debug import dump_of
+        from leakcheck.ownership.program import Program
+        from leakcheck.project.files import read_file
+
+        return dump_of(Program(Config(root=root), read_file, [root]), kind, str(root / path))
 
     return run
 

@@ -7,17 +7,17 @@ The grammar. Marks are comments on the line they speak about; several may follow
     conn = pool.getconn()  # missed: LC102                 should be reported and is not (yet)
     conn = pool.getconn()  # false-alarm: LC102            is reported and should not be (yet)
     return row             # note: "exit"                  some path has a step here: "kind: message"
-    def read(pool):        # summary: borrows pool         what callers may assume
+    def put(conn):         # summary: "releases conn"      what callers may assume, as `--debug summaries` says it
 
 A line without a mark must be silent. `missed` and `false-alarm` fail when the gap closes, so that the
-mark is removed. A mark stands on the first line of the call that is reported.
+mark is removed. A mark stands on the first line of the call that is reported, `summary` on the line of the `def`.
 
 Lines of their own divide the file; rows in marks are those of the section:
 
     # --- file: app/db.py ---        another file of the same project (text before the first one is
                                      the file named like the fixture, unless it is only comments)
     # --- fixed ---                  the first file after fixing; `# --- fixed: app/db.py ---` another
-    # --- cfg ---                    the control-flow graphs, as comments
+    # --- cfg ---                    the control-flow graphs of the first file's functions, as comments
 
 Headers stand in the first comment block: `# select: LC101, LC102` and `# fix: unsafe`.
 Marks and sections are found by tokenising, so strings cannot fake them.
@@ -94,7 +94,7 @@ _MARK = re.compile(
         (?P<kind>error|missed|false-alarm):\ (?P<code>LC\d{3})
           (?:\ \[(?P<severity>error|warning|note)\])?(?:\ "(?P<text>[^"]*)")?
       | note:\ "(?P<note>[^"]*)"
-      | summary:\ (?P<summary>[^#]+)
+      | summary:\ "(?P<summary>[^"]*)"
     )\s*""",
     re.VERBOSE,
 )
@@ -137,7 +137,7 @@ def parse_fixture(name: str, text: str) -> Fixture:
             case "fixed":
                 fixed[section.path or next(iter(files))] = section.text
             case _:
-                cfg = section.text
+                cfg = _uncommented(section.text)
     if not files:
         raise FixtureError(f"{name}: no code")
     return Fixture(name, files, tuple(marks), select, unsafe, fixed or None, cfg)
@@ -172,10 +172,24 @@ def disagreements(fixture: Fixture, diagnostics: Iterable[Diagnostic]) -> list[s
                 ):
                     wrong.append(f"{mark}: no such step")
             case MarkKind.SUMMARY:
-                pass  # compared with the analysis of the function, not with diagnostics
+                pass  # see `summary_disagreements`
     wrong.extend(
         f"{one.path}:{one.span.start.row}: unexpected {one.code} [{one.severity}] {one.message}" for one in found
     )
+    return wrong
+
+
+def summary_disagreements(fixture: Fixture, summaries: Mapping[str, str]) -> list[str]:
+    """What differs between a fixture's `summary` marks and ``summaries``: path → lines of `row: function: facts`."""
+    wrong: list[str] = []
+    for mark in fixture.marks:
+        if mark.kind is MarkKind.SUMMARY:
+            lines = summaries.get(mark.path, "").splitlines()
+            here = [line for line in lines if line.startswith(f"{mark.row}: ")]
+            if not here:
+                wrong.append(f"{mark}: no function is defined on this line")
+            elif mark.text not in here[0]:
+                wrong.append(f"{mark}: it is {here[0].partition(': ')[2]}")
     return wrong
 
 
@@ -190,7 +204,7 @@ def with_sections(fixture: Fixture, text: str, fixed: Mapping[str, str] | None, 
         label = "fixed" if path == first else f"fixed: {path}"
         parts.append(f"\n\n# --- {label} ---\n{content.rstrip()}\n")
     if cfg is not None:
-        parts.append(f"\n\n# --- cfg ---\n{cfg.rstrip()}\n")
+        parts.append(f"\n\n# --- cfg ---\n{_commented(cfg)}")
     return "".join(parts)
 
 
@@ -219,6 +233,14 @@ def _sections(name: str, text: str, comments: list[tuple[int, int, str]]) -> Ite
         yield _Section(match["kind"], path, row + 1, end, _body(lines[row:end]))
 
 
+def _commented(text: str) -> str:
+    return "".join(f"# {line}".rstrip() + "\n" for line in text.rstrip().split("\n"))
+
+
+def _uncommented(text: str) -> str:
+    return "".join(line.removeprefix("#").removeprefix(" ") for line in text.splitlines(keepends=True))
+
+
 def _body(lines: list[str]) -> str:
     stripped = "".join(lines).rstrip("\n")
     return f"{stripped}\n" if stripped else ""
@@ -238,7 +260,7 @@ def _marks_of(where: str, comment: str, path: str, row: int) -> Iterator[Mark]:
         elif found["note"] is not None:
             yield Mark(MarkKind.NOTE, path, row, text=found["note"])
         else:
-            yield Mark(MarkKind.SUMMARY, path, row, text=found["summary"].strip())
+            yield Mark(MarkKind.SUMMARY, path, row, text=found["summary"])
     if _LOOKS_LIKE_A_MARK.search(_MARK.sub("", comment)):
         raise FixtureError(f"{where}: not a mark: {comment}")
 

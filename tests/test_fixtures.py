@@ -15,6 +15,7 @@ from fixture_file import (
     disagreements,
     parse_fixture,
     read_fixture,
+    summary_disagreements,
     with_sections,
 )
 
@@ -22,7 +23,7 @@ from leakcheck.diagnostic import Applicability, Diagnostic, Edit, Position, Seve
 from leakcheck.rules import select
 
 if TYPE_CHECKING:
-    from conftest import Diagnose
+    from conftest import Diagnose, Inspect
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 LOCATIONS = sorted(path for path in FIXTURES.rglob("*.py") if "demo" not in path.relative_to(FIXTURES).parts)
@@ -32,6 +33,11 @@ PASSES = 10  # fixing again what a fix uncovered comes to an end sooner
 def name_of(location: Path) -> str:
     """The name of a fixture's test."""
     return location.relative_to(FIXTURES).as_posix()
+
+
+def shows_graphs(location: Path) -> bool:
+    """Whether a fixture has, or is to have, a `cfg` section."""
+    return location.parent.name == "cfg"
 
 
 def selected(fixture: Fixture, diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
@@ -47,17 +53,37 @@ def test_marked_lines_and_no_others_are_reported(location: Path, diagnose: Diagn
 
 
 @pytest.mark.parametrize("location", LOCATIONS, ids=name_of)
-def test_fixed_text(location: Path, diagnose: Diagnose, *, bless: bool) -> None:
+def test_fixed_text(location: Path, diagnose: Diagnose, inspect: Inspect, *, bless: bool) -> None:
     fixture = read_fixture(location)
     fixed = _fix_all(fixture, diagnose)
     changed = {path: text for path, text in fixed.items() if text != fixture.files[path]}
     for path, text in changed.items():
         compile(text, path, "exec", dont_inherit=True)
     if bless:
+        graphs = _graphs(fixture, inspect) if shows_graphs(location) else None
         text = location.read_text(encoding="utf-8")
-        location.write_text(with_sections(fixture, text, changed or None, fixture.cfg), encoding="utf-8")
+        location.write_text(with_sections(fixture, text, changed or None, graphs), encoding="utf-8")
     else:
         assert changed == dict(fixture.fixed or {})
+
+
+@pytest.mark.parametrize("location", [one for one in LOCATIONS if shows_graphs(one)], ids=name_of)
+def test_graphs(location: Path, inspect: Inspect, *, bless: bool) -> None:
+    fixture = read_fixture(location)
+    if not bless:  # written by test_fixed_text, which knows all that a file is to hold
+        assert _graphs(fixture, inspect) == fixture.cfg
+
+
+@pytest.mark.parametrize("location", LOCATIONS, ids=name_of)
+def test_summaries(location: Path, inspect: Inspect) -> None:
+    fixture = read_fixture(location)
+    marked = {mark.path for mark in fixture.marks if mark.kind is MarkKind.SUMMARY}
+    if marked:
+        assert not summary_disagreements(fixture, {path: inspect(fixture.files, "summaries", path) for path in marked})
+
+
+def _graphs(fixture: Fixture, inspect: Inspect) -> str:
+    return inspect(fixture.files, "cfg", next(iter(fixture.files)))
 
 
 def _fix_all(fixture: Fixture, diagnose: Diagnose) -> dict[str, str]:
@@ -168,6 +194,24 @@ def test_a_broken_file_is_read_as_far_as_it_goes() -> None:
 )
 def test_disagreements(comment: str, found: list[Diagnostic], complaints: int) -> None:
     assert len(disagreements(parse_fixture("one.py", f"a = 1  {comment}\n"), found)) == complaints
+
+
+def test_summary_marks() -> None:
+    text = 'def put(conn):  # summary: "releases conn"\n    conn.close()\n'
+    fixture = parse_fixture("one.py", text)
+    assert not summary_disagreements(fixture, {"one.py": "1: put: releases conn\n"})
+    assert summary_disagreements(fixture, {"one.py": "1: put: nothing\n"}) == [
+        'one.py:1: summary: "releases conn": it is put: nothing'
+    ]
+    assert summary_disagreements(fixture, {"one.py": "2: put: releases conn\n"})
+
+
+def test_graphs_are_kept_as_comments() -> None:
+    text = "a = 1\n# --- cfg ---\n# f:\n# 0: a = #none\n#    -> exit\n#\n# g:\n"
+    fixture = parse_fixture("one.py", text)
+    assert fixture.cfg == "f:\n0: a = #none\n   -> exit\n\ng:\n"
+    again = parse_fixture("one.py", with_sections(fixture, text, None, fixture.cfg))
+    assert again.cfg == fixture.cfg
 
 
 def test_blessing_rewrites_results_only() -> None:

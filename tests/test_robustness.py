@@ -28,7 +28,7 @@ def codes(report: Report) -> list[str]:
 
 
 READABLE = {
-    "latin-1 with a coding line": '# -*- coding: latin-1 -*-\n{}    x = "é"\n{}'.format(HEAD, TAIL).encode("latin-1"),
+    "latin-1 with a coding line": f'# -*- coding: latin-1 -*-\n{HEAD}    x = "é"\n{TAIL}'.encode("latin-1"),
     "byte-order mark": b"\xef\xbb\xbf" + (HEAD + "    work()\n" + TAIL).encode(),
     "carriage returns and line feeds": (HEAD + "    work()\n" + TAIL).replace("\n", "\r\n").encode(),
     "form feed": (HEAD + "\x0c    work()\n" + TAIL).encode(),
@@ -94,7 +94,8 @@ WIDE = {
     "200 flags alive at once": "".join(f"    f{i} = x({i}) is None\n" for i in range(200))
     + "".join(f"    if f{i}:\n        work()\n" for i in range(200)),
     "200 try with finally": "".join(
-        f"    try:\n        work({i})\n    except KeyError:\n        pass\n    finally:\n        more({i})\n" for i in range(200)
+        f"    try:\n        work({i})\n    except KeyError:\n        pass\n    finally:\n        more({i})\n"
+        for i in range(200)
     ),
 }
 

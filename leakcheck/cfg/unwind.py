@@ -1,7 +1,9 @@
-"""Ways out of nested statements: which ``finally``, ``with`` and handler a jump or an exception passes.
+"""The statements that a way out passes (loops, ``try``, ``with``), and which exceptions a handler catches.
 
-Each way into a ``finally`` gets a copy of its own, so a copy has exactly one way out. Copies are shared
-between jumps with the same destination, which keeps their number small.
+    catches(("OSError",), "ConnectionError")    →   ("ConnectionError", True)
+    catches(("OSError",), "Exception")          →   ("OSError", False): only some of them
+
+``leakcheck.cfg.exceptions`` leads the ways through them.
 """
 
 from __future__ import annotations
@@ -20,19 +22,19 @@ if TYPE_CHECKING:
 _NOT_ORDINARY = frozenset({"BaseException", "KeyboardInterrupt", "SystemExit", CANCELLED, GENERATOR_EXIT})
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, kw_only=True)
 class Frame:
     """A statement that is being lowered; ``cache`` holds the copies made so far, by way through it."""
 
     cache: dict[tuple[object, ...], BasicBlock] = field(default_factory=dict)
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, kw_only=True)
 class LoopFrame(Frame):
     """A loop: where ``break`` and ``continue`` go."""
 
-    on_break: BasicBlock = None  # type: ignore[assignment]  # set at construction; the base class has a default
-    on_continue: BasicBlock = None  # type: ignore[assignment]  # likewise
+    on_break: BasicBlock
+    on_continue: BasicBlock
 
 
 @dataclass(slots=True, eq=False)
@@ -45,30 +47,30 @@ class Handler:
     reraises: bool
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, kw_only=True)
 class HandlerFrame(Frame):
     """The body of a ``try`` with handlers; ``after`` follows the whole statement."""
 
-    handlers: Sequence[Handler] = ()
-    after: BasicBlock = None  # type: ignore[assignment]  # set at construction; the base class has a default
+    handlers: Sequence[Handler]
+    after: BasicBlock
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, kw_only=True)
 class FinallyFrame(Frame):
     """A ``try`` with a ``finally``."""
 
-    body: cst.BaseSuite = None  # type: ignore[assignment]  # set at construction; the base class has a default
+    body: cst.BaseSuite
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, kw_only=True)
 class WithFrame(Frame):
     """The block of one ``with`` item; ``swallowed`` names the exceptions it swallows."""
 
-    node: cst.CSTNode = None  # type: ignore[assignment]  # set at construction; the base class has a default
-    manager: str = ""
-    is_async: bool = False
-    swallowed: tuple[str, ...] = ()
-    after: BasicBlock = None  # type: ignore[assignment]  # likewise
+    node: cst.CSTNode
+    manager: str
+    is_async: bool
+    swallowed: tuple[str, ...]
+    after: BasicBlock
 
 
 def _builtin_exception(name: str) -> type[BaseException] | None:

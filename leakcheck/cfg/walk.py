@@ -7,6 +7,7 @@ about thirty times cheaper, and it needs no recursion.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import TYPE_CHECKING
 
 import libcst as cst
@@ -17,17 +18,28 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _SKIPPED_TYPES = (cst.BaseParenthesizableWhitespace, cst.TrailingWhitespace, cst.EmptyLine, cst.Comment)
-_SKIPPED_FIELDS = ("whitespace", "leading_lines", "lpar", "rpar", "lbracket", "rbracket", "comma", "semicolon",
-                   "header", "footer", "dot", "equal", "asname_whitespace", "lines_after_decorators", "colon")  # fmt: skip
-_fields: dict[type[cst.CSTNode], tuple[str, ...]] = {}
+_SKIPPED_FIELDS = (
+    "asname_whitespace",
+    "colon",
+    "comma",
+    "dot",
+    "equal",
+    "footer",
+    "header",
+    "lbracket",
+    "leading_lines",
+    "lines_after_decorators",
+    "lpar",
+    "rbracket",
+    "rpar",
+    "semicolon",
+    "whitespace",
+)
 
 
+@functools.cache
 def _fields_of(kind: type[cst.CSTNode]) -> tuple[str, ...]:
-    names = _fields.get(kind)
-    if names is None:
-        names = tuple(f.name for f in dataclasses.fields(kind) if not f.name.startswith(_SKIPPED_FIELDS))
-        _fields[kind] = names
-    return names
+    return tuple(f.name for f in dataclasses.fields(kind) if not f.name.startswith(_SKIPPED_FIELDS))
 
 
 def walk(root: cst.CSTNode) -> Iterator[cst.CSTNode]:

@@ -1,6 +1,19 @@
 """The ownership analysis: from control-flow graphs to leaks and function summaries.
 
-Read in this order: ``state`` (what is known on one path), ``acquire`` (which calls take something),
-``effects`` (what one instruction does), ``explore`` (all paths from one acquire), ``report`` (which paths
-are faults, and their steps), ``summary`` (what callers may assume), ``program`` (all of it, on demand).
+Read in this order.
+
+One resource on one path: ``state`` (what is known), ``obligation`` (the resource, and what may become of it),
+``movement``, ``entering`` and ``calling`` (what each instruction does to it), ``effects`` (all of these as one
+transfer function).
+
+All paths: ``constants`` (what is known before any resource is), ``reach`` (what still matters ahead), ``explore``
+(from an acquire to every ending).
+
+Functions: ``unit`` and ``units`` (a function as syntax, graph and positions), ``acquire`` (which calls take
+something), ``callees`` (what calls do, as the transfer function asks), ``given`` (what functions do with arguments),
+``raising`` (which cannot raise), ``owners`` (classes that keep a resource), ``pools`` (whether two are the same).
+
+Results: ``found`` (one acquire and its endings), ``steps`` (a path in words), ``report`` (which paths are faults),
+``leak`` (a fault, as rules see it), ``summary`` (what callers may assume), ``functions`` (function by function),
+``program`` (all of it, on demand), ``debug`` (all of it, as text).
 """

@@ -24,8 +24,11 @@ _CONNECTIONS = frozenset({"conn", "connection", "get_bind", "dbapi_connection", 
 
 @dataclass(frozen=True, slots=True)
 class Acquisition:
-    """A call that takes a resource. ``pool`` is the text of what it was taken from, for messages and for
-    recognising the same pool; ``position`` as in ``Owned``; ``steps`` come from the callee."""
+    """A call that takes a resource; ``position`` and ``companions`` as in ``Owned``.
+
+    ``pool`` is the text of what it was taken from, for messages and for recognising the same pool; ``steps`` come from
+    the callee; not ``certain``: by names alone; ``takes_receiver``: a method that opens its own object.
+    """
 
     resource: DriverClass
     protocol: Protocol
@@ -109,7 +112,7 @@ class Acquisitions:
                     return None
                 owned = summary.returns[0]
                 protocol = Protocol.COROUTINE if summary.is_async else Protocol.VALUE
-                resource = self._program.functions.resource(owned.resource)
+                resource = self._program.functions.owners.resource(owned.resource)
                 return Acquisition(resource, protocol, owned.pool, owned.position, owned.steps, owned.companions)
             case Class():
                 return self._program.construction(symbol) or self._derived_connection(symbol)
@@ -118,7 +121,7 @@ class Acquisitions:
 
     def _derived_connection(self, symbol: Class) -> Acquisition | None:
         """A project class that derives from a driver's connection is one."""
-        for base in self._program.resolver.external_bases(symbol):
+        for base in self._program.resolver.hierarchy.external_bases(symbol):
             operation = self._drivers.calls.get(base)
             if operation is not None and operation.acquires is not None and base in self._drivers.class_names:
                 return self._by_operation(operation, None)

@@ -14,8 +14,9 @@ from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
 from leakcheck.cfg.walk import reduce, walk
 from leakcheck.driver import ClassKind, Operation, UseAfterRelease
+from leakcheck.ownership.pools import nested_checkout, pool_place
 from leakcheck.ownership.state import ALIASES, Box, Closure, Deferred, Hold, Value
-from leakcheck.ownership.summary import BORROWS, Effect, End
+from leakcheck.ownership.summary import BORROWS, TAKES, Effect
 from leakcheck.project.names import Class, External, Function, Instance, Method
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 _RUNNERS = frozenset(
     {"run_until_complete", "run", "create_task", "ensure_future", "gather", "run_coroutine_threadsafe"}
 )
-_TAKES = Effect(frozenset({End.TAKEN}), frozenset())
 
 
 class Callees:
@@ -65,11 +65,11 @@ class Callees:
         methods = [s.operation for s in self.symbols(call) if isinstance(s, Method)]
         if methods:
             return all(o.releases is not None or bool(o.near_miss) for o in methods)
-        if any(isinstance(s, Class) and self._program.functions.is_record(s) for s in self.symbols(call)):
+        if any(isinstance(s, Class) and self._program.functions.owners.is_record(s) for s in self.symbols(call)):
             return True
         functions = [s for s in self.symbols(call) if isinstance(s, Function)]
         if functions:
-            return not any(self._program.functions.may_raise(f) for f in functions)
+            return not any(self._program.functions.raising.may_raise(f) for f in functions)
         names = [s.name for s in self.symbols(call) if isinstance(s, External)]
         names.append(ex.dotted(call.func) or f"_.{call.method}")
         calls = self._program.calls
@@ -226,12 +226,12 @@ class Callees:
             symbols = self._program.resolver.resolve(reduce(node), self._unit.scope)
             functions = [s for s in symbols if isinstance(s, Function)]
             for function in functions:
-                effects = self._program.functions.parameter_effects(function, resource)
+                effects = self._program.functions.given.parameters(function, resource)
                 if any(e.releases for e in effects.values()):
-                    return _TAKES
+                    return TAKES
             if functions:
                 return BORROWS
-        return _TAKES
+        return TAKES
 
     def is_partial(self, call: g.Call) -> bool:
         """Whether the call makes a ``functools.partial``."""
@@ -243,13 +243,14 @@ class Callees:
         if not node.args:
             return BORROWS
         func = reduce(node.args[0].value)
-        rest = g.Call(call.node, call.target, func, None, getattr(func, "name", None), None, call.arguments[1:])
+        method = func.name if isinstance(func, ex.Attribute) else None
+        rest = g.Call(call.node, call.target, func, None, method, None, call.arguments[1:])
         for symbol in self._program.resolver.resolve(func, self._unit.scope):
             if isinstance(symbol, Method):
-                return _TAKES if _is_released(symbol.operation, rest, argument) else BORROWS
+                return TAKES if _is_released(symbol.operation, rest, argument) else BORROWS
             if isinstance(symbol, Function):
-                return self._program.functions.argument_effect(symbol, self._place(rest, argument), resource)
-        return _TAKES if self._program.calls.says_release(ex.dotted(func) or "") else BORROWS
+                return self._program.functions.given.argument(symbol, self._place(rest, argument), resource)
+        return TAKES if self._program.calls.says_release(ex.dotted(func) or "") else BORROWS
 
     @staticmethod
     def _call_node(call: g.Call) -> cst.Call:
@@ -265,35 +266,37 @@ class Callees:
         for symbol in symbols:
             match symbol:
                 case Function():
-                    return self._program.functions.argument_effect(symbol, self._place(call, argument), resource)
+                    return self._program.functions.given.argument(symbol, self._place(call, argument), resource)
                 case Class():
-                    return self._program.functions.constructor_effect(symbol, self._place(call, argument), resource)
+                    return self._program.functions.owners.constructor_effect(
+                        symbol, self._place(call, argument), resource
+                    )
                 case _:
                     pass
         name = call.method or ex.last_name(call.func) or ""
         if name == "__init__" or (name[:1].isupper() and not name.isupper() and not self._is_driver(symbols)):
-            return _TAKES
+            return TAKES
         if name == "setattr":
-            return _TAKES
+            return TAKES
         return BORROWS
 
     def attribute_effect(self, call: g.Call, attribute: str, resource: DriverClass) -> Effect:
         """What a method called on self does with a resource that self keeps in ``attribute``."""
         for symbol in self.symbols(call):
             if isinstance(symbol, Function):
-                return self._program.functions.attribute_effect(symbol, attribute, resource)
+                return self._program.functions.given.attribute(symbol, attribute, resource)
         return BORROWS
 
     def boxed_field(self, call: g.Call, argument: g.Argument, resource: DriverClass) -> str | None:
         """The attribute in which a project object that this call constructs keeps the argument."""
         for symbol in self.symbols(call):
             if isinstance(symbol, Class):
-                return self._program.functions.kept_in(symbol, self._place(call, argument), resource)
+                return self._program.functions.owners.kept_in(symbol, self._place(call, argument), resource)
         return None
 
     @staticmethod
     def _is_driver(symbols: Symbols) -> bool:
-        return any(isinstance(s, (Method, Instance)) and isinstance(getattr(s, "of", None), str) for s in symbols)
+        return any(isinstance(s, (Method, Instance)) and isinstance(s.of, str) for s in symbols)
 
     @staticmethod
     def _place(call: g.Call, argument: g.Argument) -> int | str:
@@ -318,7 +321,7 @@ class Callees:
         key = (id(define.node), held[0])
         if key not in self._closures:
             self._closures[key] = BORROWS
-            self._closures[key] = self._program.functions.closure_effect(self._unit, define.node, held[0], resource)
+            self._closures[key] = self._program.functions.given.closure(self._unit, define.node, held[0], resource)
         return self._closures[key]
 
     def captured_effect(self, call: g.Call, resource: DriverClass, state: State) -> Effect | None:
@@ -331,7 +334,7 @@ class Callees:
                 if operand == call.callee:
                     return effect
                 if effect.releases:
-                    return _TAKES
+                    return TAKES
         return None
 
     def checks_out_from(self, call: g.Call, pool: str, resource: DriverClass) -> str | None:
@@ -339,8 +342,8 @@ class Callees:
         found = self._program.acquisition(self._unit, call)
         if found is not None and found.pool == pool and found.resource.id == resource.id:
             return found.pool
-        place = self._program.functions.pool_place(self._unit.scope, pool)
-        return None if place is None else self._program.functions.nested_checkout(self.symbols(call), place, resource)
+        place = pool_place(self._program, self._unit.scope, pool)
+        return None if place is None else nested_checkout(self._program, self.symbols(call), place, resource)
 
     def closes_pool(self, call: g.Call, pool: str | None) -> bool:
         """Whether the call closes the pool that the resource came from, and with it all it handed out."""

@@ -11,13 +11,15 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from leakcheck.cfg import graph as g
+from leakcheck.ownership.reach import Reach
 from leakcheck.ownership.state import Closure, Fact, Link, Value, is_null, truth
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
 Facts = dict[str, Value]
-_LITERALS: dict[str, Fact] = {g.NONE: Fact.NONE, g.TRUE: Fact.TRUE, g.FALSE: Fact.FALSE}
+LITERALS: dict[str, Fact] = {g.NONE: Fact.NONE, g.TRUE: Fact.TRUE, g.FALSE: Fact.FALSE}
+"""What the operands that are literals hold."""
 
 
 def refine(test: g.Test, value: Value | None) -> tuple[bool, Fact | None]:
@@ -78,29 +80,8 @@ def written(instruction: g.Instruction) -> tuple[str, ...]:
             return (instruction.target,)  # type: ignore[attr-defined]  # all other instructions have one
 
 
-def occurring(instruction: g.Instruction) -> Iterable[str]:
-    """Every variable that the instruction reads or writes."""
-    match instruction:
-        case g.Call(target=target, receiver=receiver, callee=callee, arguments=arguments):
-            yield target
-            yield from (o for o in (receiver, callee, *(a.operand for a in arguments)) if o is not None)
-        case g.Build(target=target, items=items):
-            yield target
-            yield from (operand for _, operand in items)
-        case g.Define(target=target, captured=captured):
-            yield target
-            yield from captured
-        case g.Forget(names=names):
-            yield from names
-        case _:
-            for field in ("target", "value", "base", "manager", "iterable", "subject", "name", "operand"):
-                value = getattr(instruction, field, None)
-                if isinstance(value, str):
-                    yield value
-
-
 class Constants:
-    """The two analyses of one graph: facts at each block's start, and subjects tested from there on."""
+    """The analyses of one graph: facts at each block's start, subjects tested from there on, and what lies ahead."""
 
     def __init__(
         self, graph: g.ControlFlowGraph, parameters: Iterable[str], takes_value: Callable[[g.Call], bool]
@@ -113,47 +94,9 @@ class Constants:
                 self.readers.setdefault(name, set()).add(subject)
         self.tested = {e.test.subject for b in graph.blocks for e in b.successors if e.test is not None}
         self.live = self._live()
-        self._bits: dict[str, int] = {}
-        self._mentioned, self.returning = self._reaching()
+        self.reach = Reach(graph)
         local = {n for b in graph.blocks for i in b.instructions for n in written(i) if n[0] not in "%.?"}
-        self.start = self._facts({name: Fact.UNBOUND for name in local.difference(parameters)})
-
-    def mentions(self, block: g.BasicBlock, name: str) -> bool:
-        """Whether a variable occurs in ``block`` or after it; a temporary is taken to."""
-        bit = self._bits.get(name)
-        return name[0] == "%" if bit is None else bool(self._mentioned[block.index] & bit)
-
-    def _reaching(self) -> tuple[dict[int, int], dict[int, int]]:
-        """For each block the variables that occur in it or after it, as bits; and for each from which the
-        function returns the next block on a shortest way there."""
-        predecessors: dict[int, list[int]] = {}
-        for block in self.graph.blocks:
-            for edge in (*block.successors, *block.raises):
-                predecessors.setdefault(edge.target.index, []).append(block.index)
-        bits, masks = self._bits, {b.index: 0 for b in self.graph.blocks}
-        for block in self.graph.blocks:
-            names = [n for i in block.instructions for n in occurring(i)]
-            names += [e.test.subject for e in block.successors if e.test is not None]
-            for name in names:
-                if name[0] not in "%#?":
-                    masks[block.index] |= bits.setdefault(name, 1 << len(bits))
-        queue = deque(masks)
-        while queue:
-            index = queue.popleft()
-            for before in predecessors.get(index, ()):
-                merged = masks[before] | masks[index]
-                if merged != masks[before]:
-                    masks[before] = merged
-                    queue.append(before)
-        returning = {self.graph.exit.index: self.graph.exit.index}
-        queue = deque(returning)
-        while queue:
-            after = queue.popleft()
-            for before in predecessors.get(after, ()):
-                if before not in returning:
-                    returning[before] = after
-                    queue.append(before)
-        return masks, returning
+        self.start = self._facts(dict.fromkeys(local.difference(parameters), Fact.UNBOUND))
 
     def killed(self, instruction: g.Instruction) -> set[str]:
         """Subjects whose facts the instruction makes stale."""
@@ -173,16 +116,13 @@ class Constants:
         """Apply one instruction to ``facts`` in place."""
         match instruction:
             case g.Move(target=target, value=value):
-                known = _LITERALS.get(value) or facts.get(value)
+                known = LITERALS.get(value) or facts.get(value)
             case g.Define(target=target):
                 known = Closure(instruction)
             case g.NullTest(target=target, subject=subject, negated=negated):
                 known = flag(facts.get(subject), negated=negated, subject=subject)
             case g.Forget(names=names):
-                for name in names:
-                    known = Fact.UNBOUND if name[0] != "%" else None
-                    target = name
-                    self._set(facts, instruction, target, known)
+                self._forget(facts, instruction, names)
                 return
             case g.Call(target=target, receiver=receiver) if self.takes_value(instruction):
                 known = Fact.TRUE
@@ -200,11 +140,12 @@ class Constants:
         if target and known is not None:
             facts[target] = known
 
-    def _set(self, facts: Facts, instruction: g.Instruction, target: str, known: Value | None) -> None:
-        for stale in self.killed(instruction):
-            facts.pop(stale, None)
-        if known is not None:
-            facts[target] = known
+    def _forget(self, facts: Facts, instruction: g.Instruction, names: Iterable[str]) -> None:
+        for name in names:
+            for stale in self.killed(instruction):
+                facts.pop(stale, None)
+            if name[0] != "%":
+                facts[name] = Fact.UNBOUND
 
     def _facts(self, initial: Facts) -> dict[int, Facts]:
         start: dict[int, Facts] = {self.graph.entry.index: initial}
@@ -293,8 +234,3 @@ class Constants:
         for instruction in block.instructions[:position]:
             self.step(facts, instruction)
         return facts
-
-    def needed(self, facts: Mapping[str, Value], block: g.BasicBlock) -> frozenset[str]:
-        """Which of these facts a later branch or call may ask for."""
-        live = self.live[block.index]
-        return frozenset(n for n, v in facts.items() if n in live or not isinstance(v, Fact))

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 
 from leakcheck.cfg import graph as g
 from leakcheck.ownership.constants import Constants, learn, refine, written
-from leakcheck.ownership.effects import BACK_TO_OWNER, Effects, Event, EventKind
-from leakcheck.ownership.state import ALIASES, Closure, Fact, Link, State, Status
+from leakcheck.ownership.effects import Effects
+from leakcheck.ownership.movement import BACK_TO_OWNER
+from leakcheck.ownership.obligation import Event, EventKind
+from leakcheck.ownership.state import ALIASES, Fact, Link, State, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -136,9 +138,9 @@ class Explorer:
             current = following
         for state, events in current:
             for edge in block.successors:
-                after = self._follow(edge, state)
-                if after is not None:
-                    self._push(node, block, edge, after, events)
+                followed = self._follow(edge, state)
+                if followed is not None:
+                    self._push(node, block, edge, followed, events)
 
     def _note(self, node: Node, events: tuple[Event, ...]) -> tuple[Event, ...]:
         """Sort the events of one instruction into faults and the path's own."""
@@ -170,6 +172,7 @@ class Explorer:
         return state.bind(dict.fromkeys(subjects)) if subjects else state
 
     def _follow(self, edge: g.Edge, state: State) -> State | None:
+        """The state after taking an edge, None where its test says otherwise."""
         test = edge.test
         if test is None:
             return state
@@ -193,10 +196,9 @@ class Explorer:
         if state.status is Status.MOVED:
             self.result.endings.append(Ending(node, state, events, returned=True))
             return
-        explicit = state.status is Status.WAITING
-        failed = state if state.raised or explicit else replace(state, raised=True, near_miss=0)
-        if failed.status is Status.WAITING:
-            return
+        if state.status is Status.WAITING:
+            return  # nothing was taken
+        failed = state if state.raised else replace(state, raised=True, near_miss=0)
         for edge in block.raises:
             target = self._push(node, block, edge, failed, events)
             if target is not None and not state.raised:
@@ -214,7 +216,7 @@ class Explorer:
                 self.result.endings.append(Ending(node, state, events, returned=True))
                 return None
             # Nothing from here on touches it: it stays held until the function is left, however that is.
-            returned = edge.target.index in self.constants.returning
+            returned = edge.target.index in self.constants.reach.returning
             if returned or state.raised:
                 target = Node(edge.target.index, 0, state)
                 self.result.hops.setdefault(target, Hop(node, events, edge, block))
@@ -236,7 +238,7 @@ class Explorer:
     def _is_mentioned(self, state: State, block: g.BasicBlock) -> bool:
         """Whether some variable that leads to the resource occurs in ``block`` or after it."""
         return any(
-            "." in n or self.constants.mentions(block, n)
+            "." in n or self.constants.reach.mentions(block, n)
             for n, v in state.variables
             if not isinstance(v, (Fact, Link))
         )

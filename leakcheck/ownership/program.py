@@ -21,9 +21,10 @@ from leakcheck import expression as ex
 from leakcheck.calls import load_calls
 from leakcheck.diagnostic import Span
 from leakcheck.driver import load_drivers
-from leakcheck.project.facts import ModuleFacts, facts_of
+from leakcheck.project.collector import facts_of
+from leakcheck.project.facts import ModuleFacts
 from leakcheck.project.modules import Modules
-from leakcheck.project.names import Resolver
+from leakcheck.project.resolver import Resolver
 from leakcheck.project.triggers import Triggers
 from leakcheck.source import Source, SourceError
 
@@ -279,10 +280,10 @@ class Program:
             self._constructions[cls] = None
             from leakcheck.project.gate import may_take
 
-            for owner, facts, module in self.resolver.lineage(cls):
+            for owner, facts, module in self.resolver.hierarchy.lineage(cls):
                 if "__init__" in facts.methods:
                     if may_take(self, module, module.functions[facts.methods["__init__"]]):
-                        self._constructions[cls] = self.functions.construction(cls, owner)
+                        self._constructions[cls] = self.functions.owners.construction(cls, owner)
                     break
         return self._constructions[cls]
 

@@ -89,9 +89,11 @@ def refers(value: Value) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """One path's knowledge. ``raised``: something raised since the acquire. ``near_miss``: 1 a ``with`` that
-    does not release was left, 2 a call that looks like a release was made. ``paused``: it holds no connection until
-    it is used again (a session after ``commit()``)."""
+    """One path's knowledge. ``raised``: something raised since the acquire.
+
+    ``near_miss``: 1 a ``with`` that does not release was left, 2 a call that looks like a release was made.
+    ``paused``: it holds no connection until it is used again (a session after ``commit()``).
+    """
 
     status: Status
     variables: tuple[tuple[str, Value], ...]
@@ -101,6 +103,7 @@ class State:
     moved_to: str | None = None  # the attribute of self that took it
 
     def get(self, name: str) -> Value | None:
+        """What a variable holds, None where nothing is known of it."""
         for key, value in self.variables:
             if key == name:
                 return value
@@ -117,6 +120,7 @@ class State:
         return replace(self, variables=tuple(sorted(kept.items())))
 
     def with_status(self, status: Status, moved_to: str | None = None) -> State:
+        """The state with another status; ``moved_to`` is the attribute that took the resource."""
         return replace(self, status=status, moved_to=moved_to)
 
     def holders(self) -> Iterator[tuple[str, Value]]:

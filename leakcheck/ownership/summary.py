@@ -27,8 +27,8 @@ class End(Enum):
 class Effect:
     """What a call does to one argument, by way of leaving it. Empty ``normal``: it never returns.
 
-    ``attribute`` names the attribute of self that keeps it, for STORED. ``quiet`` are the ends of which some path is free
-    of exceptions; the others mean that the function swallowed one.
+    ``attribute`` names the attribute of self that keeps it, for STORED. ``quiet`` are the ends of which some path is
+    free of exceptions; the others mean that the function swallowed one.
     """
 
     normal: frozenset[End] = frozenset({End.BORROWED})
@@ -49,6 +49,8 @@ class Effect:
 
 
 BORROWS = Effect()
+TAKES = Effect(frozenset({End.TAKEN}), frozenset())
+"""It is taken over, and nothing is said of exceptions: whoever takes it has it then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,8 @@ class Owned:
 class FunctionSummary:
     """The facts about one function. ``stores`` maps attributes of self to the resources put there.
 
-    ``manages``: a ``@contextmanager`` function. ``checks_out``: texts of pools from which it takes a connection itself.
+    ``manages``: a ``@contextmanager`` function. ``checks_out``: what it takes from pools for itself. ``parameters``
+    only serves to show the effects on parameters, which the analysis asks for one resource at a time.
     """
 
     returns: tuple[Owned, ...] = ()

@@ -56,7 +56,7 @@ class Slice:
         if isinstance(around, cst.SimpleStatementLine):
             return self.span(around)
         start = self.span(around).start
-        body = getattr(around, "body", None)
+        body = getattr(around, "body", None)  # a `match` has cases instead
         end = self.span(body).start if isinstance(body, cst.CSTNode) else self.span(node).end
         return Span(start, max(self.span(node).end, Position(end.row - 1, 10_000) if end.row > start.row else start))
 
@@ -78,7 +78,7 @@ class Unit:
     """One function to analyse. ``facts`` is None for lambdas and module statements."""
 
     part: Slice
-    node: cst.CSTNode
+    node: cst.FunctionDef | cst.Lambda | cst.Module
     name: str
     scope: Scope
     facts: FunctionFacts | None
@@ -96,6 +96,7 @@ class Unit:
 
     @property
     def path(self) -> str:
+        """The file that it is part of."""
         return self.part.path
 
     @property

@@ -25,6 +25,10 @@ _FEW = 40
 _IMPORT = re.compile(
     rb"^[ \t]*(?:from[ \t]+([.\w]+)[ \t]+import[ \t]+(\([^)]*\)|[^\n#]*)|import[ \t]+([.\w]+))", re.MULTILINE
 )
+_WRAPPERS = frozenset(
+    {"wait_for", "shield", "run", "run_until_complete", "cast", "closing", "aclosing", "enter_context"}
+)
+"""Calls that return what they are given, or what that returns."""
 
 
 def select(program: Program, paths: Sequence[str]) -> list[str]:
@@ -58,7 +62,7 @@ def _imports_matter(program: Program, path: str) -> bool:
             seen.add(target)
             if program.has_trigger(target):
                 return True
-            if depth < 2:  # noqa: PLR2004 - a re-export of a re-export
+            if depth < 2:  # a re-export of a re-export
                 queue.append((target, depth + 1))
     return False
 
@@ -88,7 +92,7 @@ def _add_users(program: Program, paths: Sequence[str], chosen: set[str], others:
             facts = program.facts(path)
             if facts is not None:
                 parts = path.removesuffix(".py").removesuffix("/__init__").split("/")[-2:]
-                module = parts[-1] if len(parts) < 2 or "." in parts[0] else parts[0]  # noqa: PLR2004 - folder and file
+                module = parts[-1] if len(parts) < 2 or "." in parts[0] else parts[0]
                 fresh.update(
                     (name.encode(), m.encode()) for name in exported(program, facts) for m in {module, parts[-1]}
                 )
@@ -146,9 +150,7 @@ def _is_factory(program: Program, instance: Instance) -> bool:
 def candidates(program: Program, facts: ModuleFacts) -> list[FunctionFacts | Statement]:
     """The functions and module-level statements of a file that may take a resource."""
     found: list[FunctionFacts | Statement] = [f for f in facts.functions.values() if may_take(program, facts, f)]
-    for statement in facts.statements:
-        if statement.is_loop and _any_takes(program, statement.calls, Scope(facts)):
-            found.append(statement)
+    found.extend(s for s in facts.statements if s.is_loop and _any_takes(program, s.calls, Scope(facts)))
     return found
 
 
@@ -165,8 +167,10 @@ def _any_takes(program: Program, calls: dict[str, list[ex.Expression]], scope: S
 
 
 def may_hand_out(program: Program, facts: ModuleFacts, function: FunctionFacts) -> bool:
-    """Whether what the function returns may come from a call that takes a resource; calls that only
-    work on the way are not asked, which keeps the question from spreading over the whole project."""
+    """Whether what the function returns may come from a call that takes a resource.
+
+    Calls that only work on the way are not asked, which keeps the question from spreading over the whole project.
+    """
     scope = Scope.of(facts, function)
     seen: set[str] = set()
     pending = list(function.returned)
@@ -234,11 +238,6 @@ def _may_matter(program: Program, target: str, importer: str) -> bool:
         known = program.has_trigger(path) or _imports_matter(program, path)
         program.relevant[path] = known
     return known
-
-
-_WRAPPERS = frozenset(
-    {"wait_for", "shield", "run", "run_until_complete", "cast", "closing", "aclosing", "enter_context"}
-)
 
 
 def _takes(program: Program, callee: ex.Expression, scope: Scope) -> bool:

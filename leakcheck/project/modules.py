@@ -53,9 +53,10 @@ class Modules:
         named = {os.path.dirname(path) or "." for path in paths}
         tops = {self._top(folder)[0] for folder in named}
         for folder in tuple(named):
-            while (above := os.path.dirname(folder) or ".") not in named and above != folder:
-                folder = above
-                named.add(folder)
+            current = folder
+            while (above := os.path.dirname(current) or ".") not in named and above != current:
+                current = above
+                named.add(current)
         parents = {os.path.dirname(top) or "." for top in tops} | set(self._roots)
         for parent in sorted(parents | {os.path.join(p, "src") for p in parents}):
             for entry in sorted(self._entries(parent)):

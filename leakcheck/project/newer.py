@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import libcst as cst
 
-from leakcheck.project.facts import facts_of
+from leakcheck.project.collector import facts_of
 
 if TYPE_CHECKING:
     from leakcheck.project.facts import ModuleFacts
@@ -51,16 +51,16 @@ def _too_deep(text: str) -> bool:
 class _Older(cst.CSTTransformer):
     """Rewrites newer syntax to older syntax of the same rows."""
 
-    def leave_FunctionDef(self, original_node: cst.FunctionDef, updated_node: cst.FunctionDef) -> cst.FunctionDef:  # noqa: ARG002, D102, N802 - LibCST's names
+    def leave_FunctionDef(self, original_node: cst.FunctionDef, updated_node: cst.FunctionDef) -> cst.FunctionDef:  # noqa: ARG002, N802 - LibCST's names
         return updated_node.with_changes(type_parameters=None)
 
-    def leave_ClassDef(self, original_node: cst.ClassDef, updated_node: cst.ClassDef) -> cst.ClassDef:  # noqa: ARG002, D102, N802 - LibCST's names
+    def leave_ClassDef(self, original_node: cst.ClassDef, updated_node: cst.ClassDef) -> cst.ClassDef:  # noqa: ARG002, N802 - LibCST's names
         return updated_node.with_changes(type_parameters=None)
 
-    def leave_TypeAlias(self, original_node: cst.TypeAlias, updated_node: cst.TypeAlias) -> cst.BaseSmallStatement:  # noqa: ARG002, D102, N802 - LibCST's names
+    def leave_TypeAlias(self, original_node: cst.TypeAlias, updated_node: cst.TypeAlias) -> cst.BaseSmallStatement:  # noqa: ARG002, N802 - LibCST's names
         return cst.Assign(targets=[cst.AssignTarget(updated_node.name)], value=updated_node.value)
 
-    def leave_FormattedString(  # noqa: D102, N802 - LibCST's names
+    def leave_FormattedString(  # noqa: N802 - LibCST's names
         self, original_node: cst.FormattedString, updated_node: cst.FormattedString
     ) -> cst.BaseExpression:
         calls = [p.expression for p in updated_node.parts if isinstance(p, cst.FormattedStringExpression)]
@@ -70,18 +70,20 @@ class _Older(cst.CSTTransformer):
         parentheses = {"lpar": [cst.LeftParen()], "rpar": [cst.RightParen()]}
         return cst.Tuple([cst.Element(c) for c in calls], **parentheses)  # type: ignore[arg-type]  # two plain keywords
 
-    def visit_ConcatenatedString(self, node: cst.ConcatenatedString) -> bool:  # noqa: ARG002, D102, N802 - LibCST's names
+    def visit_ConcatenatedString(self, node: cst.ConcatenatedString) -> bool:  # noqa: ARG002, N802 - LibCST's names
         return False
 
-    def leave_ConcatenatedString(  # noqa: D102, N802 - LibCST's names
+    def leave_ConcatenatedString(  # noqa: N802 - LibCST's names
         self, original_node: cst.ConcatenatedString, updated_node: cst.ConcatenatedString
     ) -> cst.BaseExpression:
         rows = cst.Module([]).code_for_node(original_node.with_changes(lpar=[], rpar=[])).count("\n")
         return cst.SimpleString('"""' + "\n" * rows + '"""', lpar=updated_node.lpar, rpar=updated_node.rpar)
 
-    def leave_ExceptHandler(
-        self, original_node: cst.ExceptHandler, updated_node: cst.ExceptHandler
-    ) -> cst.ExceptHandler:  # noqa: ARG002, D102, N802 - LibCST's names
+    def leave_ExceptHandler(  # noqa: N802 - LibCST's names
+        self,
+        original_node: cst.ExceptHandler,  # noqa: ARG002 - LibCST's names
+        updated_node: cst.ExceptHandler,
+    ) -> cst.ExceptHandler:
         caught = updated_node.type
         if isinstance(caught, cst.Tuple) and not caught.lpar:
             enclosed = caught.with_changes(lpar=[cst.LeftParen()], rpar=[cst.RightParen()])

@@ -1,0 +1,158 @@
+"""Conditions to branches: short circuits, null tests, and tests that give the same answer when asked again.
+
+    if conn is not None and ready: …   →   an edge tested by `conn is not None`, then one by `ready`
+
+Both edges of a branch carry the test, with opposite outcomes.
+"""
+
+from __future__ import annotations
+
+import libcst as cst
+
+from leakcheck import expression as ex
+from leakcheck.cfg.assignment import AssignmentLowering
+from leakcheck.cfg.graph import NONE, OTHER, TRUE, BasicBlock, Edge, Forget, Test, TestKind
+from leakcheck.cfg.walk import is_pure, names_in, reduce, string_value
+
+OPEN_TESTS = {"closed": False, "is_closed": False, "open": True, "is_connected": True, "is_open": True}
+"""Attributes and methods that ask whether a connection is open, and the answer that means it is."""
+_NEGATED = {cst.IsNot: cst.Is, cst.NotEqual: cst.Equal, cst.NotIn: cst.In}
+_NAMESPACES = frozenset({"locals", "vars", "dir", "globals"})
+
+
+class ConditionLowering(AssignmentLowering):
+    """Branches on expressions."""
+
+    def condition(self, node: cst.BaseExpression, true: BasicBlock, false: BasicBlock) -> None:
+        """Evaluate ``node`` as a condition and branch."""
+        match node:
+            case cst.UnaryOperation(operator=cst.Not(), expression=inner):
+                self.condition(inner, false, true)
+            case cst.BooleanOperation(left=left, operator=operator, right=right):
+                middle = self.new_block()
+                if isinstance(operator, cst.And):
+                    self.condition(left, middle, false)
+                else:
+                    self.condition(left, true, middle)
+                self.current = middle
+                self.condition(right, true, false)
+            case cst.Name(value="True"):
+                self.link(true)
+            case cst.Name(value="False" | "None"):
+                self.link(false)
+            case cst.Integer(value=text):
+                self.link(true if text.strip("0_") else false)
+            case cst.Comparison():
+                self._compare(node, true, false)
+            case cst.Attribute(value=cst.Name(value=owner), attr=cst.Name(value=attr)) if attr in OPEN_TESTS:
+                self.use(node)
+                self.fork(node, Test(TestKind.OPEN, owner, OPEN_TESTS[attr]), true, false)
+            case cst.Call(func=cst.Attribute(value=cst.Name(value=owner), attr=cst.Name(value=attr))) if (
+                attr in OPEN_TESTS
+            ):
+                self.use(node)
+                self.fork(node, Test(TestKind.OPEN, owner, OPEN_TESTS[attr]), true, false)
+            case cst.Attribute():
+                self.use(node)
+                self._pure(node, reduce(node), "", true, false, negated=False)
+            case _:
+                self.branch_on(self.value(node), node, true, false, forget=True)
+
+    def branch_on(self, operand: str, node: cst.CSTNode, true: BasicBlock, false: BasicBlock, *, forget: bool) -> None:
+        """Branch on the truth of an operand; a temporary is forgotten on both ways unless still needed."""
+        if operand == OTHER:
+            self.fork(node, None, true, false)
+        elif operand.startswith("#"):
+            self.link(true if operand == TRUE else false)
+        else:
+            test = Test(TestKind.TRUTH, operand, outcome=True)
+            self.fork(node, test, true, false, forget=operand if forget and operand.startswith("%") else None)
+
+    def fork(
+        self, node: cst.CSTNode, test: Test | None, true: BasicBlock, false: BasicBlock, *, forget: str | None = None
+    ) -> None:
+        """Two edges from the current block, with ``test`` and its opposite; ``forget`` is dropped on both."""
+        origin = self.current
+        origin.branch = node
+        for target, outcome in ((true, True), (false, False)):
+            kept = None if test is None else Test(test.kind, test.subject, outcome=test.outcome is outcome)
+            end = target
+            if forget is not None:
+                self.current = end = self.new_block()
+                self.emit(Forget(node, (forget,)))
+                self.link(target)
+            origin.successors.append(Edge(end, kept))
+        self.current = origin
+
+    def _compare(self, node: cst.Comparison, true: BasicBlock, false: BasicBlock) -> None:
+        null = null_test(node)
+        if null is not None:
+            subject, negated = null
+            operand = self.value(subject)
+            if operand.startswith("#"):
+                known = operand == NONE
+                self.link(true if known is not negated else false)
+                return
+            forget = operand if operand.startswith("%") else None
+            self.fork(node, Test(TestKind.IS_NONE, operand, outcome=not negated), true, false, forget=forget)
+            return
+        if len(node.comparisons) == 1:
+            operator, right = node.comparisons[0].operator, node.comparisons[0].comparator
+            bound = _bound_test(node.left, operator, right)
+            if bound is not None:
+                self.fork(node, Test(TestKind.BOUND, bound, outcome=isinstance(operator, cst.In)), true, false)
+                return
+            self.use(node.left)
+            self.use(right)
+            negated = type(operator) in _NEGATED
+            kind = _NEGATED.get(type(operator), type(operator)).__name__
+            sides = ex.Sequence((reduce(node.left), reduce(right)))
+            self._pure(node, sides, kind, true, false, negated=negated)
+            return
+        self.use(node)
+        self.fork(node, None, true, false)
+
+    def _pure(
+        self,
+        node: cst.CSTNode,
+        reduced: ex.Expression,
+        operator: str,
+        true: BasicBlock,
+        false: BasicBlock,
+        *,
+        negated: bool,
+    ) -> None:
+        """Branch on a condition whose value stays the same until one of its names is assigned."""
+        if not is_pure(reduced):
+            self.fork(node, None, true, false)
+            return
+        subject = f"?{operator}{reduced!r}"
+        self.condition_reads[subject] = frozenset(names_in(reduced))
+        self.fork(node, Test(TestKind.TRUTH, subject, outcome=not negated), true, false)
+
+
+def null_test(node: cst.Comparison) -> tuple[cst.BaseExpression, bool] | None:
+    """The subject of ``x is None`` or ``None == x``, and whether the test is negated."""
+    if len(node.comparisons) != 1:
+        return None
+    operator, right = node.comparisons[0].operator, node.comparisons[0].comparator
+    if not isinstance(operator, (cst.Is, cst.IsNot, cst.Equal, cst.NotEqual)):
+        return None
+    negated = isinstance(operator, (cst.IsNot, cst.NotEqual))
+    for subject, other in ((node.left, right), (right, node.left)):
+        if isinstance(other, cst.Name) and other.value == "None":
+            return (subject, negated) if isinstance(subject, (cst.Name, cst.NamedExpr, cst.Call, cst.Await)) else None
+    return None
+
+
+def _bound_test(left: cst.BaseExpression, operator: cst.BaseCompOp, right: cst.BaseExpression) -> str | None:
+    """The name asked for by ``"name" in locals()``."""
+    if (
+        isinstance(operator, (cst.In, cst.NotIn))
+        and isinstance(right, cst.Call)
+        and isinstance(right.func, cst.Name)
+        and right.func.value in _NAMESPACES
+        and not right.args
+    ):
+        return string_value(left)
+    return None

@@ -1,0 +1,274 @@
+"""What a call does to one path.
+
+A call is judged in this order: what its receiver is, what its arguments hold, what the callee is known to do.
+
+    conn.close()        →   RELEASED
+    pool.putconn(conn)  →   RELEASED
+    rows = load(conn)   →   HELD still, where ``load`` only borrows
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from leakcheck.calls import CallKind
+from leakcheck.cfg import graph as g
+from leakcheck.cfg.lower import OPEN_TESTS
+from leakcheck.driver import WithEffect
+from leakcheck.ownership.obligation import EventKind, consumed, missed
+from leakcheck.ownership.state import ALIASES, Box, Closure, Deferred, Fact, Hold, Status, refers
+from leakcheck.ownership.summary import BORROWS
+
+if TYPE_CHECKING:
+    from leakcheck.calls import CallEffect
+    from leakcheck.driver import Operation
+    from leakcheck.ownership.obligation import Obligation, Outcome
+    from leakcheck.ownership.state import State, Value
+
+_KEEPING_METHODS = frozenset({
+    "append", "appendleft", "add", "insert", "extend", "put", "put_nowait", "push", "set", "setdefault", "update",
+    "set_result", "send",
+})  # fmt: skip
+"""Methods of unknown objects that keep what they are given: a list, a queue, a future."""
+
+
+def call_(obligation: Obligation, call: g.Call, state: State) -> Outcome:
+    """Any call: by its receiver, then its arguments, then what is known of the callee."""
+    receiver = state.get(call.receiver) if call.receiver else None
+    if call.receiver and (receiver is Fact.NONE or call.receiver == g.NONE):
+        return [], [state.bind(operands(call))]
+    before = state
+    state = state.bind(operands(call))
+    held = [(a, before.get(a.operand)) for a in call.arguments]
+    given = [(a, v) for a, v in held if v is not None and (refers(v) or isinstance(v, Closure))]
+    _check_nested(obligation, call, before)
+    callee = before.get(call.callee) if call.callee else None
+    if callee is Hold.RELEASER:
+        released = obligation.released(call, state)
+        return [released], [released]
+    if isinstance(callee, Closure):
+        effect = obligation.callees.closure_effect(callee.define, obligation.resource, before)
+        if effect is not BORROWS:
+            return obligation.affected(effect, state, call, call.target)
+    if receiver in ALIASES:
+        outcome = _method(obligation, call, state, call.method or "")
+    elif receiver is Hold.DERIVED:
+        outcome = _derived_method(obligation, call, state)
+    elif receiver in (Hold.PENDING, Hold.MANAGER) and call.method in ("__enter__", "__aenter__"):
+        outcome = _entered_by_hand(call, before, state)
+    elif receiver is Hold.MANAGER and call.method in ("__exit__", "__aexit__", "close", "aclose"):
+        released = obligation.released(call, state)
+        return [released], [released]
+    elif given:
+        outcome = _given(obligation, call, given, before, state)
+    else:
+        outcome = _unrelated(obligation, call, before, state)
+    if obligation.callees.is_quiet(call):
+        outcome = (outcome[0], [])
+    return outcome
+
+
+def operands(call: g.Call) -> dict[str, Value | None]:
+    """The operands that the call uses up, and its result, unknown so far."""
+    changes: dict[str, Value | None] = {call.target: None}
+    for operand in (call.receiver, call.callee, *(a.operand for a in call.arguments)):
+        if operand is not None:
+            changes.update(consumed(operand))
+    return changes
+
+
+def _method(obligation: Obligation, call: g.Call, state: State, name: str) -> Outcome:
+    """A method of the resource itself."""
+    if name in ("__enter__", "__aenter__"):
+        return [state.bind({call.target: Hold.OWN})], [state]
+    if name in ("__exit__", "__aexit__"):
+        if obligation.resource.with_effect is WithEffect.RELEASES:
+            released = obligation.released(call, state)
+            return [released], [released]
+        return [state], [state]
+    operation = obligation.resource.methods.get(name)
+    if operation is not None and operation.acquires_receiver:
+        return [state.with_status(Status.HELD)], [state]  # opened again
+    if operation is None:
+        return ([state], [state]) if name in OPEN_TESTS else obligation.used(call, state)
+    if operation.releases == "receiver":
+        return _release_call(obligation, call, state, operation)
+    if operation.near_miss and not obligation.callees.option_set(operation.near_miss_unless, obligation.pool):
+        if state.status is Status.HELD:
+            obligation.event(EventKind.NEAR_MISS, call, operation.near_miss)
+            state = missed(state, 2)
+        return [state], [state]
+    if operation.near_miss:
+        return _release_call(obligation, call, state, operation)
+    if operation.pauses:
+        return [replace(state, paused=True)], [state]
+    normal, raised = obligation.used(call, state)
+    if operation.derives is not None:
+        same = operation.derives == obligation.resource.id
+        value = Hold.OWN if same else obligation.callees.derived(operation.derives)
+        normal = [s.bind({call.target: value}) for s in normal]
+    return normal, raised
+
+
+def _release_call(obligation: Obligation, call: g.Call, state: State, operation: Operation) -> Outcome:
+    if operation.awaited and state.status is Status.HELD:
+        if obligation.callees.is_awaited(call):
+            waiting = state.bind({call.target: Hold.RELEASING})
+            return [waiting], [obligation.released(call, state)]
+        obligation.event(EventKind.NEAR_MISS, call, "it is a coroutine: without `await` nothing is released")
+        return [missed(state, 2).bind({call.target: Hold.RELEASING})], [state]
+    released = obligation.released(call, state)
+    return [released], [released]
+
+
+def _derived_method(obligation: Obligation, call: g.Call, state: State) -> Outcome:
+    if call.method in ("close", "aclose"):
+        return [state], [state]
+    normal, raised = obligation.used(call, state)
+    if call.method in ("__enter__", "__aenter__", "execute", "cursor"):
+        normal = [s.bind({call.target: Hold.DERIVED}) for s in normal]
+    return normal, raised
+
+
+def _entered_by_hand(call: g.Call, before: State, state: State) -> Outcome:
+    held = state.with_status(Status.HELD).bind({call.target: Hold.OWN})
+    receiver = call.receiver or ""
+    held = held.bind({receiver: Hold.MANAGER}) if not receiver.startswith("%") else held
+    if call.method == "__aenter__" and before.status is Status.WAITING:
+        held = held.with_status(Status.WAITING).bind({call.target: Hold.PENDING})
+    return [held], [state]
+
+
+def _unrelated(obligation: Obligation, call: g.Call, before: State, state: State) -> Outcome:
+    """A call that is given nothing of the resource; a nested function may still release what it captured."""
+    if obligation.callees.closes_pool(call, obligation.pool):
+        released = obligation.released(call, state, by_with=True)
+        return [released], [released]
+    kept = next((n for n, v in before.variables if v is Hold.OWN and n.startswith(f"{call.receiver}.")), None)
+    if call.receiver is not None and kept is not None:
+        effect = obligation.callees.attribute_effect(call, kept.partition(".")[2], obligation.resource)
+        if effect is not BORROWS:
+            return obligation.affected(effect, state, call, call.target)
+    captured = obligation.callees.captured_effect(call, obligation.resource, before)
+    if captured is not None and captured is not BORROWS:
+        return obligation.affected(captured, state, call, call.target)
+    known = Fact.TRUE if obligation.callees.takes_value(call) else None
+    return [state.bind({call.target: known})], [state]
+
+
+def _given(
+    obligation: Obligation, call: g.Call, given: list[tuple[g.Argument, Value]], before: State, state: State
+) -> Outcome:
+    """The resource, or something that holds it, is an argument."""
+    argument, value = given[0]
+    release = obligation.callees.release_of(call, argument, obligation.resource, obligation.pool)
+    if release is not None and value in ALIASES:
+        if release.near_miss:
+            if state.status is Status.HELD:
+                obligation.event(EventKind.NEAR_MISS, call, release.near_miss)
+            return [missed(state, 2)], [state]
+        return _release_call(obligation, call, state, release)
+    if isinstance(value, Closure) or value is Hold.RELEASER:
+        return _escaping(obligation, call, value, before, state)
+    if value is Hold.PENDING:
+        return _pending_given(obligation, call, state)
+    if value is Hold.DERIVED:
+        return [state], [state]
+    known = obligation.callees.known_call(call)
+    if obligation.callees.is_partial(call):
+        releases = obligation.callees.partial_effect(call, argument, obligation.resource).releases
+        return [state.bind({call.target: Hold.RELEASER if releases else None})], []
+    if value is Hold.RELEASING:
+        passes = known is not None and known.kind in (CallKind.PASSES, CallKind.RUNS, CallKind.SPAWNS)
+        return [state.bind({call.target: value}) if passes else obligation.released(call, state)], []
+    if known is not None:
+        return _known(obligation, known, call, value, state)
+    if isinstance(value, Deferred):
+        after = state.with_status(Status.MOVED) if value.effect.releases else state
+        return [after], [state]
+    if call.method in _KEEPING_METHODS and not obligation.callees.is_resolved(call):
+        obligation.event(EventKind.TRANSFER, call)
+        return [state.with_status(Status.MOVED)], []
+    effect = obligation.callees.argument_effect(call, argument, obligation.resource)
+    if obligation.callees.is_manager(call) and effect.releases:
+        return [state.bind({call.target: Hold.MANAGER})], [state]
+    if obligation.callees.is_coroutine(call):
+        return [state.bind({call.target: Deferred(effect)})], []
+    if not obligation.callees.is_resolved(call) and ":" in obligation.resource.id:
+        obligation.event(EventKind.TRANSFER, call)  # a whole object given away: its new holder closes it
+        return [state.with_status(Status.MOVED)], []
+    field_name = obligation.callees.boxed_field(call, argument, obligation.resource) if effect is BORROWS else None
+    if field_name is not None and value is Hold.OWN:
+        return [state.bind({call.target: Box(((field_name, Hold.OWN),))})], [state]
+    if effect is BORROWS:
+        normal, raised = obligation.used(call, state, borrowed=True)
+        maybe = Hold.MAYBE if not obligation.callees.is_resolved(call) else None
+        return [s.bind({call.target: maybe}) for s in normal], raised
+    return obligation.affected(effect, state, call, call.target)
+
+
+def _escaping(obligation: Obligation, call: g.Call, value: Value, before: State, state: State) -> Outcome:
+    """A callable that may release is handed on: whoever has it now releases."""
+    if before.status is Status.RELEASED:
+        return [state], [state]
+    if isinstance(value, Closure):
+        effect = obligation.callees.closure_effect(value.define, obligation.resource, before)
+        if not effect.releases:
+            return [state], [state]
+    obligation.event(EventKind.TRANSFER, call)
+    return [state.with_status(Status.MOVED)], []
+
+
+def _pending_given(obligation: Obligation, call: g.Call, state: State) -> Outcome:
+    known = obligation.callees.known_call(call)
+    match known.kind if known is not None else None:
+        case CallKind.PASSES | CallKind.SPAWNS:
+            return [state.bind({call.target: Hold.PENDING})], [state]
+        case CallKind.RUNS:
+            return [state.with_status(Status.HELD).bind({call.target: obligation.fresh()})], []
+        case CallKind.ENTERS:
+            return [state.with_status(Status.MOVED)], []
+        case _:
+            return [], []
+
+
+def _known(obligation: Obligation, known: CallEffect, call: g.Call, value: Value, state: State) -> Outcome:
+    """Calls of Python's own library that pass on, manage, register or spawn."""
+    match known.kind:
+        case CallKind.MANAGES:
+            operation = obligation.resource.methods.get(known.releases) if known.releases else None
+            if operation is not None and operation.releases != "receiver":
+                return [missed(state, 2)], [state]
+            return [state.bind({call.target: Hold.MANAGER})], []
+        case CallKind.ENTERS if value is Hold.OWN and obligation.resource.with_effect is not WithEffect.RELEASES:
+            return [state.bind({call.target: Hold.OWN})], [state]
+        case CallKind.ENTERS | CallKind.REGISTERS:
+            obligation.event(EventKind.TRANSFER, call)
+            return [state.with_status(Status.MOVED).bind({call.target: Hold.OWN})], []
+        case CallKind.SPAWNS:
+            effect = obligation.callees.spawned_effect(call, obligation.resource)
+            if isinstance(value, Deferred):
+                effect = value.effect
+            if effect.releases:
+                obligation.event(EventKind.TRANSFER, call)
+                return [state.with_status(Status.MOVED)], []
+            return [state], [state]
+        case CallKind.PASSES | CallKind.RUNS:
+            if isinstance(value, Deferred) and known.kind is CallKind.RUNS:
+                return obligation.affected(value.effect, state, call, call.target)
+            return [state.bind({call.target: value})], [state]
+        case _:
+            return [state], [state]
+
+
+def _check_nested(obligation: Obligation, call: g.Call, state: State) -> None:
+    """Tell of a second checkout from the pool that the resource came from, made while it is held."""
+    given = (call.receiver, *(a.operand for a in call.arguments))
+    if any(state.get(o) in (Hold.OWN, Hold.DERIVED) for o in given if o is not None):
+        return  # it is handed the connection that is held
+    pool = None if obligation.resource.shared else obligation.pool
+    if state.status is Status.HELD and call.node is not obligation.site and pool:
+        note = obligation.callees.checks_out_from(call, pool, obligation.resource)
+        if note is not None:
+            obligation.event(EventKind.NESTED, call, note)

@@ -1,0 +1,76 @@
+"""What ``await``, ``with`` and ``yield`` do to one path.
+
+    async with pool.acquire() as conn:   →   HELD by a manager, released when the block is left
+    with conn:                           →   a near miss, where the driver only ends a transaction
+
+Each function takes an obligation, an instruction and a state, and returns the states after it and when it raises.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from leakcheck.cfg import graph as g
+from leakcheck.driver import WithEffect
+from leakcheck.ownership.obligation import EventKind, consumed, missed
+from leakcheck.ownership.state import Deferred, Fact, Hold, Status
+
+if TYPE_CHECKING:
+    from leakcheck.ownership.obligation import Obligation, Outcome
+    from leakcheck.ownership.state import State
+
+
+def await_(obligation: Obligation, instruction: g.Await, state: State) -> Outcome:
+    """``target = await value``: what was pending is taken, what a coroutine does happens now."""
+    value = state.get(instruction.value)
+    failed = state.bind(consumed(instruction.value))
+    if value is Hold.PENDING:
+        return [failed.bind({instruction.target: obligation.fresh()}).with_status(Status.HELD)], []
+    if value is Hold.RELEASING:
+        released = obligation.released(instruction, failed)
+        return [released], [released]
+    if isinstance(value, Deferred):
+        return obligation.affected(value.effect, failed, instruction, instruction.target)
+    kept = value if value in (Fact.TRUE, Hold.MAYBE, Hold.DERIVED, Hold.OWN) else None
+    raised = [] if obligation.callees.is_quiet_await(instruction) else [failed]
+    return [failed.bind({instruction.target: kept})], raised
+
+
+def enter(obligation: Obligation, instruction: g.Enter, state: State) -> Outcome:
+    """``with manager as target``."""
+    value = state.get(instruction.manager)
+    if value is Hold.PENDING:
+        entered = state.with_status(Status.HELD).bind({instruction.manager: Hold.MANAGER, instruction.target: Hold.OWN})
+        return [entered], []
+    if value is Hold.OWN:
+        if obligation.resource.with_effect is WithEffect.ERROR:
+            return [], [state]
+        raised = [] if obligation.resource.with_effect is WithEffect.RELEASES else [state]
+        return [state.bind({instruction.target: Hold.OWN})], raised
+    if value is Hold.MANAGER:
+        return [state.bind({instruction.target: Hold.OWN})], []
+    if value is Fact.NONE:
+        return [], [state]
+    raised = [] if obligation.callees.is_quiet_enter(instruction) else [state]
+    return [state.bind({instruction.target: None})], raised
+
+
+def exit_(obligation: Obligation, instruction: g.Exit, state: State) -> Outcome:
+    """Leaving the block of a ``with``."""
+    value = state.get(instruction.manager)
+    after = state.bind({instruction.manager: None})
+    if value is Hold.MANAGER:
+        return [obligation.released(instruction, after, by_with=True)], []
+    if value is Hold.OWN:
+        if obligation.resource.with_effect is WithEffect.RELEASES:
+            return [obligation.released(instruction, after, by_with=True)], []
+        if after.status is Status.HELD:
+            obligation.event(EventKind.NEAR_MISS, instruction)
+            after = missed(after, 1)
+    return [after], []
+
+
+def yield_(_: Obligation, instruction: g.Yield, state: State) -> Outcome:
+    """``target = yield value``: the consumer may raise into it."""
+    after = state.bind({**consumed(instruction.value), instruction.target: None})
+    return [after], [after]

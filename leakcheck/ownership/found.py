@@ -1,0 +1,55 @@
+"""One acquire of a unit and all that was seen of it: the input of ``report`` and of summaries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from leakcheck.ownership.state import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from leakcheck.cfg import graph as g
+    from leakcheck.ownership.acquire import Acquisition
+    from leakcheck.ownership.effects import Effects
+    from leakcheck.ownership.explore import Ending, Exploration
+    from leakcheck.ownership.unit import Unit
+
+
+@dataclass(slots=True, eq=False)
+class Found:
+    """One acquire of a unit and all that was seen of it."""
+
+    unit: Unit
+    call: g.Call
+    acquisition: Acquisition
+    exploration: Exploration
+    effects: Effects
+
+    @property
+    def leaks(self) -> list[Ending]:
+        """Path ends at which the resource is held by nobody who will give it back."""
+        return [e for e in self.exploration.endings if e.state.owed]
+
+    @property
+    def ended(self) -> bool:
+        """Whether some path gives the resource back or hands it on."""
+        return any(
+            e.state.status in (Status.RELEASED, Status.MOVED) or e.state.paused for e in self.exploration.endings
+        )
+
+    @property
+    def is_local_receiver(self) -> bool:
+        """Whether what is opened was made in this function."""
+        facts = self.unit.facts
+        return facts is not None and self.call.receiver in facts.scope.assignments
+
+    def stores(self) -> Iterator[tuple[str, Ending]]:
+        """Attributes of self that took the resource."""
+        seen: set[str] = set()
+        for ending in self.exploration.endings:
+            attribute = ending.state.moved_to
+            if ending.state.status is Status.MOVED and attribute and "." not in attribute and attribute not in seen:
+                seen.add(attribute)
+                yield attribute, ending

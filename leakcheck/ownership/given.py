@@ -1,0 +1,187 @@
+"""What project functions do with what they are given: release it, keep it, return it, or only borrow it.
+
+    def finish(conn):                given.parameter(finish, "conn", resource)   →   releases
+        conn.close()
+
+A function is explored from its start with the parameter held. Recursion starts from "nothing returns yet" and is
+repeated until the answer stays the same.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import libcst as cst
+
+from leakcheck import expression as ex
+from leakcheck.cfg import graph as g
+from leakcheck.cfg.builder import TooLargeError
+from leakcheck.cfg.walk import reduce, walk
+from leakcheck.ownership.effects import Effects
+from leakcheck.ownership.explore import BoundReachedError, Explorer
+from leakcheck.ownership.state import Box, Hold, State, Status
+from leakcheck.ownership.summary import BORROWS, TAKES, Effect, End
+
+if TYPE_CHECKING:
+    from leakcheck.driver import DriverClass
+    from leakcheck.ownership.program import Program
+    from leakcheck.ownership.unit import Unit
+    from leakcheck.ownership.units import Units
+    from leakcheck.project.facts import FunctionFacts
+    from leakcheck.project.names import Function
+
+_ROUNDS = 6
+"""Rounds of a recursive function's effect before it is taken to borrow."""
+_UNKNOWN_YET = Effect(frozenset(), frozenset())
+"""What a recursive call does in the first round: nothing returns from it yet."""
+
+
+class Given:
+    """Effects of project functions on one resource; each is computed once, when first asked for."""
+
+    def __init__(self, program: Program, units: Units) -> None:
+        self._program = program
+        self._units = units
+        self._effects: dict[tuple[object, ...], Effect] = {}
+        self._active: set[tuple[object, ...]] = set()
+        self._cyclic: set[tuple[object, ...]] = set()
+
+    def parameter(self, function: Function, parameter: str, resource: DriverClass) -> Effect:
+        """What a project function does with one parameter."""
+        key = (function.path, function.qualname, parameter, resource.id)
+        if key in self._active:
+            self._cyclic.add(key)
+            return self._effects[key]
+        if key not in self._effects:
+            self._effects[key] = _UNKNOWN_YET
+            unit = self._units.of(function)
+            self._active.add(key)
+            self._effects[key] = BORROWS if unit is None else self._settled(key, unit, parameter, resource)
+            self._active.discard(key)
+        return self._effects[key]
+
+    def _settled(self, key: tuple[object, ...], unit: Unit, parameter: str, resource: DriverClass) -> Effect:
+        """The effect once a round does not change it, at once where nothing recursive was asked."""
+        for _ in range(_ROUNDS):
+            self._cyclic.discard(key)
+            former, self._effects[key] = self._effects[key], self._follow(unit, parameter, resource)
+            if key not in self._cyclic or self._effects[key] == former:
+                return self._effects[key]
+        return BORROWS
+
+    def argument(self, function: Function, place: int | str, resource: DriverClass) -> Effect:
+        """What a project function does with the argument at a position or keyword."""
+        module = self._program.facts(function.path)
+        facts = module.functions.get(function.qualname) if module is not None else None
+        if facts is None:
+            return BORROWS
+        name = _parameter_at(facts, place, bound=function.bound and not _is_static(facts))
+        return BORROWS if name is None else self.parameter(function, name, resource)
+
+    def parameters(self, function: Function, resource: DriverClass) -> dict[str, Effect]:
+        """The effects on all parameters."""
+        module = self._program.facts(function.path)
+        facts = module.functions.get(function.qualname) if module is not None else None
+        names = [p.name for p in facts.parameters] if facts is not None else []
+        return {n: self.parameter(function, n, resource) for n in names if n not in ("self", "cls")}
+
+    def attribute(self, function: Function, attribute: str, resource: DriverClass) -> Effect:
+        """What a method does with a resource that its object keeps in an attribute."""
+        facts, _ = self._program.resolver.function(function)
+        if facts is None or not facts.parameters:
+            return BORROWS
+        return self.parameter(function, f"{facts.parameters[0].name}.{attribute}", resource)
+
+    def closure(self, unit: Unit, node: cst.CSTNode, variable: str, resource: DriverClass) -> Effect:
+        """What calling a nested function or lambda does with a variable it captures."""
+        inner = self._units.nested(unit, node)
+        if inner is None and isinstance(node, cst.ClassDef) and self._class_releases(node, variable):
+            return TAKES
+        return BORROWS if inner is None else self._follow(inner, variable, resource)
+
+    def gives_back(self, function: Function, method: FunctionFacts, attribute: str, resource: DriverClass) -> bool:
+        """Whether a method, with these facts, gives back what its object keeps in an attribute."""
+        unit = self._units.of(function)
+        if unit is None:
+            return False
+        key = (function.path, method.qualname, f"self.{attribute}", resource.id)
+        if key not in self._effects:
+            self._effects[key] = BORROWS
+            variable = f"{method.parameters[0].name}.{attribute}"
+            self._effects[key] = self._follow(unit, variable, resource)
+        return self._effects[key].releases
+
+    def _class_releases(self, node: cst.ClassDef, variable: str) -> bool:
+        """Whether a nested class releases a variable of the function around it."""
+        for call in walk(node.body):
+            if isinstance(call, cst.Call):
+                func = reduce(call.func)
+                given = [ex.last_name(reduce(a.value)) for a in call.args]
+                holder = ex.last_name(func.base) if isinstance(func, ex.Attribute) else None
+                if variable in (holder, *given) and self._program.calls.says_release(ex.dotted(func) or ""):
+                    return True
+        return False
+
+    def _follow(self, unit: Unit, variable: str, resource: DriverClass) -> Effect:
+        """What a function does with a resource that ``variable`` holds when it starts."""
+        try:
+            graph, constants = self._units.graph(unit), self._units.constants(unit)
+            effects = Effects(resource, None, None, self._units.callees(unit))
+            explorer = Explorer(graph, constants, effects)
+            facts = {n: v for n, v in constants.start[graph.entry.index].items() if n != variable}
+            starred = unit.facts is not None and any(
+                p.name == variable and p.kind == "*" for p in unit.facts.parameters
+            )
+            held = Box(((None, Hold.OWN),)) if starred else Hold.OWN
+            variables = tuple(sorted({**facts, variable: held}.items()))
+            result = explorer.run(graph.entry, 0, State(Status.HELD, variables))
+        except (TooLargeError, BoundReachedError):
+            return BORROWS
+        normal: set[End] = set()
+        raised: set[End] = set()
+        quiet: set[End] = set()
+        attribute: str | None = None
+        for ending in result.endings:
+            state = ending.state
+            into_raised = not ending.returned and ending.lost is None and ending.node.block == graph.failure.index
+            end = _end_of(state, ending.node.state, is_exit=ending.lost is None)
+            if end is End.RELEASED and not result.releases:
+                end = End.BORROWED  # it only asked whether the connection is still open
+            if not state.raised:
+                quiet.add(end)
+            if state.moved_to is not None and end is End.STORED:
+                attribute = state.moved_to
+            (raised if into_raised else normal).add(end)
+        if normal == {End.BORROWED} and raised <= {End.BORROWED}:
+            return BORROWS
+        return Effect(frozenset(normal), frozenset(raised), attribute, frozenset(quiet))
+
+
+def _parameter_at(facts: FunctionFacts, place: int | str, *, bound: bool) -> str | None:
+    """The parameter that receives the argument at a position or keyword."""
+    if isinstance(place, str):
+        return place if any(p.name == place for p in facts.parameters) else None
+    positional = [p.name for p in facts.parameters if p.kind == "positional"]
+    index = place + (1 if bound else 0)
+    if index < len(positional):
+        return positional[index]
+    return next((p.name for p in facts.parameters if p.kind == "*"), None)
+
+
+def _is_static(facts: FunctionFacts) -> bool:
+    return any(ex.last_name(d) == "staticmethod" for d in facts.decorators)
+
+
+def _end_of(state: State, before: State, *, is_exit: bool) -> End:
+    """What has become of the resource at a path's end; ``before`` is the state in which its last block was entered."""
+    match state.status:
+        case Status.RELEASED:
+            return End.RELEASED
+        case Status.MOVED:
+            if is_exit and before.status is Status.HELD and state.moved_to is None and before.get(g.RETURN) is not None:
+                return End.RETURNED
+            if state.moved_to is not None and "." not in state.moved_to:
+                return End.STORED
+            return End.TAKEN
+        case _:
+            return End.BORROWED

@@ -1,0 +1,177 @@
+"""What moving data does to one path: bindings, attributes and items read, values built, names dropped, stores.
+
+    pair = (conn, 1)     →   pair is a Box that holds the resource
+    self.conn = conn     →   the object owns it now: MOVED
+
+Each function takes an obligation, an instruction and a state, and returns the states after it and when it raises.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from leakcheck import expression as ex
+from leakcheck.cfg import graph as g
+from leakcheck.ownership.constants import flag
+from leakcheck.ownership.obligation import EventKind, consumed
+from leakcheck.ownership.state import ALIASES, Box, Closure, Fact, Hold, Status
+
+if TYPE_CHECKING:
+    from leakcheck.ownership.obligation import Obligation, Outcome
+    from leakcheck.ownership.state import State, Value
+
+BACK_TO_OWNER = frozenset({"connection", "conn", "_connection", "_conn"})
+"""Attributes of a cursor that are its connection."""
+
+
+def move(obligation: Obligation, instruction: g.Move, state: State) -> Outcome:
+    """``target = value``."""
+    value = obligation.value_of(instruction.value, state)
+    if value is Hold.MAYBE:  # `conn = prepare(conn)` goes on being the resource, `rows = load(conn)` does not
+        value = Hold.OWN if state.get(instruction.target) is Hold.OWN else None
+    return _bound(obligation, instruction.target, value, state, used=instruction.value)
+
+
+def null_test(obligation: Obligation, instruction: g.NullTest, state: State) -> Outcome:
+    """``target = subject is None``: a flag, where the subject is not known."""
+    known = obligation.value_of(instruction.subject, state)
+    value = flag(known, negated=instruction.negated, subject=instruction.subject)
+    return [state.bind({instruction.target: value})], [state]
+
+
+def _bound(obligation: Obligation, target: str, value: Value | None, state: State, *, used: str = "") -> Outcome:
+    if value in ALIASES and obligation.bound_to is None and target[0] != "%":
+        obligation.bound_to = target
+    after = state.bind({**consumed(used), target: value})
+    return [after], [state]
+
+
+def load_attribute(obligation: Obligation, instruction: g.LoadAttribute, state: State) -> Outcome:
+    """``target = base.name``: a bound release, a way back to the connection, or what is known of the attribute."""
+    base, name = obligation.value_of(instruction.base, state), instruction.name
+    value: Value | None = None
+    if base in ALIASES:
+        operation, attributes = obligation.resource.methods.get(name), obligation.resource.attributes
+        if operation is not None and operation.releases == "receiver":
+            value = Hold.RELEASER
+        elif name in attributes and obligation.callees.is_connection(attributes[name]):
+            value = Hold.OWN  # `engine.connect().connection`: closing it gives the connection back
+    elif base is Hold.DERIVED and name in BACK_TO_OWNER:
+        value = Hold.OWN
+    elif isinstance(base, Box):
+        value = _item(base, name)
+    else:
+        value = state.get(f"{instruction.base}.{name}")
+    return _bound(obligation, instruction.target, value, state, used=instruction.base)
+
+
+def load_item(obligation: Obligation, instruction: g.LoadItem, state: State) -> Outcome:
+    """``target = base[key]``."""
+    base = obligation.value_of(instruction.base, state)
+    value = _item(base, instruction.key) if isinstance(base, Box) else None
+    return _bound(obligation, instruction.target, value, state, used=instruction.base)
+
+
+def iterate(obligation: Obligation, instruction: g.Iterate, state: State) -> Outcome:
+    """The next element of a collection."""
+    base = state.get(instruction.iterable)
+    value = _item(base, None) if isinstance(base, Box) else None
+    return _bound(obligation, instruction.target, value, state)
+
+
+def build(obligation: Obligation, instruction: g.Build, state: State) -> Outcome:
+    """A tuple, list, dict or set display: a box, if it holds the resource."""
+    held = [(key, state.get(operand)) for key, operand in instruction.items]
+    kept = tuple((k, v) for k, v in held if v is not None and (v is Hold.DERIVED or obligation.keeps(v, state)))
+    if all(value is Hold.DERIVED for _, value in kept):
+        kept = ()
+    changes: dict[str, Value | None] = {}
+    for _, operand in instruction.items:
+        changes.update(consumed(operand))
+    changes[instruction.target] = Box(kept) if kept else Fact.TRUE if instruction.items else None
+    return [state.bind(changes)], [state]
+
+
+def forget(_: Obligation, instruction: g.Forget, state: State) -> Outcome:
+    """The variables lose their values."""
+    return [state.bind(dict.fromkeys(instruction.names))], [state]
+
+
+def define(_: Obligation, instruction: g.Define, state: State) -> Outcome:
+    """A nested function or lambda; its effect is asked when it is called or escapes."""
+    return [state.bind({instruction.target: Closure(instruction)})], [state]
+
+
+def point(_: Obligation, instruction: g.Point, state: State) -> Outcome:
+    """A place that may raise; unpacking a box that is known cannot."""
+    unpacks_known = instruction.operand is not None and isinstance(state.get(instruction.operand), Box)
+    return [state], [] if unpacks_known else [state]
+
+
+def _store(
+    obligation: Obligation, operand: str, state: State, instruction: g.Instruction, *, moved_to: str | None = None
+) -> Outcome:
+    """The value goes where other functions find it."""
+    value = state.get(operand)
+    after = state.bind(consumed(operand))
+    if value is Hold.PENDING:
+        return [], []  # nothing is taken yet, and whoever has it now decides
+    if obligation.keeps(value, after) and not obligation.is_managed(after):
+        obligation.event(EventKind.TRANSFER, instruction)
+        return [after.with_status(Status.MOVED, moved_to)], [state]
+    return [after], [state]
+
+
+def store_attribute(obligation: Obligation, instruction: g.StoreAttribute, state: State) -> Outcome:
+    """``base.name = value``: the object owns it from now on."""
+    value = state.get(instruction.value)
+    base = state.get(instruction.base)
+    path = f"{instruction.base}.{instruction.name}"
+    if base in ALIASES:
+        return obligation.used(instruction, state.bind(consumed(instruction.value)))
+    if state.get(path) is not None and value is not Hold.OWN:
+        cleared = state.bind({path: obligation.value_of(instruction.value, state), **consumed(instruction.value)})
+        return [cleared], [state]
+    known = obligation.value_of(instruction.value, state)
+    if obligation.entering and instruction.path == "self" and value is Hold.OWN:
+        return [state.bind({**consumed(instruction.value), path: Hold.OWN})], [state]
+    owner = "" if instruction.path in ("self", "cls") else f"{instruction.path}."
+    outcome = _store(obligation, instruction.value, state, instruction, moved_to=owner + instruction.name)
+    if isinstance(known, Fact):
+        subject = _path_subject(instruction)
+        outcome[0][:] = [s.bind({subject: known}) if subject else s for s in outcome[0]]
+    return outcome
+
+
+def store_item(obligation: Obligation, instruction: g.StoreItem, state: State) -> Outcome:
+    """``base[...] = value``."""
+    outcome = _store(obligation, instruction.value, state, instruction)
+    if any(s.status is Status.MOVED for s in outcome[0]):
+        return outcome[0], []
+    outcome[0][:] = [s.bind(consumed(instruction.base)) for s in outcome[0]]
+    return outcome
+
+
+def store_global(obligation: Obligation, instruction: g.StoreGlobal, state: State) -> Outcome:
+    """Assignment to a name outside the function."""
+    return _store(obligation, instruction.value, state, instruction)
+
+
+def _item(box: Value | None, key: str | int | None) -> Value | None:
+    """What element ``key`` of a box holds; an unknown key may be any."""
+    if not isinstance(box, Box):
+        return None
+    for known, value in box.items:
+        if key is None or known is None or known == key:
+            return value
+    return None
+
+
+def _path_subject(instruction: g.StoreAttribute) -> str | None:
+    """The subject by which a later test asks for the attribute: ``?`` and its reduced expression."""
+    if instruction.path is None:
+        return None
+    expression: ex.Expression = ex.Name(instruction.path.split(".")[0])
+    for part in instruction.path.split(".")[1:]:
+        expression = ex.Attribute(expression, part)
+    return f"?{ex.Attribute(expression, instruction.name)!r}"

@@ -1,0 +1,152 @@
+"""One resource that is followed through one function: what it is, and what may become of it.
+
+    obligation.released(call, state)   →   the state after its release, and a RELEASE event
+
+The vocabulary of ``movement``, ``entering`` and ``calling``, which say what each instruction does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from leakcheck.cfg import graph as g
+from leakcheck.driver import ReleaseTwice, UseAfterRelease, WithEffect
+from leakcheck.ownership.constants import LITERALS
+from leakcheck.ownership.state import Box, Closure, Deferred, Hold, State, Status, Value, refers
+from leakcheck.ownership.summary import Effect, End
+
+if TYPE_CHECKING:
+    from leakcheck.driver import DriverClass
+    from leakcheck.ownership.callees import Callees
+
+
+class EventKind(Enum):
+    """What the explorer wants to know besides the states."""
+
+    RELEASE = "release"
+    NEAR_MISS = "near-miss"
+    RELEASED_TWICE = "released-twice"
+    USED_AFTER = "used-after"
+    NESTED = "nested"
+    TRANSFER = "transfer"
+    BORROW = "borrow"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened at an instruction; ``note`` is the driver's reason or the callee's name."""
+
+    kind: EventKind
+    instruction: g.Instruction
+    note: str = ""
+
+
+Outcome = tuple[list[State], list[State]]
+"""The states after an instruction, and those on its exception edges."""
+
+
+@dataclass(slots=True)
+class Obligation:
+    """One resource in one function. ``events`` are those of the instruction at hand.
+
+    ``site`` is the syntax of its acquire (None when a parameter or attribute is followed), ``pool`` the text of the
+    pool it came from.
+    """
+
+    resource: DriverClass
+    pool: str | None
+    site: object
+    callees: Callees
+    position: str | int | None = None
+    companions: tuple[str | int | None, ...] = ()
+    """Items beside it that live by it: the cursor of ``conn, cur = take()``."""
+    takes_receiver: bool = False
+    entering: bool = False
+    """In ``__enter__`` what is kept on self stays owed until the method returns."""
+    events: list[Event] = field(default_factory=list)
+    bound_to: str | None = None
+    """The first source name that held the resource."""
+
+    def value_of(self, operand: str, state: State) -> Value | None:
+        """What an operand holds: a literal or a variable."""
+        return LITERALS.get(operand) or state.get(operand)
+
+    def keeps(self, value: Value | None, state: State) -> bool:
+        """Whether whoever gets this value owes the release."""
+        if state.status is Status.RELEASED or value is None:
+            return False
+        if isinstance(value, Closure):
+            return self.callees.closure_effect(value.define, self.resource, state).releases
+        if isinstance(value, Deferred):
+            return value.effect.releases
+        return value is not Hold.DERIVED and refers(value)
+
+    def is_managed(self, state: State) -> bool:
+        """Whether a ``with`` around this place releases it, whoever else refers to it."""
+        releases = self.resource.with_effect is WithEffect.RELEASES
+        return any(
+            n.startswith("%with") and (v is Hold.MANAGER or (v is Hold.OWN and releases)) for n, v in state.variables
+        )
+
+    def released(self, instruction: g.Instruction, state: State, *, by_with: bool = False) -> State:
+        """The state after a release; a second one is a fault, unless leaving a ``with`` makes it."""
+        if state.status is Status.RELEASED:
+            if not by_with and self.resource.release_twice is not ReleaseTwice.HARMLESS:
+                self.event(EventKind.RELEASED_TWICE, instruction, self.resource.release_twice.value)
+            return state
+        if state.status is Status.MOVED:
+            return state
+        self.event(EventKind.RELEASE, instruction)
+        return state.with_status(Status.RELEASED)
+
+    def used(self, instruction: g.Instruction, state: State, *, borrowed: bool = False) -> Outcome:
+        """The outcome of using it; ``borrowed``: somebody else does, who may only look at it."""
+        harm = self.resource.use_after_release
+        if state.status is Status.RELEASED and not borrowed and harm is not UseAfterRelease.HARMLESS:
+            self.event(EventKind.USED_AFTER, instruction, harm.value)
+        used = replace(state, paused=False) if state.paused else state
+        return [used], [used]
+
+    def affected(self, effect: Effect, state: State, call: g.Instruction, target: str) -> Outcome:
+        """The states that a known effect leads to, one per way it may end."""
+        normal = [
+            self._ended(end, effect, state if end in effect.quiet else replace(state, raised=True), call, target)
+            for end in sorted(effect.normal, key=lambda e: e.value)
+        ]
+        raised = [self._ended(end, effect, state, call, target) for end in sorted(effect.raised, key=lambda e: e.value)]
+        return normal, raised
+
+    def _ended(self, end: End, effect: Effect, state: State, call: g.Instruction, target: str) -> State:
+        match end:
+            case End.RELEASED:
+                return self.released(call, state)
+            case End.TAKEN | End.STORED if state.status is Status.HELD:
+                self.event(EventKind.TRANSFER, call)
+                return state.with_status(Status.MOVED, effect.attribute)
+            case End.RETURNED:
+                return state.bind({target: Hold.OWN})
+            case _:
+                self.event(EventKind.BORROW, call)
+                return state
+
+    def event(self, kind: EventKind, instruction: g.Instruction, note: str = "") -> None:
+        """Tell the explorer what happened."""
+        self.events.append(Event(kind, instruction, note))
+
+    def fresh(self) -> Value:
+        """The value that the acquire gives: the resource, or a box around it."""
+        if self.position is None:
+            return Hold.OWN
+        return Box(((self.position, Hold.OWN), *((key, Hold.DERIVED) for key in self.companions)))
+
+
+def consumed(operand: str) -> dict[str, Value | None]:
+    """A temporary is gone once it is read."""
+    return {operand: None} if operand.startswith("%") and operand[1:].isdigit() else {}
+
+
+def missed(state: State, kind: int) -> State:
+    """The state after a near miss; see ``State.near_miss`` for its kinds."""
+    return replace(state, near_miss=max(state.near_miss, kind))

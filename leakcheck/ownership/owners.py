@@ -1,0 +1,176 @@
+"""Project classes as owners: what they keep, and whether a method of theirs gives it back.
+
+    class Store:
+        def __init__(self): self.conn = connect()
+        def close(self): self.conn.close()          →   constructing a Store takes a resource, close() releases it
+
+A class that keeps a resource and has a way to give it back is a resource itself; one that has none is a fault.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from leakcheck import expression as ex
+from leakcheck.driver import ClassKind, DriverClass, Operation, Protocol, UseAfterRelease, WithEffect
+from leakcheck.ownership.acquire import Acquisition
+from leakcheck.ownership.program import Failure
+from leakcheck.ownership.summary import BORROWS, TAKES, Effect, End
+from leakcheck.project.facts import is_self
+from leakcheck.project.names import Class, Function
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from leakcheck.ownership.given import Given
+    from leakcheck.ownership.program import Program
+    from leakcheck.project.facts import FunctionFacts
+
+_RECORDS = frozenset({"dataclass", "NamedTuple", "define", "frozen", "attrs", "BaseModel"})
+_USUAL_RELEASES = ("close", "aclose", "release", "disconnect", "stop")
+
+
+class Owners:
+    """Answers about project classes; ``given`` says what their methods do."""
+
+    def __init__(self, program: Program, given: Given) -> None:
+        self._program = program
+        self._given = given
+        self._resources: dict[str, DriverClass] = {}
+        self._keepers: dict[tuple[Class, str], bool] = {}
+
+    # Construction
+
+    def constructor_effect(self, cls: Class, place: int | str, resource: DriverClass) -> Effect:
+        """What constructing a project class does with an argument: takes it if the class gives it back later."""
+        for owner, facts, _ in self._program.resolver.hierarchy.lineage(cls):
+            if "__init__" in facts.methods:
+                init = Function(owner.path, facts.methods["__init__"], bound=True)
+                effect = self._given.argument(init, place, resource)
+                if End.STORED in effect.normal and effect.attribute is not None:
+                    return TAKES if self.releases(cls, effect.attribute, resource) else BORROWS
+                return effect
+            name = self.field_at(cls, place)
+            if name is not None:
+                return TAKES if self.releases(cls, name, resource) else BORROWS
+        return TAKES if self._program.resolver.hierarchy.has_unknown_base(cls) else BORROWS
+
+    def kept_in(self, cls: Class, place: int | str, resource: DriverClass) -> str | None:
+        """The attribute in which constructing a project class keeps an argument."""
+        for owner, facts, _ in self._program.resolver.hierarchy.lineage(cls):
+            if "__init__" in facts.methods:
+                init = Function(owner.path, facts.methods["__init__"], bound=True)
+                effect = self._given.argument(init, place, resource)
+                return effect.attribute if End.STORED in effect.normal else None
+        return self.field_at(cls, place)
+
+    def field_at(self, cls: Class, place: int | str) -> str | None:
+        """The field that an argument of the constructor becomes, for dataclasses and named tuples."""
+        module = self._program.facts(cls.path)
+        facts = module.classes.get(cls.qualname) if module is not None else None
+        if facts is None or not self.is_record(cls):
+            return None
+        if isinstance(place, str):
+            return place if place in facts.keys else None
+        return facts.keys[place] if place < len(facts.keys) else None
+
+    def is_record(self, cls: Class) -> bool:
+        """Whether a project class is a dataclass or named tuple: its constructor only stores."""
+        module = self._program.facts(cls.path)
+        facts = module.classes.get(cls.qualname) if module is not None else None
+        if facts is None or "__init__" in facts.methods:
+            return False
+        return any((ex.last_name(e) or "") in _RECORDS for e in (*facts.decorators, *facts.bases))
+
+    # Releases
+
+    def releases(self, cls: Class, attribute: str, resource: DriverClass) -> bool:
+        """Whether some method of the class or its bases gives ``self.attribute`` back, or hands it on."""
+        key = (cls, attribute)
+        if key not in self._keepers:
+            self._keepers[key] = False
+            self._keepers[key] = bool(self.releasing_methods(cls, attribute, resource)) or (
+                self._program.resolver.hierarchy.has_unknown_base(cls)
+            )
+        return self._keepers[key]
+
+    def releasing_methods(self, cls: Class, attribute: str, resource: DriverClass) -> dict[str, bool]:
+        """Methods that give ``self.attribute`` back, and whether each is a coroutine function."""
+        found: dict[str, bool] = {}
+        for owner, facts, module in self._program.resolver.hierarchy.lineage(cls):
+            for method in module.functions.values():  # not `methods`: a property's setter has the getter's name
+                name = method.name
+                if method.owner != facts.qualname or name in found or name == "__init__" or not method.parameters:
+                    continue
+                if self._mentions(owner.path, method, attribute) and self._given.gives_back(
+                    Function(owner.path, method.qualname), method, attribute, resource
+                ):
+                    found[name] = method.is_async
+        return found
+
+    def _mentions(self, path: str, method: FunctionFacts, attribute: str) -> bool:
+        source = self._program.source(path)
+        return not isinstance(source, Failure) and attribute in source.rows(method.first_row, method.last_row)
+
+    def released_elsewhere(self, cls: Class, attribute: str, resource: DriverClass) -> bool:
+        """Whether code of the same file that holds the object, itself or a subclass, releases ``x.attribute``."""
+        for function, name, holder in self._releases_of(cls.path, attribute):
+            if not is_self(holder):
+                return True
+            near_miss = name in resource.methods and resource.methods[name].near_miss
+            owner = Class(cls.path, function.owner or "")
+            if not near_miss and any(c == cls for c, _, _ in self._program.resolver.hierarchy.lineage(owner)):
+                return True
+        return False
+
+    def _releases_of(self, path: str, attribute: str) -> Iterator[tuple[FunctionFacts, str, ex.Expression]]:
+        """Calls like ``x.attribute.close()`` in a file: the function around, the method's name, and ``x``."""
+        module = self._program.facts(path)
+        for function in module.functions.values() if module is not None else ():
+            for name, callees in function.calls.items():
+                if not self._program.calls.says_release(name):
+                    continue
+                for callee in callees:
+                    held = callee.base if isinstance(callee, ex.Attribute) else None
+                    if isinstance(held, ex.Attribute) and held.name == attribute:
+                        yield function, name, held.base
+
+    # Owners as resources
+
+    def construction(self, cls: Class, owner: Class) -> Acquisition | None:
+        """The resource that a class is whose ``__init__`` keeps one, if it has a way to give it back."""
+        module = self._program.facts(owner.path)
+        if module is None:
+            return None
+        init = module.functions[module.classes[owner.qualname].methods["__init__"]]
+        summary = self._program.summary(Function(owner.path, init.qualname))
+        for attribute, owned in summary.stores if summary is not None else ():
+            resource = self.resource(owned.resource)
+            methods = self.releasing_methods(cls, attribute, resource)
+            if not methods or "__del__" in methods:
+                continue
+            wrapped = _as_resource(cls, methods)
+            self._resources[wrapped.id] = wrapped
+            return Acquisition(wrapped, Protocol.VALUE, None, steps=owned.steps)
+        return None
+
+    def resource(self, resource_id: str) -> DriverClass:
+        """A resource by id: a driver's class, or a project class that owns one."""
+        return self._program.drivers.classes.get(resource_id) or self._resources[resource_id]
+
+
+def _as_resource(cls: Class, methods: dict[str, bool]) -> DriverClass:
+    """The class as a driver would describe it; ``methods`` as in ``releasing_methods``."""
+    operations = {n: Operation(n, releases="receiver", awaited=a) for n, a in methods.items() if not n.startswith("__")}
+    leaves = methods.keys() & {"__exit__", "__aexit__"}
+    name = cls.qualname
+    first = min(operations, key=lambda n: (n not in _USUAL_RELEASES, n), default=None)
+    return DriverClass(
+        id=f"{cls.path}:{name}",
+        kind=ClassKind.CONNECTION,
+        noun=f"`{name}`",
+        methods=operations,
+        with_effect=WithEffect.RELEASES if leaves else WithEffect.KEEPS,
+        use_after_release=UseAfterRelease.HARMLESS,
+        release=f"{{name}}.{first}()" if first else f"with {name}(...) as {{name}}:",
+    )

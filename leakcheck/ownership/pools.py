@@ -1,0 +1,56 @@
+"""Pools across functions: whether two functions take from the same one.
+
+    pool_place(program, scope, "db.pool")   →   ("app/db.py", "pool"), from wherever it is imported
+
+A function that holds a connection and calls one that takes another from the same pool can wait for itself.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from leakcheck.project.names import Function
+
+if TYPE_CHECKING:
+    from leakcheck.driver import DriverClass
+    from leakcheck.ownership.program import Program
+    from leakcheck.project.names import Scope, Symbols
+
+_CALLS = 3
+"""How many calls deep a second checkout is looked for."""
+
+
+def pool_place(program: Program, scope: Scope, pool: str) -> tuple[str, str] | None:
+    """Where a pool lives, so that two functions can be seen to use the same; None where that is not certain."""
+    root = pool.partition(".")[0]
+    if root in ("self", "cls"):
+        return (f"{scope.module.path}:{scope.owner}", pool) if scope.owner is not None else None
+    if any(f.binds(root) for f in scope.functions):
+        return None
+    for target in scope.module.scope.imports.get(root, ()):
+        found = program.modules.member(target, scope.module.path)
+        return (found[0], pool.replace(root, found[1] or root, 1)) if found is not None else (target, pool)
+    return scope.module.path, pool
+
+
+def nested_checkout(
+    program: Program, symbols: Symbols, place: tuple[str, str], resource: DriverClass, depth: int = _CALLS
+) -> str | None:
+    """The name of a called project function that takes a connection from the pool at ``place`` while it runs."""
+    for symbol in symbols:
+        if not isinstance(symbol, Function):
+            continue
+        facts, scope = program.resolver.function(symbol)
+        takes = facts is not None and not program.acquiring_names.isdisjoint(facts.calls)
+        summary = program.summary(symbol) if takes else None
+        if summary is not None and scope is not None:
+            for owned in summary.checks_out:
+                same = owned.pool is not None and pool_place(program, scope, owned.pool) == place
+                if same and owned.resource == resource.id:
+                    return symbol.qualname
+        for expressions in facts.calls.values() if facts is not None and depth else ():
+            for expression in expressions:
+                inner = program.resolver.resolve(expression, scope) if scope is not None else frozenset()
+                if nested_checkout(program, inner, place, resource, depth - 1) is not None:
+                    return symbol.qualname
+    return None

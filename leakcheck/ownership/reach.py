@@ -1,0 +1,113 @@
+"""What lies ahead of a block: the variables that still occur, and the way out.
+
+    reach.mentions(block, "conn")   →   False where nothing from here on touches it
+
+A resource that no variable ahead leads to stays as it is until the function is left, so ``explore`` stops there.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from leakcheck.cfg import graph as g
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class Reach:
+    """The two backward analyses of one graph that know nothing of values.
+
+    ``returning`` has each block from which the function can return, with the next block on a shortest way there.
+    """
+
+    def __init__(self, graph: g.ControlFlowGraph) -> None:
+        predecessors: dict[int, list[int]] = {}
+        for block in graph.blocks:
+            for edge in (*block.successors, *block.raises):
+                predecessors.setdefault(edge.target.index, []).append(block.index)
+        self._bits: dict[str, int] = {}
+        self._mentioned = self._occurring_ahead(graph, predecessors)
+        self.returning = _ways_to(graph.exit, predecessors)
+
+    def mentions(self, block: g.BasicBlock, name: str) -> bool:
+        """Whether a variable occurs in ``block`` or after it; a temporary is taken to."""
+        bit = self._bits.get(name)
+        return name[0] == "%" if bit is None else bool(self._mentioned[block.index] & bit)
+
+    def _occurring_ahead(self, graph: g.ControlFlowGraph, predecessors: dict[int, list[int]]) -> dict[int, int]:
+        """For each block the variables that occur in it or after it, one bit each."""
+        bits, masks = self._bits, {b.index: 0 for b in graph.blocks}
+        for block in graph.blocks:
+            names = [n for i in block.instructions for n in _occurring(i)]
+            names += [e.test.subject for e in block.successors if e.test is not None]
+            for name in names:
+                if name[0] not in "%#?":
+                    masks[block.index] |= bits.setdefault(name, 1 << len(bits))
+        queue = deque(masks)
+        while queue:
+            index = queue.popleft()
+            for before in predecessors.get(index, ()):
+                merged = masks[before] | masks[index]
+                if merged != masks[before]:
+                    masks[before] = merged
+                    queue.append(before)
+        return masks
+
+
+def _ways_to(last: g.BasicBlock, predecessors: dict[int, list[int]]) -> dict[int, int]:
+    """The next block on a shortest way to ``last``, for each block that has one; ``last`` itself is its own."""
+    following = {last.index: last.index}
+    queue = deque(following)
+    while queue:
+        after = queue.popleft()
+        for before in predecessors.get(after, ()):
+            if before not in following:
+                following[before] = after
+                queue.append(before)
+    return following
+
+
+def _occurring(instruction: g.Instruction) -> Iterable[str]:
+    """Every variable that the instruction reads or writes.
+
+    The name of an attribute counts as the variable of that name, which at worst keeps a path longer than needed.
+    """
+    match instruction:
+        case g.Call(target=target, receiver=receiver, callee=callee, arguments=arguments):
+            return (target, *(o for o in (receiver, callee, *(a.operand for a in arguments)) if o is not None))
+        case g.Build(target=target, items=items):
+            return (target, *(operand for _, operand in items))
+        case g.Define(target=target, captured=captured):
+            return (target, *captured)
+        case g.Forget(names=names):
+            return names
+        case (
+            g.Move(target=target, value=value)
+            | g.Await(target=target, value=value)
+            | g.Yield(target=target, value=value)
+        ):
+            return (target, value)
+        case g.NullTest(target=target, subject=subject):
+            return (target, subject)
+        case g.LoadAttribute(target=target, base=base, name=name):
+            return (target, base, name)
+        case g.LoadItem(target=target, base=base):
+            return (target, base)
+        case g.StoreAttribute(base=base, name=name, value=value):
+            return (base, name, value)
+        case g.StoreItem(base=base, value=value):
+            return (base, value)
+        case g.StoreGlobal(name=name, value=value):
+            return (name, value)
+        case g.Enter(target=target, manager=manager):
+            return (target, manager)
+        case g.Exit(manager=manager):
+            return (manager,)
+        case g.Iterate(target=target, iterable=iterable):
+            return (target, iterable)
+        case g.Point(operand=str() as operand):
+            return (operand,)
+        case _:
+            return ()

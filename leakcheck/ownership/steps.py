@@ -1,0 +1,184 @@
+"""The steps of a leak: from the acquire along the path to where the resource is lost, in words.
+
+path_steps(found, ending)   →   "`conn.execute(...)` may raise", "leaves without `conn.close()`"
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import libcst as cst
+
+from leakcheck.cfg import graph as g
+from leakcheck.diagnostic import Step, StepKind
+from leakcheck.ownership.leak import LeakKind
+from leakcheck.ownership.obligation import EventKind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from leakcheck.ownership.explore import Ending, Hop
+    from leakcheck.ownership.found import Found
+    from leakcheck.ownership.obligation import Event
+    from leakcheck.ownership.unit import Unit
+
+_TEXT_LIMIT = 60
+
+
+def acquire_steps(found: Found) -> tuple[Step, ...]:
+    """Where the resource was taken, through all functions that handed it over."""
+    part, acquisition = found.unit.part, found.acquisition
+    text = short(found, found.call.node)
+    if acquisition.steps:
+        first = acquisition.steps[-1]
+        what = f"`{text}` hands over the {acquisition.resource.noun} taken at {first.path}:{first.span.start.row}"
+        return (*acquisition.steps, Step(StepKind.ACQUIRE, found.unit.path, part.span(found.call.node), what))
+    return (
+        Step(StepKind.ACQUIRE, found.unit.path, part.span(found.call.node), f"{acquisition.resource.noun} taken here"),
+    )
+
+
+def path_steps(found: Found, ending: Ending) -> Iterator[Step]:
+    """What happens between the acquire and the path's end, and the end itself."""
+    part, path = found.unit.part, found.unit.path
+    release = _release_text(found)
+    where: cst.CSTNode | None = None
+    seen: set[int] = set()
+    hops = found.exploration.path(ending.node)
+    for event, hop in _history(hops, ending):
+        if event is not None and event.kind is EventKind.NEAR_MISS and id(event.instruction.node) not in seen:
+            seen.add(id(event.instruction.node))
+            note = event.note or "leaving this `with` does not give it back"
+            yield Step(StepKind.NEAR_MISS, path, part.span(event.instruction.node), note)
+        if event is not None and event.kind is EventKind.BORROW and id(event.instruction.node) not in seen:
+            seen.add(id(event.instruction.node))
+            yield Step(StepKind.CALL, path, part.span(event.instruction.node), "does not give it back on this path")
+        if hop is not None and hop.edge.raised is not None and hop.source.instructions:
+            instruction = hop.source.instructions[-1]
+            where = instruction.node
+            if id(where) not in seen:
+                seen.add(id(where))
+                yield Step(StepKind.RAISE, path, part.span(where), _raise_text(found, instruction))
+    if ending.lost is not None:
+        how = (
+            "the only name of it is bound to something else"
+            if rebinds(ending.lost)
+            else "nothing refers to it from here"
+        )
+        kind = StepKind.OVERWRITE if rebinds(ending.lost) else StepKind.EXIT
+        yield Step(kind, path, part.span(ending.lost.node), f"{how}: lost without `{release}`")
+        return
+    if ending.returned:
+        where = _returned_from(hops, found, ending) or _last_statement(found.unit)
+    yield Step(StepKind.EXIT, path, part.span(where or found.call.node), f"leaves without `{release}`")
+
+
+def _history(hops: Iterable[Hop], ending: Ending) -> Iterator[tuple[Event | None, Hop | None]]:
+    for hop in hops:
+        for event in hop.events:
+            yield event, None
+        yield None, hop
+    for event in ending.events:
+        yield event, None
+
+
+def _returned_from(hops: Sequence[Hop], found: Found, ending: Ending) -> cst.CSTNode | None:
+    """The ``return`` by which the path leaves: on it, or on the way out from where nothing mattered any more."""
+    graph, constants = found.unit.graph, found.unit.constants
+    blocks = [hop.source for hop in hops]
+    if graph is not None and constants is not None:
+        by_index = {b.index: b for b in graph.blocks}
+        current = ending.node.block
+        following = constants.reach.returning
+        while current in following and current != following[current]:
+            blocks.append(by_index[current])
+            current = following[current]
+    for block in reversed(blocks):
+        for instruction in reversed(block.instructions):
+            if (
+                isinstance(instruction, g.Move)
+                and instruction.target == g.RETURN
+                and isinstance(instruction.node, cst.Return)
+            ):
+                return instruction.node
+    return None
+
+
+def _last_statement(unit: Unit) -> cst.CSTNode | None:
+    if isinstance(unit.node, cst.Lambda):
+        return None
+    statements = unit.node.body if isinstance(unit.node, cst.Module) else unit.node.body.body
+    node: cst.CSTNode | None = statements[-1] if statements else None
+    while isinstance(node, (cst.With, cst.If, cst.For, cst.While, cst.Try)):
+        suite = node.body
+        if isinstance(node, cst.Try) and (node.finalbody or node.handlers):
+            suite = node.finalbody.body if node.finalbody is not None else node.handlers[-1].body
+        node = suite.body[-1] if suite.body else None
+    return node
+
+
+def _raise_text(found: Found, instruction: g.Instruction) -> str:
+    match instruction:
+        case g.Call():
+            return f"`{short(found, instruction.node)}` may raise"
+        case g.Await():
+            return "may raise, or be cancelled here"
+        case g.Yield():
+            return "the consumer may stop here, or raise into it"
+        case g.Point(what=what):
+            return what
+        case g.Iterate():
+            return "the next element may fail to come"
+        case g.Enter():
+            return "entering this `with` may raise"
+        case _:
+            return "may raise"
+
+
+def short(found: Found, node: cst.CSTNode) -> str:
+    """The text of an expression for a message: a call without its arguments, anything else cut to its start."""
+    if isinstance(node, cst.Await) and isinstance(node.expression, cst.Call):
+        node = node.expression
+    if isinstance(node, cst.Call):
+        func = found.unit.part.text(node.func)
+        return f"{func}({'...' if node.args else ''})"[-_TEXT_LIMIT:]
+    text = found.unit.part.text(node)
+    return text if len(text) <= _TEXT_LIMIT else text[: _TEXT_LIMIT - 1] + "…"
+
+
+def _release_text(found: Found) -> str:
+    """The call that would give the resource back."""
+    name, pool = found.effects.bound_to or "conn", found.acquisition.pool or "pool"
+    return found.acquisition.resource.release.format(name=name, pool=pool)
+
+
+def cause_text(found: Found, ending: Ending, kind: LeakKind) -> str:
+    """What the message names as the cause: the near miss, the new binding, or the last call that raised."""
+    if kind is LeakKind.RELEASE_DOES_NOT_RELEASE:
+        for event, _ in _history(found.exploration.path(ending.node), ending):
+            if event is not None and event.kind is EventKind.NEAR_MISS:
+                node = event.instruction.node
+                return f"with {short(found, node.item)}" if isinstance(node, cst.WithItem) else short(found, node)
+        return ""
+    if kind is LeakKind.OVERWRITTEN and ending.lost is not None:
+        return short(found, ending.lost.node)
+    for hop in reversed(found.exploration.path(ending.node)):
+        if hop.edge.raised is not None and hop.source.instructions:
+            node = hop.source.instructions[-1].node
+            if isinstance(node, (cst.Call, cst.Await)):
+                return short(found, node)
+    return ""
+
+
+def reason_text(found: Found, ending: Ending) -> str:
+    """The driver's words for why a near miss on the path does not release."""
+    for event, _ in _history(found.exploration.path(ending.node), ending):
+        if event is not None and event.kind is EventKind.NEAR_MISS and event.note:
+            return event.note
+    return ""
+
+
+def rebinds(instruction: g.Instruction) -> bool:
+    """Whether the instruction gives a name of the source another value."""
+    target = getattr(instruction, "target", "%")  # a store has none
+    return isinstance(target, str) and target[:1] not in "%#" and not isinstance(instruction, g.Forget)

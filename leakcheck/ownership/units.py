@@ -1,0 +1,189 @@
+"""From the facts of functions to units: slices of source text, parsed, each with its graph and its callees.
+
+    unit = units.unit(module, facts)
+    units.graph(unit)    →   ControlFlowGraph
+
+A file is never parsed by LibCST as a whole: an outermost function is a slice, and its nested functions are units of it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import libcst as cst
+
+from leakcheck import expression as ex
+from leakcheck.calls import CallKind
+from leakcheck.cfg.builder import TooLargeError, build_cfg
+from leakcheck.cfg.walk import walk
+from leakcheck.ownership.callees import Callees
+from leakcheck.ownership.constants import Constants
+from leakcheck.ownership.program import DEPTH_LIMIT, Failure
+from leakcheck.ownership.unit import Slice, Unit
+from leakcheck.project.facts import FunctionFacts
+from leakcheck.project.names import Scope
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from leakcheck.calls import CallEffect
+    from leakcheck.cfg.graph import ControlFlowGraph
+    from leakcheck.ownership.program import Program
+    from leakcheck.project.facts import ModuleFacts, Statement
+    from leakcheck.project.names import Function
+
+
+class Units:
+    """Makes units; each is made once, when first asked for."""
+
+    def __init__(self, program: Program) -> None:
+        self._program = program
+        self._units: dict[tuple[str, str], Unit | None] = {}
+        self._building: set[int] = set()
+
+    def unit(self, module: ModuleFacts, item: FunctionFacts | Statement) -> Unit | None:
+        """The unit of a function (found in the slice of its outermost function) or module-level statement."""
+        key = (module.path, name_of(item))
+        if key not in self._units:
+            self._units[key] = None
+            self._make_units(module, item)
+        return self._units[key]
+
+    def of(self, function: Function) -> Unit | None:
+        """The unit of a project function, None where it cannot be parsed."""
+        module = self._program.facts(function.path)
+        facts = module.functions.get(function.qualname) if module is not None else None
+        return self.unit(module, facts) if module is not None and facts is not None else None
+
+    def nested(self, unit: Unit, node: cst.CSTNode) -> Unit | None:
+        """The unit of a function or lambda nested in another; None for a class, or where there is none."""
+        inner = next((u for u in self._units.values() if u is not None and u.node is node), None)
+        if inner is None and isinstance(node, cst.Lambda):
+            name = f"{unit.name}.<lambda {unit.order(node)}>"
+            inner = Unit(unit.part, node, name, unit.scope, None, is_async=False, parent=unit)
+            self._units[unit.path, name] = inner
+        return inner
+
+    def _make_units(self, module: ModuleFacts, item: FunctionFacts | Statement) -> None:
+        outer = item
+        while isinstance(outer, FunctionFacts) and outer.parent is not None:
+            outer = module.functions[outer.parent]
+        if outer.depth > DEPTH_LIMIT:
+            return
+        part = self._slice(module, outer.first_row, outer.last_row)
+        if part is None:
+            return
+        if not isinstance(outer, FunctionFacts):
+            unit = Unit(part, part.module, name_of(outer), Scope(module), None, is_async=False)
+            self._units[module.path, name_of(outer)] = unit
+            return
+        body: Sequence[cst.CSTNode] = part.module.body
+        if part.row_offset < outer.first_row - 1 and isinstance(body[0], cst.If):
+            body = body[0].body.body  # the slice of a method stands below `if 1:`
+        node = next((s for s in body if isinstance(s, cst.FunctionDef)), None)
+        if node is not None:
+            self._register(module, part, node, outer, None)
+
+    def _register(
+        self, module: ModuleFacts, part: Slice, node: cst.FunctionDef, facts: FunctionFacts, parent: Unit | None
+    ) -> None:
+        unit = Unit(part, node, facts.qualname, Scope.of(module, facts), facts, facts.is_async, parent)
+        self._units[module.path, facts.qualname] = unit
+        source = self._program.source(module.path)
+        if facts.is_async and facts.is_generator and not isinstance(source, Failure):
+            closed = re.compile(rf"\baclosing\(\s*(?:\w+\.)*{re.escape(facts.name)}\(")
+            unit.consumed_by_aclosing = closed.search(source.text) is not None
+        counts: dict[str, int] = {}
+        for inner in _directly_nested(node.body):
+            name = inner.name.value
+            counts[name] = counts.get(name, 0) + 1
+            suffix = "" if counts[name] == 1 else f"@{counts[name]}"
+            found = module.functions.get(f"{facts.qualname}.{name}{suffix}")
+            if found is not None and found.parent == facts.qualname:
+                self._register(module, part, inner, found, unit)
+
+    def _slice(self, module: ModuleFacts, first: int, last: int) -> Slice | None:
+        source = self._program.source(module.path)
+        if isinstance(source, Failure):
+            return None
+        text = source.rows(first, last)
+        text = text.replace("\f", "")  # a form feed only resets the indentation
+        indented = text[:1] in (" ", "\t")
+        try:
+            tree = cst.parse_module("if 1:\n" + text if indented else text)
+        except Exception:  # noqa: BLE001 - LibCST raises several unrelated types; the function is skipped and said to be
+            return None
+        return Slice(module.path, tree, first - 1 - int(indented))
+
+    def graph(self, unit: Unit) -> ControlFlowGraph:
+        """The unit's graph; its constants are made with it. Raises TooLargeError."""
+        if unit.graph is None:
+            if id(unit) in self._building:
+                raise TooLargeError  # asked for itself while it is made: a class that its own method constructs
+            self._building.add(id(unit))
+            graph = build_cfg(
+                unit.node.body,
+                is_async=unit.is_async,
+                swallowed_by=lambda e: self._swallowed(e, unit.scope),
+                exits_by=lambda e: self._exits(e, unit.scope),
+            )
+            parameters = [p.name for p in unit.facts.parameters] if unit.facts else []
+            unit.constants = Constants(graph, parameters, self.callees(unit).takes_value)
+            unit.graph = graph
+            self._building.discard(id(unit))
+        return unit.graph
+
+    def constants(self, unit: Unit) -> Constants:
+        """What is known of the variables in the unit's graph. Raises TooLargeError."""
+        self.graph(unit)
+        assert unit.constants is not None
+        return unit.constants
+
+    def callees(self, unit: Unit) -> Callees:
+        """The answers about the calls in the unit."""
+        if unit.callees is None:
+            unit.callees = Callees(unit, self._program)
+        return unit.callees
+
+    def _swallowed(self, manager: ex.Expression, scope: Scope) -> tuple[str, ...]:
+        if not isinstance(manager, ex.Call):
+            return ()
+        effect = self._known(manager.func, scope)
+        if effect is None or effect.kind is not CallKind.SUPPRESSES:
+            return ()
+        return tuple(ex.last_name(a) or "?" for a in manager.args)
+
+    def _exits(self, function: ex.Expression, scope: Scope) -> str | None:
+        effect = self._known(function, scope)
+        return (effect.raises or "SystemExit") if effect is not None and effect.kind is CallKind.EXITS else None
+
+    def _known(self, function: ex.Expression, scope: Scope) -> CallEffect | None:
+        """What is known of a call of Python's own library; only names and plain attributes are looked up."""
+        text = ex.dotted(function)
+        if text is None:
+            return None
+        found = self._program.calls.effect(text)
+        root = text.partition(".")[0]
+        for target in scope.module.scope.imports.get(root, ()):
+            found = self._program.calls.effect(target + text[len(root) :]) or found
+        return found
+
+
+def name_of(item: FunctionFacts | Statement) -> str:
+    """The name of an item's unit: unique in its file."""
+    return item.qualname if isinstance(item, FunctionFacts) else f"<line {item.first_row}>"
+
+
+def _directly_nested(body: cst.BaseSuite) -> Iterable[cst.FunctionDef]:
+    """Functions nested in a body, not those inside them or inside classes."""
+    found: list[cst.FunctionDef] = []
+    skip: set[int] = set()
+    for node in walk(body):
+        if id(node) in skip:
+            continue
+        if isinstance(node, (cst.FunctionDef, cst.ClassDef)):
+            if isinstance(node, cst.FunctionDef):
+                found.append(node)
+            skip.update(id(n) for n in walk(node))
+    return found

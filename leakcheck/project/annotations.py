@@ -1,0 +1,68 @@
+"""Annotations to symbols: the instances that a hint allows, and what a framework injects for a default.
+
+    Optional[Annotated[Pool, Depends(get_pool)]]   →   Instance("asyncpg.Pool"), and what ``get_pool()`` returns
+
+Containers and generators are read as what they give: ``AsyncIterator[Connection]`` is a connection.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from leakcheck import expression as ex
+from leakcheck.project.names import Class, External, Instance
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from leakcheck.driver import Drivers
+    from leakcheck.project.names import Scope, Symbol, Symbols
+
+_TRANSPARENT = frozenset({"Optional", "Annotated", "ClassVar", "Final", "Type", "type", "Awaitable", "Coroutine"})
+_YIELDING = frozenset({"Iterator", "Generator", "AsyncIterator", "AsyncGenerator", "ContextManager",
+                       "AbstractContextManager", "AsyncContextManager", "AbstractAsyncContextManager"})  # fmt: skip
+
+
+class Annotations:
+    """Reads annotations; ``resolve`` answers for the names in them."""
+
+    def __init__(self, drivers: Drivers, resolve: Callable[[ex.Expression, Scope], Symbols]) -> None:
+        self._drivers = drivers
+        self._resolve = resolve
+
+    def annotated(self, note: ex.Expression, scope: Scope) -> list[Symbol]:
+        """The instances that an annotation allows."""
+        note = ex.annotation(note)
+        match note:
+            case ex.Choice(options=options):
+                return [s for option in options for s in self.annotated(option, scope)]
+            case ex.Item(base=base, index=index):
+                word = ex.last_name(base)
+                inner = index.items if isinstance(index, ex.Sequence) else (index,)
+                if word == "Union":
+                    return [s for option in inner for s in self.annotated(option, scope)]
+                if word in _TRANSPARENT:
+                    found = self.annotated(inner[-1] if word == "Coroutine" else inner[0], scope)
+                    for extra in inner[1:] if word == "Annotated" else ():
+                        found.extend(self.dependency(extra, scope))
+                    return found
+                if word in _YIELDING:
+                    return self.annotated(inner[0], scope)
+                return self.annotated(base, scope)
+            case ex.Name() | ex.Attribute():
+                return [self.instance(s) for s in self._resolve(note, scope) if isinstance(s, (External, Class))]
+            case _:
+                return []
+
+    def dependency(self, default: ex.Expression, scope: Scope) -> Symbols:
+        """A parameter's default: a value, or what ``Depends(f)`` injects."""
+        if isinstance(default, ex.Call) and ex.last_name(default.func) in ("Depends", "Security") and default.args:
+            return self._resolve(ex.Call(default.args[0]), scope)
+        return self._resolve(default, scope)
+
+    def instance(self, symbol: External | Class) -> Symbol:
+        """An object of this class: the driver's, where a driver knows the class."""
+        if isinstance(symbol, External):
+            class_id = self._drivers.class_names.get(symbol.name)
+            return Instance(class_id) if class_id is not None else Instance(symbol)
+        return Instance(symbol)

@@ -1,0 +1,316 @@
+"""From the tree of a file to its facts, in one walk.
+
+    facts_of(path, ast.parse(text))   →   ModuleFacts
+
+Each scope's bindings, calls and returns are collected without entering the functions and classes inside it, which are
+collected on their own.
+"""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from leakcheck.expression import OPAQUE, Constant, Element, Entered, Item, Sequence, annotation, from_ast
+from leakcheck.project.facts import SELF, ClassFacts, FunctionFacts, ModuleFacts, Parameter, ScopeFacts, Statement
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from leakcheck.expression import Expression
+
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+_LEAVES = (ast.Constant, ast.Name, ast.Pass, ast.Break, ast.Continue, ast.Global, ast.Nonlocal)
+_PLAIN_FIELDS = frozenset({
+    "ctx", "op", "ops", "id", "attr", "name", "arg", "kind", "type_comment", "conversion", "level", "module", "names",
+    "simple",
+})  # fmt: skip
+"""Fields that hold no syntax, or none with a call in it."""
+
+
+def facts_of(path: str, tree: ast.Module) -> ModuleFacts:
+    """The facts of a parsed file."""
+    collector = _Collector(path)
+    collector.module(tree)
+    return collector.facts
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a node stands: the scope that its names are bound in, the function and the class around it."""
+
+    scope: ScopeFacts
+    function: FunctionFacts | None
+    owner: ClassFacts | None
+
+
+def _child_fields(kind: type[ast.AST]) -> tuple[str, ...]:
+    """The fields of a node type that can hold syntax with a call in it, last first."""
+    return () if kind in _LEAVES else tuple(name for name in reversed(kind._fields) if name not in _PLAIN_FIELDS)
+
+
+class _Collector:
+    """Fills the facts of one file. ``calls`` and ``depth`` belong to the function or statement being walked."""
+
+    def __init__(self, path: str) -> None:
+        self.facts = ModuleFacts(path, ScopeFacts())
+        self.calls: dict[str, list[Expression]] = {}
+        self.depth = 0
+        self._fields: dict[type[ast.AST], tuple[str, ...]] = {}
+
+    def module(self, tree: ast.Module) -> None:
+        place = _Place(self.facts.scope, None, None)
+        for node in tree.body:
+            self.calls, self.depth = {}, 0
+            self.visit(node, place)
+            if self.calls and not isinstance(node, (*_FUNCTIONS, ast.ClassDef)):
+                self.facts.statements.append(
+                    Statement(
+                        node.lineno,
+                        node.end_lineno or node.lineno,
+                        self.calls,
+                        self.depth,
+                        any(isinstance(n, (ast.For, ast.While, ast.AsyncFor)) for n in ast.walk(node)),
+                    )
+                )
+            if isinstance(node, ast.If) and any(
+                isinstance(n, ast.Name) and n.id == "__name__" for n in ast.walk(node.test)
+            ):
+                self.facts.main_calls |= _called_names(node)
+        if tree.body and isinstance(tree.body[-1], ast.Expr):
+            self.facts.main_calls |= _called_names(tree.body[-1])
+
+    def visit(self, root: ast.AST, place: _Place) -> None:
+        """Collect from ``root`` without entering the scopes that functions and classes open."""
+        stack: list[tuple[ast.AST, int]] = [(root, 1)]
+        deepest = self.depth
+        while stack:
+            node, depth = stack.pop()
+            if depth > deepest:  # noqa: PLR1730 - a call of `max` for each node of each file
+                deepest = depth
+            kind = type(node)
+            collect = _COLLECTORS.get(kind)
+            if collect is not None and collect(self, node, place):
+                continue
+            depth += 1
+            fields = self._fields.get(kind)
+            if fields is None:
+                fields = self._fields[kind] = _child_fields(kind)
+            for name in fields:
+                value = getattr(node, name)
+                if isinstance(value, list):
+                    stack.extend([(v, depth) for v in reversed(value) if isinstance(v, ast.AST)])
+                elif isinstance(value, ast.AST):
+                    stack.append((value, depth))
+        self.depth = max(self.depth, deepest)
+
+    def assign_(self, node: ast.Assign, place: _Place) -> bool:
+        reduced = from_ast(node.value)
+        for target in node.targets:
+            self.bind(target, reduced, place)
+        return False
+
+    def annotated_(self, node: ast.AnnAssign, place: _Place) -> bool:
+        self.annotate(node.target, annotation(from_ast(node.annotation)), place)
+        if node.value is not None:
+            self.bind(node.target, from_ast(node.value), place)
+        return False
+
+    def walrus_(self, node: ast.NamedExpr, place: _Place) -> bool:
+        self.bind(node.target, from_ast(node.value), place)
+        return False
+
+    def for_(self, node: ast.For | ast.AsyncFor, place: _Place) -> bool:
+        self.bind(node.target, Element(from_ast(node.iter)), place)
+        return False
+
+    def with_(self, node: ast.With | ast.AsyncWith, place: _Place) -> bool:
+        for item in node.items:
+            if item.optional_vars is not None:
+                self.bind(item.optional_vars, Entered(from_ast(item.context_expr)), place)
+        return False
+
+    def call_(self, node: ast.Call, place: _Place) -> bool:  # noqa: ARG002 - all collectors have one shape
+        func = node.func
+        match func:
+            case ast.Attribute(attr=name) | ast.Name(id=name):
+                known, reduced = self.calls.setdefault(name, []), from_ast(func)
+                if reduced not in known:
+                    known.append(reduced)
+            case _:
+                pass
+        return False
+
+    def return_(self, node: ast.Return, place: _Place) -> bool:
+        if place.function is not None and node.value is not None:
+            place.function.returned.append(from_ast(node.value))
+        return False
+
+    def yield_(self, node: ast.Yield | ast.YieldFrom, place: _Place) -> bool:
+        if place.function is not None:
+            place.function.is_generator = True
+            if isinstance(node, ast.Yield):
+                place.function.yielded.append(from_ast(node.value))
+        return False
+
+    def bind(self, target: ast.expr, value: Expression, place: _Place) -> None:
+        scope, function, owner = place.scope, place.function, place.owner
+        match target:
+            case ast.Name(id=name):
+                scope.assign(name, value)
+                if owner is not None and function is None:
+                    owner.attributes.setdefault(name, []).append((value, None))
+            case ast.Attribute(value=ast.Name(id=base), attr=attr) if base in SELF and owner is not None:
+                method = None if function is None else function.qualname
+                owner.attributes.setdefault(attr, []).append((value, method))
+            case ast.Attribute(value=ast.Name(id=base), attr=attr):
+                scope.assign(f"{base}.{attr}", value)
+            case ast.Tuple(elts=elements) | ast.List(elts=elements):
+                paired = isinstance(value, Sequence) and len(value.items) == len(elements)
+                for index, element in enumerate(elements):
+                    part = (
+                        value.items[index] if paired and isinstance(value, Sequence) else Item(value, Constant(index))
+                    )
+                    self.bind(element, part, place)
+            case ast.Starred(value=inner):
+                self.bind(inner, OPAQUE, place)
+            case _:
+                return
+
+    def annotate(self, target: ast.expr, note: Expression, place: _Place) -> None:
+        scope, function, owner = place.scope, place.function, place.owner
+        match target:
+            case ast.Name(id=name):
+                scope.annotations[name] = note
+                if owner is not None and function is None:
+                    owner.annotations[name] = note
+                    owner.keys.append(name)
+            case ast.Attribute(value=ast.Name(id=base), attr=attr) if base in SELF and owner is not None:
+                owner.annotations[attr] = note
+            case _:
+                return
+
+    def import_(self, node: ast.Import | ast.ImportFrom, place: _Place) -> bool:
+        scope = place.scope
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                self.facts.packages.add(alias.name.partition(".")[0])
+                if alias.asname:
+                    scope.imports.setdefault(alias.asname, []).append(alias.name)
+                else:
+                    root = alias.name.partition(".")[0]
+                    scope.imports.setdefault(root, []).append(root)
+                    if root != alias.name:
+                        scope.modules.append(alias.name)
+            return True
+        module = "." * node.level + (node.module or "")
+        if not node.level:
+            self.facts.packages.add(module.partition(".")[0])
+        for alias in node.names:
+            if alias.name == "*":
+                scope.star_imports.append(module)
+            else:
+                separator = "" if module.endswith(".") else "."
+                scope.imports.setdefault(alias.asname or alias.name, []).append(f"{module}{separator}{alias.name}")
+        return True
+
+    def function_(self, node: ast.FunctionDef | ast.AsyncFunctionDef, place: _Place) -> bool:
+        scope, parent, owner = place.scope, place.function, place.owner
+        is_method = owner is not None and parent is None
+        prefix = f"{owner.qualname}." if is_method and owner is not None else (f"{parent.qualname}." if parent else "")
+        qualname = prefix + node.name
+        number = 2
+        while qualname in self.facts.functions:  # an overload, a property setter, an `else:` variant
+            qualname, number = f"{prefix}{node.name}@{number}", number + 1
+        facts = FunctionFacts(
+            name=node.name,
+            qualname=qualname,
+            owner=owner.qualname if is_method and owner is not None else None,
+            parent=parent.qualname if parent else None,
+            first_row=min([node.lineno, *(d.lineno for d in node.decorator_list)]),
+            row=node.lineno,
+            last_row=node.end_lineno or node.lineno,
+            parameters=_parameters(node.args),
+            returns=annotation(from_ast(node.returns)) if node.returns else None,
+            decorators=tuple(from_ast(d) for d in node.decorator_list),
+            is_async=isinstance(node, ast.AsyncFunctionDef),
+            scope=ScopeFacts(),
+        )
+        self.facts.functions[qualname] = facts
+        if is_method and owner is not None:
+            owner.methods.setdefault(node.name, qualname)
+        else:
+            scope.functions[node.name] = qualname
+        outer, outer_depth = self.calls, self.depth
+        self.calls, self.depth = facts.calls, 0
+        inside = _Place(facts.scope, facts, owner)
+        for statement in node.body:
+            self.visit(statement, inside)
+        facts.depth = self.depth
+        self.calls, self.depth = outer, max(outer_depth, self.depth)
+        if parent is not None:
+            parent.calls.update({name: [*outer.get(name, ()), *found] for name, found in facts.calls.items()})
+        return True
+
+    def class_(self, node: ast.ClassDef, place: _Place) -> bool:
+        scope, parent, owner = place.scope, place.function, place.owner
+        prefix = f"{owner.qualname}." if owner is not None else (f"{parent.qualname}." if parent else "")
+        facts = ClassFacts(
+            node.name,
+            prefix + node.name,
+            tuple(from_ast(b) for b in node.bases),
+            tuple(from_ast(d) for d in node.decorator_list),
+        )
+        self.facts.classes[facts.qualname] = facts
+        scope.classes[node.name] = facts.qualname
+        inside = _Place(ScopeFacts(), None, facts)
+        for statement in node.body:
+            self.visit(statement, inside)
+        return True
+
+
+_COLLECTORS: dict[type[ast.AST], Callable[..., bool]] = {
+    ast.FunctionDef: _Collector.function_,
+    ast.AsyncFunctionDef: _Collector.function_,
+    ast.ClassDef: _Collector.class_,
+    ast.Import: _Collector.import_,
+    ast.ImportFrom: _Collector.import_,
+    ast.Assign: _Collector.assign_,
+    ast.AnnAssign: _Collector.annotated_,
+    ast.NamedExpr: _Collector.walrus_,
+    ast.For: _Collector.for_,
+    ast.AsyncFor: _Collector.for_,
+    ast.With: _Collector.with_,
+    ast.AsyncWith: _Collector.with_,
+    ast.Call: _Collector.call_,
+    ast.Return: _Collector.return_,
+    ast.Yield: _Collector.yield_,
+    ast.YieldFrom: _Collector.yield_,
+}
+"""What is collected from each kind of node; True: do not look inside."""
+
+
+def _parameters(arguments: ast.arguments) -> list[Parameter]:
+    found = []
+    positional = [*arguments.posonlyargs, *arguments.args]
+    defaults: list[ast.expr | None] = [None] * (len(positional) - len(arguments.defaults)) + [*arguments.defaults]
+    for arg, default in zip(positional, defaults, strict=True):
+        found.append(_parameter(arg, default, "positional"))
+    if arguments.vararg:
+        found.append(_parameter(arguments.vararg, None, "*"))
+    for arg, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+        found.append(_parameter(arg, default, "keyword"))
+    if arguments.kwarg:
+        found.append(_parameter(arguments.kwarg, None, "**"))
+    return found
+
+
+def _parameter(arg: ast.arg, default: ast.expr | None, kind: str) -> Parameter:
+    note = annotation(from_ast(arg.annotation)) if arg.annotation else None
+    return Parameter(arg.arg, note, from_ast(default) if default is not None else None, kind)
+
+
+def _called_names(root: ast.AST) -> set[str]:
+    """Names that are called, or passed to a call, anywhere in ``root``: ``main``, ``asyncio.run(main())``."""
+    return {n.func.id for n in ast.walk(root) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}

@@ -1,0 +1,73 @@
+"""The classes of the project and what they derive from.
+
+    class Base: ...                           lineage(Pooled)         →   Pooled, Base
+    class Pooled(Base, sqlalchemy.Pool): ...  external_bases(Pooled)  →   sqlalchemy.Pool
+
+Bases are expressions: what they stand for is the resolver's answer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from leakcheck import expression as ex
+from leakcheck.project.names import Class, External, Scope
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from leakcheck.project.facts import ClassFacts, ModuleFacts
+    from leakcheck.project.names import Symbols
+
+_LONGEST = 32
+"""Classes of one lineage: a bound on absurd hierarchies."""
+_HARMLESS = ("object", "ABC", "Protocol", "Generic", "NamedTuple", "Enum")
+"""Bases outside the project that bring no method of interest."""
+
+
+class Hierarchy:
+    """Follows bases; ``facts`` gives the facts of a file, ``resolve`` answers for the names of bases."""
+
+    def __init__(
+        self, facts: Callable[[str], ModuleFacts | None], resolve: Callable[[ex.Expression, Scope], Symbols]
+    ) -> None:
+        self._facts = facts
+        self._resolve = resolve
+
+    def lineage(self, of: Class) -> list[tuple[Class, ClassFacts, ModuleFacts]]:
+        """The class and its bases within the project, nearest first."""
+        found: list[tuple[Class, ClassFacts, ModuleFacts]] = []
+        queue, seen = [of], {of}
+        while queue and len(found) < _LONGEST:
+            cls = queue.pop(0)
+            module = self._facts(cls.path)
+            facts = module.classes.get(cls.qualname) if module is not None else None
+            if module is None or facts is None:
+                continue
+            found.append((cls, facts, module))
+            for base in facts.bases:
+                for symbol in self._resolve(base, Scope(module)):
+                    if isinstance(symbol, Class) and symbol not in seen:
+                        seen.add(symbol)
+                        queue.append(symbol)
+        return found
+
+    def external_bases(self, of: Class) -> list[str]:
+        """Qualified names of the library classes that a project class derives from."""
+        found: list[str] = []
+        for _, facts, module in self.lineage(of):
+            for base in facts.bases:
+                plain = base.base if isinstance(base, ex.Item) else base
+                found.extend(s.name for s in self._resolve(plain, Scope(module)) if isinstance(s, External))
+        return found
+
+    def has_unknown_base(self, of: Class) -> bool:
+        """Whether some base is neither a project class nor ``object`` and friends: it may define anything."""
+        for _, facts, module in self.lineage(of):
+            for base in facts.bases:
+                plain = base.base if isinstance(base, ex.Item) else base
+                if ex.last_name(plain) in _HARMLESS:
+                    continue
+                if not any(isinstance(s, Class) for s in self._resolve(plain, Scope(module))):
+                    return True
+        return False
