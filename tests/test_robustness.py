@@ -1,4 +1,4 @@
-"""Input that breaks analysers: every file gives findings, LC900, or a reason why it was left out; none stops the run."""
+"""Input that breaks analysers: each file gives findings, LC900, or a reason why it was left out; none stops the run."""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ class AssignmentLowering(Emitter):
 
     def assign_name(self, node: cst.CSTNode, name: str, operand: str) -> None:
         """Bind a name, here or where ``global`` says."""
+        name = self.renamed.get(name, name)
         if name in self.global_names:
             self.emit(StoreGlobal(node, name, operand))
         else:

@@ -26,7 +26,12 @@ _PLAINER = (
     (re.compile(r"Sequence\(items=\(([^()]*?),?\)\)"), r"(\1)"),
 )
 """What makes a pure condition readable: ``?EqualSequence(items=(Name(id='x'), …))`` → ``Equal(x, …)``."""
-_ANSWERS = {g.TestKind.IS_NONE: "None", g.TestKind.BOUND: "bound", g.TestKind.OPEN: "open"}
+_ANSWERS = {
+    g.TestKind.IS_NONE: "None",
+    g.TestKind.BOUND: "bound",
+    g.TestKind.OPEN: "open",
+    g.TestKind.ITERATES: "taking another turn",
+}
 
 
 def dump(graph: g.ControlFlowGraph) -> str:

@@ -32,6 +32,8 @@ class Emitter:
         self.current = self.new_block()
         self.condition_reads: dict[str, frozenset[str]] = {}
         self.global_names: set[str] = set()
+        self.renamed: dict[str, str] = {}
+        """Names that a comprehension binds, each with the variable that stands for it inside."""
         self.loop_depth = 0
         self._temporaries = 0
 

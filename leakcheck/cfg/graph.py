@@ -200,6 +200,7 @@ class TestKind(Enum):
     IS_NONE = "is-none"
     BOUND = "bound"  # `"conn" in locals()`
     OPEN = "open"  # `conn.is_connected()`, `not conn.closed`
+    ITERATES = "iterates"  # a loop over the subject takes another turn
 
 
 @dataclass(frozen=True, slots=True)

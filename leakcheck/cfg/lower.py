@@ -34,9 +34,11 @@ from leakcheck.cfg.graph import (
     Move,
     NullTest,
     StoreItem,
+    Test,
+    TestKind,
     Yield,
 )
-from leakcheck.cfg.walk import names_read, reduce, string_value
+from leakcheck.cfg.walk import names_read, parameters_of, reduce, string_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -59,7 +61,8 @@ class ExpressionLowering(ConditionLowering):
         return OTHER if method is None else method(self, node)
 
     def _name(self, node: cst.Name) -> str:
-        return {"None": NONE, "True": TRUE, "False": FALSE}.get(node.value, node.value)
+        name = self.renamed.get(node.value, node.value)
+        return {"None": NONE, "True": TRUE, "False": FALSE}.get(name, name)
 
     def _attribute(self, node: cst.Attribute) -> str:
         base = self.value(node.value)
@@ -216,7 +219,11 @@ class ExpressionLowering(ConditionLowering):
         return node.target.value
 
     def _lambda(self, node: cst.Lambda) -> str:
-        return self.define(node, frozenset(names_read(node.body)))
+        own = {p.name.value for p in parameters_of(node.params)}
+        for parameter in parameters_of(node.params):
+            if parameter.default is not None:
+                self.use(parameter.default)
+        return self.define(node, names_read(node.body) - own)
 
     def define(self, node: cst.CSTNode, captured: frozenset[str]) -> str:
         """A nested function, class or lambda; the operand that holds it."""
@@ -235,11 +242,21 @@ class ExpressionLowering(ConditionLowering):
             else:
                 self.emit(StoreItem(node, result, self.value(node.elt)))
 
+        outer, self.renamed = self.renamed, {**self.renamed, **self._own_names(node.for_in)}
         self._comprehension_loop(node.for_in, innermost)
+        self.renamed = outer
         target = self.temporary()
         self.emit(Move(node, target, result))
         self.emit(Forget(node, (result,)))
         return target
+
+    def _own_names(self, loop: cst.CompFor | None) -> dict[str, str]:
+        """The names that a comprehension binds, which are its own: each gets a variable of its own."""
+        names: set[str] = set()
+        while loop is not None:
+            names |= names_read(loop.target)
+            loop = loop.inner_for_in
+        return {name: self.internal(name) for name in sorted(names)}
 
     def _comprehension_loop(self, loop: cst.CompFor, innermost: Callable[[], None]) -> None:
         after = self.new_block()
@@ -275,8 +292,8 @@ class ExpressionLowering(ConditionLowering):
         self.emit(Iterate(node, element, operand), *raised)
         body = self.new_block()
         exhausted = self.new_block()
-        self.link(body)
-        self.link(exhausted)
+        self.link(body, Test(TestKind.ITERATES, operand, outcome=True))
+        self.link(exhausted, Test(TestKind.ITERATES, operand, outcome=False))
         self.current = exhausted
         self.emit(Forget(node, (operand, element)))
         self.link(after)

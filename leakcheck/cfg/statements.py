@@ -25,10 +25,10 @@ from leakcheck.cfg.graph import (
     TestKind,
 )
 from leakcheck.cfg.unwind import FinallyFrame, HandlerFrame, LoopFrame, WithFrame
-from leakcheck.cfg.walk import names_read, reduce, walk
+from leakcheck.cfg.walk import names_read, parameters_of, reduce, walk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
 
 class StatementLowering(Unwinding):
@@ -246,13 +246,13 @@ class StatementLowering(Unwinding):
         for decorator in node.decorators:
             self.use(decorator.decorator)
         self._defaults(node.params)
-        own = {p.name.value for p in _parameters(node.params)}
+        own = {p.name.value for p in parameters_of(node.params)}
         self.assign_name(node, node.name.value, self.define(node, names_read(node.body) - own))
         if node.decorators:
             self.emit(StoreItem(node, OTHER, node.name.value))  # the decorator may keep the function
 
     def _defaults(self, parameters: cst.Parameters) -> None:
-        for parameter in _parameters(parameters):
+        for parameter in parameters_of(parameters):
             if parameter.default is not None:
                 self.use(parameter.default)
 
@@ -262,10 +262,6 @@ class StatementLowering(Unwinding):
         for argument in (*node.bases, *node.keywords):
             self.use(argument.value)
         self.assign_name(node, node.name.value, self.define(node, names_read(node.body)))
-
-
-def _parameters(parameters: cst.Parameters) -> Iterable[cst.Param]:
-    yield from (*parameters.posonly_params, *parameters.params, *parameters.kwonly_params)
 
 
 # Loosely typed: each method takes the node type that is its key, which a dictionary's type cannot say.

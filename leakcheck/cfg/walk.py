@@ -142,3 +142,8 @@ def names_in(expression: ex.Expression) -> Iterator[str]:
                 yield from names_in(item)
         case _:
             return
+
+
+def parameters_of(parameters: cst.Parameters) -> Iterator[cst.Param]:
+    """The named parameters, without ``*args`` and ``**kwargs``."""
+    yield from (*parameters.posonly_params, *parameters.params, *parameters.kwonly_params)

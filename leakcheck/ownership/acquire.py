@@ -89,7 +89,10 @@ class Acquisitions:
         for symbol in self._program.resolver.resolve(sources[0], scope):
             if isinstance(symbol, Instance) and isinstance(symbol.of, str):
                 return self._drivers.classes[symbol.of].kind is not ClassKind.CONNECTION
-        return (ex.last_name(sources[0]) or "").lower() not in _CONNECTIONS
+        if isinstance(sources[0], ex.Name):
+            for function in scope.functions:
+                sources += function.scope.assignments.get(sources[0].id, ())
+        return not any((ex.last_name(s) or "").lower() in _CONNECTIONS for s in sources)
 
     def _by_symbol(self, symbol: Symbol, call: ex.Call, scope: Scope) -> Acquisition | None:
         match symbol:

@@ -17,7 +17,7 @@ from leakcheck.ownership.constants import Constants, learn, refine, written
 from leakcheck.ownership.effects import Effects
 from leakcheck.ownership.movement import BACK_TO_OWNER
 from leakcheck.ownership.obligation import Event, EventKind
-from leakcheck.ownership.state import ALIASES, Fact, Link, State, Status
+from leakcheck.ownership.state import ALIASES, Box, Fact, Link, State, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -177,6 +177,11 @@ class Explorer:
         if test is None:
             return state
         value = state.get(test.subject)
+        if test.kind is g.TestKind.ITERATES:
+            # A collection that holds the resource is not exhausted before the resource had its turn.
+            if not test.outcome and (isinstance(value, Box) or value is Fact.NOT_NULL):
+                return None
+            return state.bind({test.subject: Fact.TRUE}) if value is Fact.NOT_NULL else state
         if test.kind is g.TestKind.OPEN:
             if value in ALIASES and not test.outcome and state.status is Status.HELD:
                 return state.with_status(Status.RELEASED)
@@ -216,7 +221,8 @@ class Explorer:
                 self.result.endings.append(Ending(node, state, events, returned=True))
                 return None
             # Nothing from here on touches it: it stays held until the function is left, however that is.
-            returned = edge.target.index in self.constants.reach.returning
+            reach = self.constants.reach
+            returned = edge.target.index in (reach.returning if state.raised else reach.returning_quietly)
             if returned or state.raised:
                 target = Node(edge.target.index, 0, state)
                 self.result.hops.setdefault(target, Hop(node, events, edge, block))

@@ -143,7 +143,7 @@ class Given:
         attribute: str | None = None
         for ending in result.endings:
             state = ending.state
-            into_raised = not ending.returned and ending.lost is None and ending.node.block == graph.failure.index
+            into_raised = not ending.returned and ending.lost is None
             end = _end_of(state, ending.node.state, is_exit=ending.lost is None)
             if end is End.RELEASED and not result.releases:
                 end = End.BORROWED  # it only asked whether the connection is still open

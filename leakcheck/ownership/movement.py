@@ -73,10 +73,14 @@ def load_item(obligation: Obligation, instruction: g.LoadItem, state: State) -> 
 
 
 def iterate(obligation: Obligation, instruction: g.Iterate, state: State) -> Outcome:
-    """The next element of a collection."""
+    """The next element of a collection: the resource, if it is in there and had no turn yet, or another one."""
     base = state.get(instruction.iterable)
     value = _item(base, None) if isinstance(base, Box) else None
-    return _bound(obligation, instruction.target, value, state)
+    other, raised = _bound(obligation, instruction.target, None, state)
+    if value is None:
+        return other, raised
+    turn = state.bind({instruction.iterable: Fact.NOT_NULL})
+    return [*_bound(obligation, instruction.target, value, turn)[0], *other], raised
 
 
 def build(obligation: Obligation, instruction: g.Build, state: State) -> Outcome:

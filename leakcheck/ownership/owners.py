@@ -96,16 +96,23 @@ class Owners:
 
     def releasing_methods(self, cls: Class, attribute: str, resource: DriverClass) -> dict[str, bool]:
         """Methods that give ``self.attribute`` back, and whether each is a coroutine function."""
+        methods = [
+            (Function(owner.path, method.qualname), method)
+            for owner, facts, module in self._program.resolver.hierarchy.lineage(cls)
+            for method in module.functions.values()  # not `methods`: a property's setter has the getter's name
+            if method.owner == facts.qualname and method.name != "__init__" and method.parameters
+        ]
         found: dict[str, bool] = {}
-        for owner, facts, module in self._program.resolver.hierarchy.lineage(cls):
-            for method in module.functions.values():  # not `methods`: a property's setter has the getter's name
-                name = method.name
-                if method.owner != facts.qualname or name in found or name == "__init__" or not method.parameters:
+        former = -1
+        while len(found) != former:  # `__exit__` calls `close`, which mentions the attribute
+            former = len(found)
+            for function, method in methods:
+                if method.name in found:
                     continue
-                if self._mentions(owner.path, method, attribute) and self._given.gives_back(
-                    Function(owner.path, method.qualname), method, attribute, resource
-                ):
-                    found[name] = method.is_async
+                calls_one = not found.keys().isdisjoint(method.calls)
+                concerned = calls_one or self._mentions(function.path, method, attribute)
+                if concerned and self._given.gives_back(function, method, attribute, resource):
+                    found[method.name] = method.is_async
         return found
 
     def _mentions(self, path: str, method: FunctionFacts, attribute: str) -> bool:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 class Reach:
     """The two backward analyses of one graph that know nothing of values.
 
-    ``returning`` has each block from which the function can return, with the next block on a shortest way there.
+    ``returning`` has each block from which the function can return, with the next block on a shortest way there;
+    ``returning_quietly`` those from which it can without anything raising.
     """
 
     def __init__(self, graph: g.ControlFlowGraph) -> None:
@@ -30,6 +31,11 @@ class Reach:
         self._bits: dict[str, int] = {}
         self._mentioned = self._occurring_ahead(graph, predecessors)
         self.returning = _ways_to(graph.exit, predecessors)
+        quietly: dict[int, list[int]] = {}
+        for block in graph.blocks:
+            for edge in block.successors:
+                quietly.setdefault(edge.target.index, []).append(block.index)
+        self.returning_quietly = frozenset(_ways_to(graph.exit, quietly))
 
     def mentions(self, block: g.BasicBlock, name: str) -> bool:
         """Whether a variable occurs in ``block`` or after it; a temporary is taken to."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from leakcheck.ownership.program import Program
 
+_MARK = b"\xef\xbb\xbf"
 _FEW = 40
 """Up to this many files the cheap parse of all of them costs less than finding out which need it."""
 _IMPORT = re.compile(
@@ -69,7 +70,7 @@ def _imports_matter(program: Program, path: str) -> bool:
 
 def _imported_files(program: Program, path: str) -> Iterable[str]:
     """The project files that a file's imports may mean, submodules among them."""
-    for match in _IMPORT.finditer(program.data(path)):
+    for match in _IMPORT.finditer(program.data(path).removeprefix(_MARK)):
         module = (match[1] or match[3]).decode("ascii", "replace")
         names = re.findall(rb"\w+", match[2] or b"")
         spellings = [module, *(f"{module}{'' if module.endswith('.') else '.'}{n.decode()}" for n in names)]
@@ -221,7 +222,8 @@ def _hands_out_nothing(program: Program, callee: ex.Expression, scope: Scope) ->
         for facts in (*(f.scope for f in scope.functions), scope.module.scope):
             if name in facts.assignments:
                 return False
-            if any(t.rpartition(".")[2] in program.handed_out for t in facts.imports.get(name, ())):
+            origins = {t.rpartition(".")[2] for t in facts.imports.get(name, ())}
+            if not origins.isdisjoint(program.handed_out) or not origins.isdisjoint(program.driver_words):
                 return False
         if any(p.name == name for f in scope.functions for p in f.parameters):
             return False
