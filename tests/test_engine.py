@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -308,3 +310,27 @@ def test_public_names() -> None:
         assert getattr(leakcheck, name)
     with pytest.raises(AttributeError, match="nothing"):
         leakcheck.nothing  # noqa: B018 - the access is the test
+
+
+def test_findings_do_not_depend_on_the_hash_seed() -> None:
+    """Sets have another order in each run; what is found, and how it is said, must not."""
+    command = [
+        sys.executable,
+        "-m",
+        "leakcheck",
+        "check",
+        "--isolated",
+        "--exit-zero",
+        "--output-format",
+        "json",
+        "fixtures",
+    ]
+    runs = []
+    for seed in ("1", "2", "3"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        runs.append(
+            subprocess.run(
+                command, env=environment, capture_output=True, check=True, cwd=Path(__file__).parents[1]
+            ).stdout
+        )
+    assert runs[0] == runs[1] == runs[2]

@@ -50,7 +50,7 @@ def nested_checkout(
                     return symbol.qualname
         for expressions in facts.calls.values() if facts is not None and depth else ():
             for expression in expressions:
-                inner = program.resolver.resolve(expression, scope) if scope is not None else frozenset()
+                inner = program.resolver.resolve(expression, scope) if scope is not None else ()
                 if nested_checkout(program, inner, place, resource, depth - 1) is not None:
                     return symbol.qualname
     return None

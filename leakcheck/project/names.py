@@ -64,8 +64,9 @@ class Method:
 
 
 Symbol = External | ProjectModule | Function | Class | Instance | Method
-Symbols = frozenset[Symbol]
-NOTHING: Symbols = frozenset()
+Symbols = tuple[Symbol, ...]
+"""In the order of discovery, so that the first that answers is the same in every run."""
+NOTHING: Symbols = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,7 @@ class Resolver:
         self._steps += 1
         cuts = self._cuts
         try:
-            found = frozenset(self._resolve(expression, scope))
+            found = tuple(dict.fromkeys(self._resolve(expression, scope)))
         finally:
             self._active.discard(key)
         if not self._active:

@@ -291,12 +291,15 @@ class World:
         """A project function ended by an exception, which its caller sees now."""
         if self._abandoned:
             return
-        if self.is_natural(error):
+        natural = self.is_natural(error)
+        if natural:
             self._clock.raised(None)
             if not isinstance(error, NameError):
                 self._clock.seen_by[self._leaving_frame] = self._clock.now
         self._settle(self._leaving_frame)
-        self._clock.raised(_witness(error, caller))
+        # What a project function does with None is not followed, so which kind of path that makes stays open, too.
+        of_none = isinstance(error, AttributeError) and natural
+        self._clock.raised(None if of_none else _witness(error, caller))
 
     def _returned(self, result: object, caller: FrameType, line: int) -> None:
         """A project function returned: its caller takes over what the result carries."""
