@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
 from leakcheck.cfg.builder import TooLargeError
+from leakcheck.project.names import Function
 
 if TYPE_CHECKING:
     from leakcheck.ownership.program import Program
     from leakcheck.ownership.unit import Unit
     from leakcheck.ownership.units import Units
-    from leakcheck.project.names import Function
+    from leakcheck.project.names import Scope
 
 
 class Raising:
@@ -35,17 +36,24 @@ class Raising:
         key = (function.path, function.qualname)
         if key not in self._raising:
             self._raising[key] = True
-            facts, _ = self._program.resolver.function(function)
-            calls = self._program.calls
-            quiet = facts is not None and all(
-                calls.says_release(name) or calls.is_non_raising(ex.dotted(e) or name)
-                for name, expressions in facts.calls.items()
-                for e in expressions
+            facts, scope = self._program.resolver.function(function)
+            quiet = (
+                facts is not None
+                and scope is not None
+                and all(self._is_quiet(name, e, scope) for name, found in facts.calls.items() for e in found)
             )
             unit = self._units.of(function) if quiet else None
             if unit is not None:
                 self._raising[key] = self._reaches_failure(unit)
         return self._raising[key]
+
+    def _is_quiet(self, name: str, callee: ex.Expression, scope: Scope) -> bool:
+        """Whether calling ``callee`` is taken not to raise, before anything of it is parsed by LibCST."""
+        calls = self._program.calls
+        if calls.says_release(name) or calls.is_non_raising(ex.dotted(callee) or name):
+            return True
+        symbols = self._program.resolver.resolve(callee, scope)
+        return bool(symbols) and all(isinstance(s, Function) and not self.may_raise(s) for s in symbols)
 
     def _reaches_failure(self, unit: Unit) -> bool:
         """Whether some way through the graph ends in an exception."""
