@@ -12,7 +12,7 @@ TYPE_CHECKING = False  # as in leakcheck/__init__.py
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_COMMANDS = frozenset({"check", "config", "explain"})  # a file of that name is given as ./check
+_COMMANDS = frozenset({"baseline", "check", "config", "explain"})  # a file of that name is given as ./check
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

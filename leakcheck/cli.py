@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import click
 
 from leakcheck import __version__, output, run
+from leakcheck.baseline import DEFAULT_NAME
 from leakcheck.config import ConfigFinder
 from leakcheck.diagnostic import LeakcheckError
 from leakcheck.output import colour
@@ -78,6 +79,9 @@ def commands() -> None:
 @click.option("--exclude", multiple=True, metavar="PATTERNS", callback=_split, help="Paths to leave out.")
 @click.option("--force-exclude", is_flag=True, help="Leave them out even if they are named as PATHS.")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), help="Processes; by default one per processor.")
+@click.option("--baseline", metavar="FILE", help="Report only what this baseline does not hold.")
+@click.option("--since", metavar="REF", help="Report only on files that changed since this commit of git.")
+@click.option("--strict", is_flag=True, help="Exit with 1 also where something was not analysed; say what, and why.")
 @click.option("--statistics", is_flag=True, help="Show counts by rule instead of findings.")
 @click.option("-v", "--verbose", is_flag=True, help="Say what was not analysed, and why.")
 @click.option("-q", "--quiet", is_flag=True, help="Print findings only.")
@@ -100,6 +104,9 @@ def check(
     exclude: tuple[str, ...],
     force_exclude: bool,
     jobs: int | None,
+    baseline: str | None,
+    since: str | None,
+    strict: bool,
     statistics: bool,
     verbose: bool,
     quiet: bool,
@@ -131,6 +138,9 @@ def check(
             config=config,
             isolated=isolated,
             jobs=jobs,
+            baseline=baseline,
+            since=since,
+            strict=strict,
             statistics=statistics,
             verbose=verbose,
             quiet=quiet,
@@ -176,6 +186,21 @@ def explain(*, rule: str | None, output_format: str, color: str) -> int:
         raise LeakcheckError(f"unknown rule `{rule}`{rules.nearest(rule)}")
     run.say(pages.page(found, output_format, _paint(color)))
     return run.CLEAN
+
+
+@commands.command()
+@click.argument("paths", nargs=-1, type=click.Path())
+@click.option("--baseline", metavar="FILE", help=f"The file; by default that of the configuration, or {DEFAULT_NAME}.")
+@click.option("--renew", is_flag=True, help="Record all findings, also where there is a baseline.")
+@click.option("--config", metavar="FILE", help="Use this configuration for every file.")
+@click.option("--isolated", is_flag=True, help="Use no configuration file.")
+@click.option("-j", "--jobs", type=click.IntRange(min=1), help="Processes; by default one per processor.")
+def baseline(
+    *, paths: tuple[str, ...], baseline: str | None, renew: bool, config: str | None, isolated: bool, jobs: int | None
+) -> int:
+    """Record the findings there are, so that only new ones are reported; prune a record that exists."""
+    options = run.Options(paths=paths or (".",), baseline=baseline, config=config, isolated=isolated, jobs=jobs)
+    return run.write_baseline(options, renew=renew)
 
 
 @commands.command()

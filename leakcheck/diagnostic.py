@@ -99,7 +99,9 @@ class Diagnostic:
 
     ``span`` is the acquire (for LC107 and LC108 the offending call); ``statement`` covers the whole
     statement around it, on any line of which a suppression counts. ``path`` is relative to the working
-    directory where possible. At most one of ``fix`` and ``fix_refused`` is set.
+    directory where possible. At most one of ``fix`` and ``fix_refused`` is set. ``function`` is the qualified name of
+    the function around it ("" at module level), ``subject`` the text of what is at fault: neither changes when lines
+    move.
     """
 
     code: str
@@ -112,6 +114,8 @@ class Diagnostic:
     steps: tuple[Step, ...] = ()
     fix: Fix | None = None
     fix_refused: str | None = None
+    function: str = ""
+    subject: str = ""
 
     @property
     def sort_key(self) -> tuple[str, int, int, str, str]:

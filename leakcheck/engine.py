@@ -25,16 +25,14 @@ from typing import TYPE_CHECKING, Protocol
 from leakcheck.config import Config
 from leakcheck.diagnostic import Diagnostic, Position, Severity, Span
 from leakcheck.project.files import Discovery, discover, displayed, read_file
+from leakcheck.reader import NoAnalysis, Read, Reader
 from leakcheck.report import Breakdown, NotAnalysed, Report
 
 if TYPE_CHECKING:
     from leakcheck.ownership.leak import Leak
     from leakcheck.selection import Selection
 
-Read = Callable[[str], bytes]
-
 PARALLEL_BYTES = 1_000_000  # below this, starting workers costs more than they save
-_PARSE_ONLY = 0x400  # ast.PyCF_ONLY_AST, without importing ast
 
 
 class Failed(Protocol):
@@ -95,15 +93,6 @@ Build = Callable[[Config, Read, Sequence[Path]], Analyser]
 
 
 @dataclass(frozen=True, slots=True)
-class _Failure:
-    """The engine's own reason why a file has no analysis."""
-
-    message: str
-    row: int = 1
-    column: int = 1
-
-
-@dataclass(frozen=True, slots=True)
 class _Outcome:
     """What is known of one file after its analysis."""
 
@@ -137,7 +126,7 @@ def check_files(
     """
     chosen = _selection(config) if _selects(config) else None  # a wrong selector is an error before any work
     build = build if build is not None else _program
-    reader = _Reader(read, frozenset(discovery.files))
+    reader = Reader(read, frozenset(discovery.files))
     with _no_collection():
         program = build(config, reader, source_roots(discovery, config))
         picked = program.select(discovery.files)
@@ -209,74 +198,7 @@ def _after_suppressions(found: list[Diagnostic], path: str, text: str, active: f
     return list(suppression.apply(found, path, text, suppression.Catalogue(code, rules.nearest, active)))
 
 
-class _Reader:
-    """The ``read`` function as the analysis sees it: notes, on the way, what the engine must know of each target.
-
-    A target that cannot be read, or is no text at all, reads as empty and becomes a failure.
-    """
-
-    def __init__(self, read: Read, targets: frozenset[str]) -> None:
-        self._read = read
-        self._targets = targets
-        self.failures: dict[str, _Failure] = {}
-        self.commented: set[str] = set()
-        self.sizes: dict[str, int] = {}
-
-    def __call__(self, path: str) -> bytes:
-        if path not in self._targets:
-            return self._read(path)
-        if path in self.failures:
-            return b""
-        try:
-            data = self._read(path)
-        except OSError as error:
-            self.failures[path] = _Failure(f"cannot be read: {error.strerror or error}")
-            return b""
-        if b"\0" in data:
-            self.failures[path] = _Failure("it holds a NUL byte: it is no Python, or encoded as UTF-16")
-            return b""
-        if path not in self.sizes and _may_be_commented(data):
-            self.commented.add(path)
-        self.sizes[path] = len(data)
-        return data
-
-    def parses(self, path: str) -> bool:
-        """Whether the running Python accepts a file; if not, the analysis may know a newer grammar."""
-        import warnings
-
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # about the code's own escapes, not ours to print
-                compile(self(path), path, "exec", flags=_PARSE_ONLY, dont_inherit=True)
-        except (SyntaxError, ValueError, RecursionError, MemoryError, LookupError):
-            return False
-        return True
-
-    def text(self, path: str) -> str:
-        """The text of a target; what cannot be decoded is replaced, since it is only searched for comments."""
-        return decoded(self(path))
-
-
-def _may_be_commented(data: bytes) -> bool:
-    if b"LC" not in data and b"leakcheck:" not in data:
-        return False
-    from leakcheck.suppression import may_contain
-
-    return may_contain(data)
-
-
-def decoded(data: bytes) -> str:
-    """Source bytes as text, by byte-order mark or coding cookie, without failing."""
-    import tokenize
-
-    try:
-        encoding, _ = tokenize.detect_encoding(iter(data.splitlines(keepends=True)[:2]).__next__)
-    except (SyntaxError, LookupError):
-        encoding = "utf-8-sig"
-    return data.decode(encoding, errors="replace")
-
-
-def _analyse(program: Analyser, reader: _Reader, paths: Sequence[str], jobs: int) -> list[_Outcome]:
+def _analyse(program: Analyser, reader: Reader, paths: Sequence[str], jobs: int) -> list[_Outcome]:
     """The outcomes of ``paths``, in their order, in several processes where it pays."""
     if jobs < 2 or sum(reader.sizes.get(path, 0) for path in paths) < PARALLEL_BYTES:
         return [_guarded(program, path) for path in paths]
@@ -295,7 +217,7 @@ def _analyse(program: Analyser, reader: _Reader, paths: Sequence[str], jobs: int
     outcomes: dict[str, _Outcome] = {}
     for path, answer in zip(largest_first, answers, strict=True):
         if isinstance(answer, workers.Died):
-            outcomes[path] = _Outcome(failure=_Failure(f"its analysis ended the process ({answer.reason})"))
+            outcomes[path] = _Outcome(failure=NoAnalysis(f"its analysis ended the process ({answer.reason})"))
         else:
             outcome: _Outcome = pickle.loads(answer)  # noqa: S301 - written by our own child a moment ago
             outcomes[path] = outcome
@@ -319,9 +241,9 @@ def _guarded(program: Analyser, path: str) -> _Outcome:
         skipped = tuple(NotAnalysed(path, each.reason, each.span) for each in analysis.skipped)
         return _Outcome(tuple(analysis.leaks), analysis.failure, skipped)
     except RecursionError:
-        return _Outcome(failure=_Failure("it is nested too deeply to analyse"))
+        return _Outcome(failure=NoAnalysis("it is nested too deeply to analyse"))
     except MemoryError:
-        return _Outcome(failure=_Failure("it needs more memory to analyse than there is"))
+        return _Outcome(failure=NoAnalysis("it needs more memory to analyse than there is"))
     except Exception as error:  # noqa: BLE001 - reported with its trace; the other files still count
         return _Outcome(breakdown=_breakdown(path, None, error))
 

@@ -29,12 +29,17 @@ class Breakdown:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The outcome of a run; ``diagnostics`` are in the order of output."""
+    """The outcome of a run; ``diagnostics`` are in the order of output.
+
+    ``known`` counts the findings that a baseline held back, ``stale`` its entries that nothing matched any more.
+    """
 
     diagnostics: tuple[Diagnostic, ...]
     not_analysed: tuple[NotAnalysed, ...] = ()
     files_checked: int = 0
     breakdowns: tuple[Breakdown, ...] = ()
+    known: int = 0
+    stale: int = 0
 
 
 def merged(reports: Sequence[Report]) -> Report:
@@ -44,4 +49,6 @@ def merged(reports: Sequence[Report]) -> Report:
         not_analysed=tuple(one for each in reports for one in each.not_analysed),
         files_checked=sum(each.files_checked for each in reports),
         breakdowns=tuple(one for each in reports for one in each.breakdowns),
+        known=sum(each.known for each in reports),
+        stale=sum(each.stale for each in reports),
     )

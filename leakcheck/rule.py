@@ -45,4 +45,6 @@ class Rule:
                     span=leak.span,
                     statement=leak.statement,
                     steps=leak.steps,
+                    function=leak.function,
+                    subject=leak.acquire,
                 )

@@ -10,15 +10,17 @@ import io
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 from leakcheck import engine, output
+from leakcheck.baseline import DEFAULT_NAME, Baseline
 from leakcheck.config import Config, ConfigFinder, load
 from leakcheck.diagnostic import LeakcheckError
 from leakcheck.project.files import Discovery, discover, displayed, read_file
 from leakcheck.project.patterns import Patterns
+from leakcheck.reader import Read, decoded
 from leakcheck.report import Report, merged
 
 CLEAN, FINDINGS, BROKEN, INTERRUPTED = 0, 1, 2, 130
@@ -44,6 +46,9 @@ class Options:
     statistics: bool = False
     verbose: bool = False
     quiet: bool = False
+    strict: bool = False
+    since: str | None = None
+    baseline: str | None = None
     colour: str = "auto"
     stdin_filename: str | None = None
 
@@ -51,11 +56,8 @@ class Options:
 def run(options: Options) -> int:
     """Check, print, and return the exit status; LeakcheckError where the options cannot be followed."""
     read, projects = _lent(options)
-    jobs = options.jobs if options.jobs is not None else _processors()
-    report = merged(
-        [engine.check_files(discovery, config, read=read, jobs=jobs) for config, discovery in projects.items()]
-    )
-    if not report.files_checked:
+    report = merged([_checked(options, config, discovery, read) for config, discovery in projects.items()])
+    if not report.files_checked and options.since is None:
         complain("warning: no Python files found under the given paths")
     for form, file in options.outputs:
         _save(file, output.render(form, report, output.Context(lines=_lines(read))))
@@ -69,7 +71,32 @@ def run(options: Options) -> int:
     _notes(options, projects, report)
     if report.breakdowns:
         return BROKEN
-    return FINDINGS if report.diagnostics and not options.exit_zero else CLEAN
+    wanting = report.diagnostics or (options.strict and report.not_analysed)
+    return FINDINGS if wanting and not options.exit_zero else CLEAN
+
+
+def write_baseline(options: Options, *, renew: bool) -> int:
+    """Write each project's baseline: all findings where there is none (or to ``renew``), else prune what is there."""
+    read, projects = _lent(options)
+    for config, discovery in projects.items():
+        report = _found(config, discovery, options, read)
+        if report.breakdowns:
+            _notes(options, projects, report)
+            return BROKEN
+        path = _baseline(options, config) or config.located(DEFAULT_NAME)
+        shown, total = displayed(str(path)), output.counted(len(report.diagnostics), "finding")
+        if renew or not path.exists():
+            Baseline.of(report.diagnostics, path.parent).write(path)
+            say(f"{shown}: {total} recorded.\n")
+        else:
+            applied = Baseline.read(path).apply(report.diagnostics, discovery.files)
+            applied.pruned.write(path)
+            say(f"{shown}: {output.counted(applied.known, 'finding')} kept, {applied.stale} removed.\n")
+            if applied.new:
+                say(f"{output.counted(len(applied.new), 'new finding')} not recorded: `--renew` records all.\n")
+        if _baseline(options, config) is None:
+            say(f'To use it, add `baseline = "{DEFAULT_NAME}"` to [tool.leakcheck] in pyproject.toml.\n')
+    return CLEAN
 
 
 def guarded(command: Callable[[], int]) -> int:
@@ -104,6 +131,28 @@ def complain(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 
+def _checked(options: Options, config: Config, discovery: Discovery, read: Read) -> Report:
+    """The report of one project, without what its baseline knows."""
+    report = _found(config, discovery, options, read)
+    path = _baseline(options, config)
+    if path is None:
+        return report
+    applied = Baseline.read(path).apply(report.diagnostics, discovery.files)
+    return replace(report, diagnostics=applied.new, known=applied.known, stale=applied.stale)
+
+
+def _found(config: Config, discovery: Discovery, options: Options, read: Read) -> Report:
+    jobs = options.jobs if options.jobs is not None else _processors()
+    return engine.check_files(discovery, config, read=read, jobs=jobs)
+
+
+def _baseline(options: Options, config: Config) -> Path | None:
+    """The baseline of a project, if it has one: of the command line, else of its configuration."""
+    if options.baseline is not None:
+        return Path(options.baseline)
+    return config.located(config.baseline) if config.baseline is not None else None
+
+
 def configured(options: Options, finder: ConfigFinder, directory: str) -> Config:
     """The configuration for files in ``directory``, under the options."""
     if options.isolated:
@@ -117,10 +166,11 @@ def configured(options: Options, finder: ConfigFinder, directory: str) -> Config
     )
 
 
-def _lent(options: Options) -> tuple[engine.Read, dict[Config, Discovery]]:
+def _lent(options: Options) -> tuple[Read, dict[Config, Discovery]]:
     """How to read, and the projects to check: standard input is a project of one file that was named."""
     if STDIN not in options.paths:
-        return read_file, _projects(options)
+        projects = _projects(options)
+        return read_file, projects if options.since is None else _changed(projects, options.since)
     if len(options.paths) > 1:
         raise LeakcheckError("`-` reads standard input and cannot be combined with paths")
     name = displayed(options.stdin_filename) if options.stdin_filename is not None else STDIN
@@ -171,6 +221,18 @@ def _projects(options: Options) -> dict[Config, Discovery]:
     }
 
 
+def _changed(projects: dict[Config, Discovery], since: str) -> dict[Config, Discovery]:
+    """The projects, with only those files that differ from a commit."""
+    from leakcheck.project.git import changed_since
+
+    changed = {os.path.realpath(path) for path in changed_since(since, os.getcwd())}
+    found: dict[Config, Discovery] = {}
+    for config, discovery in projects.items():
+        files = tuple(path for path in discovery.files if os.path.realpath(path) in changed)
+        found[config] = replace(discovery, files=files, explicit=discovery.explicit.intersection(files))
+    return found
+
+
 def _left_out(config: Config, file: str) -> bool:
     """Whether a project inside the project that was asked for excludes a file of its own."""
     patterns = Patterns(config.exclude + config.extend_exclude, config.root)
@@ -189,14 +251,14 @@ def _processors() -> int:
     return os.cpu_count() or 1
 
 
-def _lines(read: engine.Read) -> Callable[[str], Sequence[str]]:
+def _lines(read: Read) -> Callable[[str], Sequence[str]]:
     """The lines of a file for the frames; none where it cannot be read any more."""
     import re
 
     @cache
     def lines(path: str) -> Sequence[str]:
         try:
-            return re.split(r"\r\n?|\n", engine.decoded(read(path)))
+            return re.split(r"\r\n?|\n", decoded(read(path)))
         except OSError:
             return ()
 
@@ -217,6 +279,7 @@ def _notes(options: Options, projects: dict[Config, Discovery], report: Report) 
         for config, discovery in projects.items():
             source = displayed(str(config.path)) if config.path is not None else "defaults"
             complain(f"configuration: {source} ({output.counted(len(discovery.files), 'file')})")
+    if options.verbose or options.strict:
         for each in report.not_analysed:
             place = f":{each.span.start.row}:{each.span.start.column}" if each.span is not None else ""
             complain(f"{each.path}{place}: not analysed: {each.reason}")

@@ -36,8 +36,7 @@ _APPLICABILITY = {
 
 def render(report: Report, context: Context) -> str:
     """A block for each diagnostic, then the summary and where to read more."""
-    paint = Paint(on=context.colour)
-    out = ["".join(f"{line}\n" for line in (*_block(one, context, paint), "")) for one in report.diagnostics]
+    out = ["".join(f"{line}\n" for line in (*block(one, context), "")) for one in report.diagnostics]
     if context.summary:
         out.append(f"{summary(report)}\n")
         if report.diagnostics:
@@ -45,7 +44,9 @@ def render(report: Report, context: Context) -> str:
     return "".join(out)
 
 
-def _block(diagnostic: Diagnostic, context: Context, paint: Paint) -> Iterator[str]:
+def block(diagnostic: Diagnostic, context: Context) -> Iterator[str]:
+    """The lines about one finding."""
+    paint = Paint(on=context.colour)
     steps = diagnostic.steps or (Step(StepKind.ACQUIRE, diagnostic.path, diagnostic.span, ""),)
     margin = max(len(str(step.span.start.row)) for step in steps)
     start = diagnostic.span.start

@@ -48,3 +48,4 @@ class Leak:
     cause: str
     reason: str
     noun: str  # "connection", "session", …: what the driver's file calls the resource
+    function: str = ""  # the qualified name of the function around it; "" at module level

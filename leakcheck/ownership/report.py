@@ -120,6 +120,7 @@ def _leak(
         cause=cause,
         reason=reason,
         noun=resource.noun,
+        function="" if isinstance(found.unit.node, cst.Module) else found.unit.name,
     )
 
 

@@ -16,12 +16,10 @@ from dataclasses import dataclass
 
 from leakcheck.config import Config
 from leakcheck.diagnostic import LeakcheckError
+from leakcheck.project.git import git
 from leakcheck.project.patterns import Patterns
 
 SUFFIXES = (".py", ".pyw")
-
-# git answers for the directory it is run in, whatever hook or alias we were started from.
-_FOREIGN_GIT = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR")
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,13 +205,11 @@ def _listed_by_git(directory: str) -> list[str] | None:
 
     A directory that is itself ignored lists as empty, yet it was asked for by name: None, too.
     """
-    # Hooks of the repository under analysis must not run: it may be anybody's.
-    listing = ("-c", "core.fsmonitor=false", "ls-files", "-z", "-co", "--exclude-standard", "--deduplicate")
-    output = _git(directory, *listing)
+    output = git(directory, "ls-files", "-z", "-co", "--exclude-standard", "--deduplicate")
     if output is None:
         return None
     entries = [os.fsdecode(entry) for entry in output.split(b"\0") if entry]
-    if not entries and _git(directory, "check-ignore", "-q", ".") is not None:
+    if not entries and git(directory, "check-ignore", "-q", ".") is not None:
         return None
     # A submodule is listed by its bare name, a nested repository with a slash at its end.
     modules = {entry for entry in entries if not entry.endswith(SUFFIXES)} if _has_submodules(directory) else set()
@@ -223,26 +219,6 @@ def _listed_by_git(directory: str) -> list[str] | None:
 
 def _has_submodules(directory: str) -> bool:
     return any(os.path.exists(os.path.join(ancestor, ".gitmodules")) for ancestor in _ancestors(directory))
-
-
-def _git(directory: str, *arguments: str) -> bytes | None:
-    """The output of git in ``directory``; None where it is missing, fails, or distrusts the directory."""
-    import subprocess  # a tenth of the start-up time, for a run over directories only
-
-    environment = {name: value for name, value in os.environ.items() if name not in _FOREIGN_GIT}
-    try:
-        done = subprocess.run(  # noqa: S603 - constant arguments
-            ["git", *arguments],  # noqa: S607 - the user's own git
-            cwd=directory,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout
 
 
 def _kind(mode: int) -> str:
