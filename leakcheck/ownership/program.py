@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from leakcheck.ownership.functions import Functions
     from leakcheck.ownership.leak import Leak
     from leakcheck.ownership.summary import FunctionSummary
-    from leakcheck.ownership.unit import Unit
+    from leakcheck.ownership.unit import Syntax, Unit
     from leakcheck.project.names import Class, Function, Scope
 
 MANAGING = frozenset({"contextmanager", "asynccontextmanager"})
@@ -85,7 +85,20 @@ class Program:
         self.calls = load_calls().extended(config.non_raising)
         self.modules = Modules([str(root) for root in roots])
         self._read = read
+        self._triggers = Triggers(self.drivers)
+        self.driver_words = frozenset(name.rpartition(".")[2] for name in self.drivers.calls)
+        self.acquiring_names = frozenset(
+            name for name, found in self.drivers.methods.items() if any(op.acquires for _, op in found)
+        )
+        self.release_names = frozenset(
+            name for name, found in self.drivers.methods.items() if any(op.releases is not None for _, op in found)
+        )
+        self._begin()
+
+    def _begin(self) -> None:
+        """Start with no answer: everything from here on is learnt from files and remembered."""
         self._data: dict[str, bytes] = {}
+        self._triggered: dict[str, bool] = {}
         self._sources: dict[str, Source | Failure] = {}
         self._facts: dict[str, ModuleFacts | Failure] = {}
         self._functions: Functions | None = None
@@ -93,19 +106,10 @@ class Program:
         self._summaries: dict[Function, FunctionSummary | None] = {}
         self._constructions: dict[Class, Acquisition | None] = {}
         self.resolver = Resolver(self)
-        self._triggers = Triggers(self.drivers)
-        self._triggered: dict[str, bool] = {}
-        self.driver_words = frozenset(name.rpartition(".")[2] for name in self.drivers.calls)
         self.handed_out: set[str] | None = None
         """Names of project functions, classes and factories that hand something out, once all are known."""
         self.relevant: dict[str, bool] = {}
         """Files asked about so far: whether they, or what they import, can hold an acquire."""
-        self.acquiring_names = frozenset(
-            name for name, found in self.drivers.methods.items() if any(op.acquires for _, op in found)
-        )
-        self.release_names = frozenset(
-            name for name, found in self.drivers.methods.items() if any(op.releases is not None for _, op in found)
-        )
 
     # Files
 
@@ -139,18 +143,14 @@ class Program:
         """The decoded text of a file."""
         found = self._sources.get(path)
         if found is None:
-            try:
-                found = Source(self.data(path))
-            except SourceError as error:
-                found = Failure(error.message, error.row, error.column)
-            self._sources[path] = found
+            self._sources[path] = found = source_of(self.data(path))
         return found
 
     def parsed(self, path: str) -> ModuleFacts | Failure:
         """The facts of a file, or why it has none."""
         found = self._facts.get(path)
         if found is None:
-            self._facts[path] = found = self._parse(path)
+            self._facts[path] = found = parse(path, self.source(path))
         return found
 
     def facts(self, path: str) -> ModuleFacts | None:
@@ -158,24 +158,11 @@ class Program:
         found = self.parsed(path)
         return found if isinstance(found, ModuleFacts) else None
 
-    def _parse(self, path: str) -> ModuleFacts | Failure:
-        source = self.source(path)
-        if isinstance(source, Failure):
-            return source
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                tree = ast.parse(source.text)
-            return facts_of(path, tree)
-        except SyntaxError as error:
-            failure = Failure(f"it is not valid Python: {error.msg}", error.lineno or 1, error.offset or 1)
-        except (RecursionError, MemoryError):
-            return Failure("it is nested too deeply to parse", 1, 1)
-        except ValueError as error:
-            return Failure(f"it is not valid Python: {error}", 1, 1)
-        from leakcheck.project.newer import facts_by_libcst
+    def syntax(self, text: str) -> Syntax:
+        """The syntax of a slice of a file. Raises whatever LibCST raises."""
+        from leakcheck.ownership.unit import Syntax
 
-        return on_large_stack(lambda: facts_by_libcst(path, source.text)) or failure
+        return Syntax(text)
 
     # Answers about functions, for the stages that only know the program
 
@@ -278,14 +265,42 @@ class Program:
         """What constructing a project class takes: the object itself, where it owns a resource from the start."""
         if cls not in self._constructions:
             self._constructions[cls] = None
-            from leakcheck.project.gate import may_take
+            from leakcheck.project.gate import matters
 
             for owner, facts, module in self.resolver.hierarchy.lineage(cls):
                 if "__init__" in facts.methods:
-                    if may_take(self, module, module.functions[facts.methods["__init__"]]):
+                    if matters(self, module, module.functions[facts.methods["__init__"]]):
                         self._constructions[cls] = self.functions.owners.construction(cls, owner)
                     break
         return self._constructions[cls]
+
+
+def source_of(data: bytes) -> Source | Failure:
+    """The text of a file, or why it has none."""
+    try:
+        return Source(data)
+    except SourceError as error:
+        return Failure(error.message, error.row, error.column)
+
+
+def parse(path: str, source: Source | Failure) -> ModuleFacts | Failure:
+    """The facts of a file with this text, or why it has none."""
+    if isinstance(source, Failure):
+        return source
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(source.text)
+        return facts_of(path, tree)
+    except SyntaxError as error:
+        failure = Failure(f"it is not valid Python: {error.msg}", error.lineno or 1, error.offset or 1)
+    except (RecursionError, MemoryError):
+        return Failure("it is nested too deeply to parse", 1, 1)
+    except ValueError as error:
+        return Failure(f"it is not valid Python: {error}", 1, 1)
+    from leakcheck.project.newer import facts_by_libcst
+
+    return on_large_stack(lambda: facts_by_libcst(path, source.text)) or failure
 
 
 def on_large_stack(work: Callable[[], _Result]) -> _Result:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import libcst as cst
-from libcst.metadata import MetadataWrapper, PositionProvider
+from libcst.metadata import CodeRange, MetadataWrapper, PositionProvider
 
 from leakcheck.cfg.walk import walk
 from leakcheck.diagnostic import Position, Span
@@ -24,33 +24,54 @@ if TYPE_CHECKING:
     from leakcheck.project.names import Scope
 
 
-@dataclass(slots=True, eq=False)
+class Syntax:
+    """A text that LibCST has parsed, with what is computed from the tree when first asked for."""
+
+    __slots__ = ("_spans", "_statements", "module")
+
+    def __init__(self, text: str) -> None:
+        self.module = cst.parse_module(text)
+        self._spans: Mapping[cst.CSTNode, CodeRange] | None = None
+        self._statements: dict[int, cst.CSTNode] | None = None
+
+    def place(self, node: cst.CSTNode) -> CodeRange:
+        """Where ``node`` stands in the text."""
+        if self._spans is None:
+            wrapper = MetadataWrapper(self.module, unsafe_skip_copy=True)
+            self._spans = wrapper.resolve(PositionProvider)
+        return self._spans[node]
+
+    def statement(self, node: cst.CSTNode) -> cst.CSTNode | None:
+        """The innermost statement around ``node``."""
+        if self._statements is None:
+            self._statements = dict(_enclosing(self.module))
+        return self._statements.get(id(node))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Slice:
     """A part of a file as a LibCST module of its own. ``row_offset`` is added to the tree's rows."""
 
     path: str
-    module: cst.Module
+    syntax: Syntax
     row_offset: int
-    _spans: Mapping[cst.CSTNode, object] | None = field(default=None, repr=False)
-    _statements: dict[int, cst.CSTNode] | None = field(default=None, repr=False)
+
+    @property
+    def module(self) -> cst.Module:
+        """The tree."""
+        return self.syntax.module
 
     def span(self, node: cst.CSTNode) -> Span:
-        """Where ``node`` stands in the file. Positions are computed when first asked for."""
-        if self._spans is None:
-            wrapper = MetadataWrapper(self.module, unsafe_skip_copy=True)
-            self._spans = wrapper.resolve(PositionProvider)
-        found = self._spans[node]
-        start, end = found.start, found.end  # type: ignore[attr-defined]  # CodeRange, typed loosely upstream
+        """Where ``node`` stands in the file."""
+        found = self.syntax.place(node)
         return Span(
-            Position(start.line + self.row_offset, start.column + 1),
-            Position(end.line + self.row_offset, end.column + 1),
+            Position(found.start.line + self.row_offset, found.start.column + 1),
+            Position(found.end.line + self.row_offset, found.end.column + 1),
         )
 
     def statement(self, node: cst.CSTNode) -> Span:
         """The span of the simple statement, or of the header of the compound statement, around ``node``."""
-        if self._statements is None:
-            self._statements = dict(_enclosing(self.module))
-        around = self._statements.get(id(node))
+        around = self.syntax.statement(node)
         if around is None:
             return self.span(node)
         if isinstance(around, cst.SimpleStatementLine):

@@ -111,10 +111,10 @@ class Units:
         text = text.replace("\f", "")  # a form feed only resets the indentation
         indented = text[:1] in (" ", "\t")
         try:
-            tree = cst.parse_module("if 1:\n" + text if indented else text)
+            syntax = self._program.syntax("if 1:\n" + text if indented else text)
         except Exception:  # noqa: BLE001 - LibCST raises several unrelated types; the function is skipped and said to be
             return None
-        return Slice(module.path, tree, first - 1 - int(indented))
+        return Slice(module.path, syntax, first - 1 - int(indented))
 
     def graph(self, unit: Unit) -> ControlFlowGraph:
         """The unit's graph; its constants are made with it. Raises TooLargeError."""

@@ -123,6 +123,11 @@ class ModuleFacts:
     main_calls: set[str] = field(default_factory=set)
     """Functions of this file that a script calls: in ``if __name__ == "__main__":`` or as its last statement."""
 
+    @property
+    def loops(self) -> list[Statement]:
+        """The module-level statements that loop, in which what is taken can be lost again and again."""
+        return [statement for statement in self.statements if statement.is_loop]
+
 
 def is_self(expression: Expression) -> bool:
     """Whether the expression is the method's own object or class."""

@@ -149,15 +149,14 @@ def _is_factory(program: Program, instance: Instance) -> bool:
 
 
 def candidates(program: Program, facts: ModuleFacts) -> list[FunctionFacts | Statement]:
-    """The functions and module-level statements of a file that may take a resource."""
-    found: list[FunctionFacts | Statement] = [f for f in facts.functions.values() if may_take(program, facts, f)]
-    found.extend(s for s in facts.statements if s.is_loop and _any_takes(program, s.calls, Scope(facts)))
-    return found
+    """The functions and module-level loops of a file that may take a resource."""
+    all_items: list[FunctionFacts | Statement] = [*facts.functions.values(), *facts.loops]
+    return [item for item in all_items if matters(program, facts, item)]
 
 
-def may_take(program: Program, facts: ModuleFacts, function: FunctionFacts) -> bool:
-    """Whether the function calls something that may take a resource."""
-    return _any_takes(program, function.calls, Scope.of(facts, function))
+def matters(program: Program, facts: ModuleFacts, item: FunctionFacts | Statement) -> bool:
+    """Whether a function or statement may take a resource."""
+    return _any_takes(program, item.calls, Scope.of(facts, item) if isinstance(item, FunctionFacts) else Scope(facts))
 
 
 def _any_takes(program: Program, calls: dict[str, list[ex.Expression]], scope: Scope) -> bool:

@@ -1,0 +1,163 @@
+"""The analysis of files that change a little at a time: what no change can have touched is not analysed again.
+
+    incremental = Incremental(config, roots)
+    check_files(discovery, config, read=read, build=incremental.begin)     # again after each change
+
+Each function is analysed by a program of its own, which notes everything it looks at: this function's text, that
+name's import, the bytes of another file. The answer stands until one of these reads differently. So an answer is
+what a fresh run would give, as far as it does not depend on the order in which functions that call each other are
+asked.
+
+What is computed from text alone is kept by that text: the facts of a file, the syntax of a slice.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from leakcheck.ownership.program import Failure, FileAnalysis, on_large_stack
+from leakcheck.ownership.unit import Syntax
+from leakcheck.ownership.watched import File, Look, Table, WatchedProgram
+from leakcheck.project.gate import matters, select
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from leakcheck.config import Config
+    from leakcheck.project.facts import ModuleFacts
+
+_SLICES = 500
+"""How many slices keep their syntax; one of twenty lines takes about 100 KB."""
+_FILES_AT_ONCE = 40
+"""As many files as the gate judges one by one, without asking the whole project what it hands out."""
+
+
+@dataclass(slots=True)
+class _Answer:
+    """The analysis of one function, and by path what was looked at.
+
+    ``rows`` are where the functions stood: a leak tells rows, so it only stands while they do.
+    ``seen`` are the files for which the looks were last found to hold.
+    """
+
+    analysis: FileAnalysis
+    looks: dict[str, dict[Look, object]]
+    rows: dict[str, list[tuple[Look, int]]]
+    seen: dict[str, File]
+
+
+class Incremental:
+    """An analyser of one project that is asked again and again; ``begin`` starts each round."""
+
+    def __init__(self, config: Config, roots: Sequence[Path]) -> None:
+        self._read: Callable[[str], bytes] | None = None
+        self._known: dict[str, File] = {}
+        self._current: dict[str, File] = {}
+        self._answers: dict[str, dict[Look, _Answer]] = {}
+        self._syntaxes: OrderedDict[str, Syntax] = OrderedDict()
+        self._program = WatchedProgram(config, self._file, roots, self._syntax)
+
+    def begin(self, _config: Config, read: Callable[[str], bytes], _roots: Sequence[Path]) -> Incremental:
+        """Start a round: every file is read anew, once."""
+        self._read = read
+        self._current = {}
+        return self
+
+    def select(self, paths: Sequence[str]) -> list[str]:
+        """Those of ``paths`` that can hold a finding, in their order."""
+        program = self._program.fresh()
+        groups = [paths[start : start + _FILES_AT_ONCE] for start in range(0, len(paths), _FILES_AT_ONCE)]
+        return on_large_stack(lambda: [path for group in groups for path in select(program, group)])
+
+    def analyse(self, path: str) -> FileAnalysis:
+        """The leaks of one file."""
+        return on_large_stack(lambda: self._analyse(path))
+
+    def _analyse(self, path: str) -> FileAnalysis:
+        parsed = self._file(path).parsed
+        if isinstance(parsed, Failure):
+            return FileAnalysis(failure=parsed)
+        former = self._answers.get(path, {})
+        answers: dict[Look, _Answer] = {}
+        for item in _items(parsed):
+            answer = former.get(item)
+            answers[item] = answer if answer is not None and self._stands(answer) else self._answer(path, item)
+        self._answers[path] = answers
+        found = [answer.analysis for answer in answers.values()]
+        unique = {(leak.kind, leak.span): leak for each in found for leak in each.leaks}
+        return FileAnalysis(tuple(unique.values()), skipped=tuple(skip for each in found for skip in each.skipped))
+
+    def _answer(self, path: str, item: Look) -> _Answer:
+        """The analysis of one function or loop, by a program that knows nothing yet."""
+        program = self._program.fresh()
+        module = program.facts(path)
+        assert module is not None
+        table, key = item
+        program.look(path, table, key)
+        wanted = module.functions[key] if table is Table.FUNCTIONS else module.loops[int(key)]
+        analysis = FileAnalysis()
+        if matters(program, module, wanted):
+            analysis = program.functions.analyse(module, [wanted])
+        seen = {each: self._file(each) for each in program.looks}
+        rows: dict[str, list[tuple[Look, int]]] = {}
+        if analysis.leaks or analysis.skipped:
+            for each, looks in program.looks.items():
+                found = [(look, seen[each].row(*look)) for look in looks]
+                rows[each] = [(look, row) for look, row in found if row]
+        return _Answer(analysis, program.looks, rows, seen)
+
+    def _stands(self, answer: _Answer) -> bool:
+        """Whether everything that the answer depends on still reads the same."""
+        for path, seen in answer.seen.items():
+            file = self._file(path)
+            if file is seen:
+                continue
+            if any(self._value(file, look) != value for look, value in answer.looks[path].items()):
+                return False
+            if any(file.row(*look) != row for look, row in answer.rows.get(path, ())):
+                return False
+        for path in answer.seen:
+            answer.seen[path] = self._file(path)
+        return True
+
+    def _value(self, file: File, look: Look) -> object:
+        if look[0] is Table.TRIGGER and file.triggered is None:
+            self._program.has_trigger(file.path)
+        return file.value(*look)
+
+    def _file(self, path: str) -> File:
+        """The file as it is in this round; the same object while its bytes are the same."""
+        file = self._current.get(path)
+        if file is None:
+            data = self._bytes(path)
+            file = self._known.get(path)
+            if file is None or file.data != data:
+                file = File(path, data)
+            self._current[path] = self._known[path] = file
+        return file
+
+    def _bytes(self, path: str) -> bytes:
+        if self._read is None:
+            return b""
+        try:
+            return self._read(path)
+        except OSError:
+            return b""
+
+    def _syntax(self, text: str) -> Syntax:
+        found = self._syntaxes.pop(text, None)
+        if found is None:
+            found = Syntax(text)
+        self._syntaxes[text] = found
+        if len(self._syntaxes) > _SLICES:
+            self._syntaxes.popitem(last=False)
+        return found
+
+
+def _items(facts: ModuleFacts) -> Iterator[Look]:
+    """What is analysed on its own, in the order of the gate."""
+    yield from ((Table.FUNCTIONS, name) for name in facts.functions)
+    yield from ((Table.LOOPS, str(number)) for number in range(len(facts.loops)))
