@@ -90,6 +90,11 @@ class Analyser(Protocol):
 
 
 Build = Callable[[Config, Read, Sequence[Path]], Analyser]
+Progress = Callable[[int, int], None]
+
+
+def _unseen(_done: int, _total: int) -> None:
+    """Show nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +122,19 @@ def check(
 
 
 def check_files(
-    discovery: Discovery, config: Config, *, read: Read = read_file, jobs: int = 1, build: Build | None = None
+    discovery: Discovery,
+    config: Config,
+    *,
+    read: Read = read_file,
+    jobs: int = 1,
+    build: Build | None = None,
+    progress: Progress = _unseen,
 ) -> Report:
     """Check these files and no others; nothing but ``read`` touches them.
 
     A discovered file is parsed only if it holds a word that can matter, so only then can it be LC900; a
-    file that was named is always parsed. ``jobs`` bounds the processes and never changes the report.
+    file that was named is always parsed. ``jobs`` bounds the processes and never changes the report. ``progress`` is
+    called with the number of files analysed so far, and of all that will be.
     """
     chosen = _selection(config) if _selects(config) else None  # a wrong selector is an error before any work
     build = build if build is not None else _program
@@ -133,7 +145,7 @@ def check_files(
         doubtful = set(discovery.explicit).difference(picked)
         picked += [path for path in discovery.files if path in doubtful and not reader.parses(path)]
         wanted = [path for path in picked if path not in reader.failures]
-        outcomes = dict(zip(wanted, _analyse(program, reader, wanted, jobs), strict=True))
+        outcomes = dict(zip(wanted, _analyse(program, reader, wanted, jobs, progress), strict=True))
     outcomes |= {path: _Outcome(failure=failure) for path, failure in reader.failures.items()}
 
     skipped = [NotAnalysed(each.path, each.reason) for each in discovery.passed]
@@ -198,21 +210,23 @@ def _after_suppressions(found: list[Diagnostic], path: str, text: str, active: f
     return list(suppression.apply(found, path, text, suppression.Catalogue(code, rules.nearest, active)))
 
 
-def _analyse(program: Analyser, reader: Reader, paths: Sequence[str], jobs: int) -> list[_Outcome]:
+def _analyse(program: Analyser, reader: Reader, paths: Sequence[str], jobs: int, progress: Progress) -> list[_Outcome]:
     """The outcomes of ``paths``, in their order, in several processes where it pays."""
-    if jobs < 2 or sum(reader.sizes.get(path, 0) for path in paths) < PARALLEL_BYTES:
-        return [_guarded(program, path) for path in paths]
-    import pickle
-
     from leakcheck import workers
 
-    if not workers.available():
-        return [_guarded(program, path) for path in paths]
+    if jobs < 2 or sum(reader.sizes.get(path, 0) for path in paths) < PARALLEL_BYTES or not workers.available():
+        found: list[_Outcome] = []
+        for path in paths:
+            found.append(_guarded(program, path))
+            progress(len(found), len(paths))
+        return found
+    import pickle
+
     import libcst  # noqa: F401 - once here rather than once in every worker
 
     largest_first = sorted(paths, key=lambda path: (-reader.sizes.get(path, 0), path))
     gc.freeze()  # what is shared with the workers stays shared
-    answers = workers.run(largest_first, lambda path: _pickled(program, path), jobs)
+    answers = workers.run(largest_first, lambda path: _pickled(program, path), jobs, progress)
     gc.unfreeze()
     outcomes: dict[str, _Outcome] = {}
     for path, answer in zip(largest_first, answers, strict=True):

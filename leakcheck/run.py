@@ -18,6 +18,7 @@ from leakcheck import engine, output
 from leakcheck.baseline import DEFAULT_NAME, Baseline
 from leakcheck.config import Config, ConfigFinder, load
 from leakcheck.diagnostic import LeakcheckError
+from leakcheck.output import progress
 from leakcheck.project.files import Discovery, discover, displayed, read_file
 from leakcheck.project.patterns import Patterns
 from leakcheck.reader import Read, decoded
@@ -143,7 +144,10 @@ def _checked(options: Options, config: Config, discovery: Discovery, read: Read)
 
 def _found(config: Config, discovery: Discovery, options: Options, read: Read) -> Report:
     jobs = options.jobs if options.jobs is not None else _processors()
-    return engine.check_files(discovery, config, read=read, jobs=jobs)
+    if options.quiet or not progress.wanted(os.environ, terminal=sys.stderr.isatty()):
+        return engine.check_files(discovery, config, read=read, jobs=jobs)
+    with progress.shown(sys.stderr) as shown:
+        return engine.check_files(discovery, config, read=read, jobs=jobs, progress=shown)
 
 
 def _baseline(options: Options, config: Config) -> Path | None:

@@ -35,7 +35,9 @@ def available() -> bool:
     return hasattr(os, "fork") and hasattr(select, "poll")
 
 
-def run(items: Sequence[Item], work: Callable[[Item], bytes], jobs: int) -> list[bytes | Died]:
+def run(
+    items: Sequence[Item], work: Callable[[Item], bytes], jobs: int, progress: Callable[[int, int], None] | None = None
+) -> list[bytes | Died]:
     """``work`` of each item, in the order of the items, in up to ``jobs`` processes.
 
     ``work`` catches what it may raise: here an exception is as good as a crash. Items are handed out in order: put the
@@ -59,6 +61,8 @@ def run(items: Sequence[Item], work: Callable[[Item], bytes], jobs: int) -> list
                 if isinstance(answer, _Partial):
                     continue
                 results[index] = answer
+                if progress is not None:
+                    progress(len(results), len(items))
                 if isinstance(answer, Died) or not waiting:
                     poll.unregister(descriptor)
                     del crew[descriptor]
