@@ -140,7 +140,7 @@ def check_files(
     build = build if build is not None else _program
     reader = Reader(read, frozenset(discovery.files))
     with _no_collection():
-        program = build(config, reader, source_roots(discovery, config))
+        program = build(config, reader, source_roots(config))
         picked = program.select(discovery.files)
         doubtful = set(discovery.explicit).difference(picked)
         picked += [path for path in discovery.files if path in doubtful and not reader.parses(path)]
@@ -170,18 +170,9 @@ def check_files(
     )
 
 
-def source_roots(discovery: Discovery, config: Config) -> list[Path]:
-    """The directories that absolute imports start from, spelled as paths in diagnostics are.
-
-    These are the configured ``src`` and, for each file, the directory that holds its topmost package.
-    """
-    roots = [displayed(str(root)) for root in map(config.located, config.src) if root.is_dir()]
-    for directory in dict.fromkeys(os.path.dirname(path) for path in discovery.files):
-        top = os.path.abspath(directory)
-        while os.path.exists(os.path.join(top, "__init__.py")) and os.path.dirname(top) != top:
-            top = os.path.dirname(top)
-        roots.append(displayed(top))
-    return [Path(root) for root in dict.fromkeys(roots)]
+def source_roots(config: Config) -> list[Path]:
+    """The configured directories that absolute imports start from, spelled as paths in diagnostics are."""
+    return [Path(displayed(str(root))) for root in map(config.located, config.src) if root.is_dir()]
 
 
 def _program(config: Config, read: Read, roots: Sequence[Path]) -> Analyser:

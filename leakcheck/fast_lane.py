@@ -35,8 +35,10 @@ TRIGGERS = (
     b".pubsub(",
     b".transaction()",
 )
-# What may be about us in a comment, or is no text.
-_DOUBTFUL = (b"leakcheck:", b"LC", b"\0")
+# What may be about us in a comment, imports by another name, or is no text.
+_DOUBTFUL = (b"leakcheck:", b"LC", b"ansible_collections", b"\0")
+# Entries of a folder that is a project: the ordinary way looks for imports no further out.
+_PROJECT = frozenset({".git", "pyproject.toml", "setup.py", "setup.cfg", "requirements.txt"})
 _MOST = 200  # with more files than this, starting is not what takes the time
 _DEPTH = 3  # how far the ordinary way follows imports, too
 _PARSE_ONLY = 0x400  # ast.PyCF_ONLY_AST, without importing ast
@@ -106,7 +108,9 @@ class _Imports:
     def __init__(self, folders: set[str]) -> None:
         here = os.getcwd()
         self._listings: dict[str, frozenset[str]] = {}
-        self._roots = {here, os.path.join(here, "src"), *folders, *map(self._above_package, folders)}
+        around = {here, *folders, *(place for folder in folders for place in self._outer(folder))}
+        beside = {os.path.join(place, entry) for place in around for entry in self._entries(place) if "." not in entry}
+        self._roots = {*around, *beside, *(os.path.join(place, "src") for place in beside)}
         self._mattering: dict[str, bool] = {}
 
     def matter(self, path: str) -> bool:
@@ -159,6 +163,17 @@ class _Imports:
         while "__init__.py" in self._entries(folder) and os.path.dirname(folder) != folder:
             folder = os.path.dirname(folder)
         return folder
+
+    def _outer(self, folder: str) -> Iterator[str]:
+        """The folders around a package up to the project's own, or up to what looks like one."""
+        here, place = os.getcwd(), self._above_package(folder)
+        while True:
+            yield place
+            above = os.path.dirname(place)
+            inside = place.startswith(here.rstrip("/") + "/")
+            if place in {here, above} or not (inside or _PROJECT.isdisjoint(self._entries(place))):
+                return
+            place = above
 
     def _entries(self, folder: str) -> frozenset[str]:
         if folder not in self._listings:

@@ -10,8 +10,10 @@ All paths: ``constants`` (what is known before any resource is), ``reach`` (what
 (from an acquire to every ending).
 
 Functions: ``unit`` and ``units`` (a function as syntax, graph and positions), ``acquire`` (which calls take
-something), ``callees`` (what calls do, as the transfer function asks), ``given`` (what functions do with arguments),
-``raising`` (which cannot raise), ``owners`` (classes that keep a resource), ``pools`` (whether two are the same).
+something), ``conditional`` (only where they are given none), ``usage`` (what becomes of the values of calls),
+``callees`` (what calls do, as the transfer function asks), ``given`` (what functions do with arguments), ``raising``
+(which cannot raise), ``owners`` (classes that keep a resource), ``pools`` (whether two are the same), ``consumers``
+(loops that leave a generator that lends one).
 
 Results: ``found`` (one acquire and its endings), ``steps`` (a path in words), ``report`` (which paths are faults),
 ``leak`` (a fault, as rules see it), ``summary`` (what callers may assume), ``functions`` (function by function),

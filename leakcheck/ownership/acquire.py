@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
 from leakcheck.driver import ClassKind, DriverClass, Drivers, Operation, Protocol
+from leakcheck.ownership.conditional import Condition, condition_of
+from leakcheck.project.facts import is_static
 from leakcheck.project.names import Class, External, Function, Instance, Method, Scope
 
 if TYPE_CHECKING:
+    from leakcheck.cfg import graph as g
     from leakcheck.diagnostic import Step
     from leakcheck.ownership.program import Program
     from leakcheck.project.names import Symbol, Symbols
@@ -27,7 +30,8 @@ class Acquisition:
     """A call that takes a resource; ``position`` and ``companions`` as in ``Owned``.
 
     ``pool`` is the text of what it was taken from, for messages and for recognising the same pool; ``steps`` come from
-    the callee; not ``certain``: by names alone; ``takes_receiver``: a method that opens its own object.
+    the callee; not ``certain``: by names alone; ``takes_receiver``: a method that opens its own object; ``advances``:
+    it advances a generator that holds it; ``condition``: on the call's arguments.
     """
 
     resource: DriverClass
@@ -38,6 +42,12 @@ class Acquisition:
     companions: tuple[str | int | None, ...] = ()
     certain: bool = True
     takes_receiver: bool = False
+    advances: bool = False
+    condition: Condition | None = None
+
+
+_ADVANCING = {"next": False, "anext": True, "__next__": False, "__anext__": True}
+"""Calls that advance a generator, and whether they must be awaited."""
 
 
 class Acquisitions:
@@ -49,7 +59,18 @@ class Acquisitions:
 
     def at(self, call: ex.Call, scope: Scope, *, awaited: bool) -> Acquisition | None:
         """What the call takes, None if nothing. ``awaited``: its result is awaited or entered by ``async with``."""
+        advanced = _advanced(call)
+        if advanced is not None:
+            return self._by_generator(call, advanced, scope)
         symbols = self._program.resolver.resolve(call.func, scope)
+        run = self._run_elsewhere(call, symbols)
+        if run is not None:
+            found = self.at(run, scope, awaited=False)
+            return (
+                None
+                if found is None or found.protocol is not Protocol.VALUE
+                else replace(found, protocol=Protocol.COROUTINE)
+            )
         for symbol in symbols:
             found = self._by_symbol(symbol, call, scope)
             if found is not None:
@@ -77,6 +98,38 @@ class Acquisitions:
             if known.kind is ClassKind.FACTORY and call is not None:
                 return self._by_operation(call, None)
         return None
+
+    def _run_elsewhere(self, call: ex.Call, symbols: Symbols) -> ex.Call | None:
+        """The call that another thread makes for this one, whose result is awaited: ``to_thread(connect, dsn)``."""
+        names = [s.name for s in symbols if isinstance(s, External)]
+        effects = (self._program.calls.effect(n) for n in (*names, *([] if symbols else [_spelling(call.func)])))
+        effect = next((e for e in effects if e is not None), None)
+        if effect is None or not effect.waits or len(call.args) <= effect.argument:
+            return None
+        function, rest = call.args[effect.argument], call.args[effect.argument + 1 :]
+        if isinstance(function, ex.Call):  # `functools.partial(connect, dsn)`
+            return ex.Call(function.args[0], function.args[1:], function.keywords) if function.args else None
+        return ex.Call(function, rest, call.keywords)
+
+    def _by_generator(self, call: ex.Call, generator: ex.Expression, scope: Scope) -> Acquisition | None:
+        """What a generator function of the project holds that is advanced by hand."""
+        if isinstance(generator, ex.Name):
+            generator = self._program.only_assignment(generator.id, scope) or generator
+        if not isinstance(generator, ex.Call):
+            return None
+        protocol = Protocol.COROUTINE if _ADVANCING[ex.last_name(call.func) or ""] else Protocol.VALUE
+        for symbol in self._program.resolver.resolve(generator.func, scope):
+            summary = self._program.summary(symbol) if isinstance(symbol, Function) else None
+            if summary is not None and summary.yields and not summary.manages:
+                owned = summary.yields[0]
+                resource = self._program.functions.owners.resource(owned.resource)
+                return Acquisition(resource, protocol, owned.pool, owned.position, owned.steps, advances=True)
+        return None
+
+    def injected(self, dependency: ex.Expression, scope: Scope) -> Acquisition | None:
+        """What a framework passes on that calls this function for a handler: what it returns, the handler owns."""
+        found = self.at(ex.Call(dependency), scope, awaited=True)
+        return None if found is None else replace(found, protocol=Protocol.VALUE)
 
     def _takes_from(self, operation: Operation, call: ex.Call, scope: Scope) -> bool:
         """Whether a constructor that is told what to take from takes anything: a session on a connection does not."""
@@ -116,7 +169,18 @@ class Acquisitions:
                 owned = summary.returns[0]
                 protocol = Protocol.COROUTINE if summary.is_async else Protocol.VALUE
                 resource = self._program.functions.owners.resource(owned.resource)
-                return Acquisition(resource, protocol, owned.pool, owned.position, owned.steps, owned.companions)
+                facts, _ = self._program.resolver.function(symbol)
+                bound = symbol.bound and facts is not None and not is_static(facts)
+                condition = condition_of(facts, owned.unless, bound=bound) if facts is not None else None
+                return Acquisition(
+                    resource,
+                    protocol,
+                    owned.pool,
+                    owned.position,
+                    owned.steps,
+                    owned.companions,
+                    condition=condition,
+                )
             case Class():
                 return self._program.construction(symbol) or self._derived_connection(symbol)
             case _:
@@ -163,6 +227,27 @@ class Acquisitions:
         resource = self._drivers.classes[operation.acquires or ""]
         certain = not operation.bound or (best[0] >= _IMPORTED and not operation.protocol.is_async)
         return Acquisition(resource, operation.protocol, ex.dotted(func.base), certain=certain)
+
+
+def _spelling(func: ex.Expression) -> str:
+    """The name by which a call's effect is looked up where nothing is known of its receiver."""
+    return ex.dotted(func) or f"_.{ex.last_name(func)}"
+
+
+def _advanced(call: ex.Call) -> ex.Expression | None:
+    """The generator that a call advances by hand."""
+    match call.func:
+        case ex.Name(id="next" | "anext"):
+            return call.args[0] if call.args else None
+        case ex.Attribute(base=base, name="__next__" | "__anext__"):
+            return base
+        case _:
+            return None
+
+
+def advanced_operand(call: g.Call) -> str:
+    """The operand that holds the generator that a call advances."""
+    return call.receiver or call.arguments[0].operand
 
 
 def _pool_text(call: ex.Call) -> str | None:

@@ -12,11 +12,12 @@ import libcst as cst
 
 from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
-from leakcheck.cfg.walk import reduce, walk
+from leakcheck.cfg.walk import reduce
 from leakcheck.driver import ClassKind, Operation, UseAfterRelease
 from leakcheck.ownership.pools import nested_checkout, pool_place
 from leakcheck.ownership.state import ALIASES, Box, Closure, Deferred, Hold, Value
 from leakcheck.ownership.summary import BORROWS, TAKES, Effect
+from leakcheck.ownership.usage import Usage, usage_of
 from leakcheck.project.names import Class, External, Function, Instance, Method
 
 if TYPE_CHECKING:
@@ -27,9 +28,7 @@ if TYPE_CHECKING:
     from leakcheck.ownership.unit import Unit
     from leakcheck.project.names import Symbols
 
-_RUNNERS = frozenset(
-    {"run_until_complete", "run", "create_task", "ensure_future", "gather", "run_coroutine_threadsafe"}
-)
+_STACKS = frozenset({"ExitStack", "AsyncExitStack"})
 
 
 class Callees:
@@ -41,7 +40,7 @@ class Callees:
         self._symbols: dict[int, Symbols] = {}
         self._quiet: dict[int, bool] = {}
         self._closures: dict[tuple[int, str], Effect] = {}
-        self._awaited: tuple[set[int], set[int]] | None = None
+        self._usage: Usage | None = None
 
     def symbols(self, call: g.Call) -> Symbols:
         """What the callee may be."""
@@ -62,6 +61,8 @@ class Callees:
         return self._quiet[key]
 
     def _never_raises(self, call: g.Call) -> bool:
+        if id(call.node) in self._used.fetching:
+            return True  # the pool was there when the connection was taken from it
         methods = [s.operation for s in self.symbols(call) if isinstance(s, Method)]
         if methods:
             return all(o.releases is not None or bool(o.near_miss) for o in methods)
@@ -96,37 +97,21 @@ class Callees:
 
     def is_awaited(self, call: g.Call) -> bool:
         """Whether the call's coroutine is awaited on the spot, or handed to something that may run it."""
-        return id(call.node) in self._nodes[0]
+        return id(call.node) in self._used.run
 
     def is_entered_or_awaited(self, call: g.Call) -> bool:
         """Whether the call's result is awaited, through any wrapper, or entered by ``async with``."""
-        return id(call.node) in self._nodes[1]
+        return id(call.node) in self._used.awaited
 
     @property
-    def _nodes(self) -> tuple[set[int], set[int]]:
-        """Calls whose coroutine somebody may run, and calls under ``await`` or in ``async with``."""
-        if self._awaited is None:
-            run: set[int] = set()
-            awaited: set[int] = set()
-            for node in walk(self._unit.node):
-                match node:
-                    case cst.Await(expression=inner):
-                        awaited.update(id(n) for n in _spine(inner))
-                    case cst.With(items=items, asynchronous=cst.Asynchronous()):
-                        for item in items:
-                            awaited.update(id(n) for n in _spine(item.item))
-                    case cst.Call(args=args):
-                        run.update(id(a.value) for a in args)
-                        if ex.last_name(reduce(node.func)) in _RUNNERS:
-                            awaited.update(id(n) for a in args for n in _spine(a.value))
-                    case cst.Return() | cst.Lambda():
-                        run.update(id(n) for n in walk(node) if isinstance(n, cst.Call))
-                    case cst.Assign(value=value) | cst.NamedExpr(value=value):
-                        run.add(id(value))
-                    case _:
-                        pass
-            self._awaited = (run | awaited, awaited)
-        return self._awaited
+    def _used(self) -> Usage:
+        if self._usage is None:
+            self._usage = usage_of(self._unit.node, self._gives_back)
+        return self._usage
+
+    def _gives_back(self, name: str) -> bool:
+        """Whether methods of this name take what they give back as an argument."""
+        return any(isinstance(o.releases, int) for _, o in self._program.drivers.methods_named(name))
 
     # Releases
 
@@ -217,6 +202,14 @@ class Callees:
             return None
         text = ex.dotted(call.func) or (f"_.{call.method}" if call.method else None)
         return self._program.calls.effect(text) if text is not None else None
+
+    def is_loose_stack(self, call: g.Call) -> bool:
+        """Whether the receiver is an exit stack of this function that no ``with`` was seen to close."""
+        facts = self._unit.facts
+        if facts is None or not isinstance(call.func, ex.Attribute) or not isinstance(call.func.base, ex.Name):
+            return False
+        made = facts.scope.assignments.get(call.func.base.id, ())
+        return len(made) == 1 and isinstance(made[0], ex.Call) and ex.last_name(made[0].func) in _STACKS
 
     def spawned_effect(self, call: g.Call, resource: DriverClass) -> Effect:
         """What a thread's or executor's target does with the resource; an unknown target takes it."""
@@ -350,20 +343,6 @@ class Callees:
         if pool is None or not isinstance(call.func, ex.Attribute) or ex.dotted(call.func.base) != pool:
             return False
         return any(isinstance(s, Method) and s.operation.closes for s in self.symbols(call))
-
-
-def _spine(node: cst.CSTNode) -> list[cst.CSTNode]:
-    """The calls that an ``await`` of this expression awaits: itself, and what wrappers are given."""
-    found: list[cst.CSTNode] = []
-    stack = [node]
-    while stack:
-        current = stack.pop()
-        if isinstance(current, cst.Call):
-            found.append(current)
-            stack.extend(a.value for a in current.args)
-        elif isinstance(current, (cst.IfExp, cst.BooleanOperation)):
-            stack.extend(current.children)
-    return found
 
 
 def _holds(value: Value) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from leakcheck import expression as ex
 from leakcheck.calls import CallKind
 from leakcheck.cfg import graph as g
 from leakcheck.cfg.lower import OPEN_TESTS
@@ -31,6 +32,10 @@ _KEEPING_METHODS = frozenset({
     "set_result", "send",
 })  # fmt: skip
 """Methods of unknown objects that keep what they are given: a list, a queue, a future."""
+_LEAVING = frozenset({
+    "__exit__", "__aexit__", "close", "aclose", "__next__", "__anext__", "throw", "athrow", "send", "asend",
+})  # fmt: skip
+"""Methods of a manager, or of a generator that was advanced, after which the resource is given back."""
 
 
 def call_(obligation: Obligation, call: g.Call, state: State) -> Outcome:
@@ -57,9 +62,11 @@ def call_(obligation: Obligation, call: g.Call, state: State) -> Outcome:
         outcome = _derived_method(obligation, call, state)
     elif receiver in (Hold.PENDING, Hold.MANAGER) and call.method in ("__enter__", "__aenter__"):
         outcome = _entered_by_hand(call, before, state)
-    elif receiver is Hold.MANAGER and call.method in ("__exit__", "__aexit__", "close", "aclose"):
+    elif receiver is Hold.MANAGER and call.method in _LEAVING:
         released = obligation.released(call, state)
         return [released], [released]
+    elif receiver is Hold.MANAGER and call.method == "pop_all":
+        return [state.bind({call.receiver or "": None, call.target: Hold.MANAGER})], []
     elif given:
         outcome = _given(obligation, call, given, before, state)
     else:
@@ -175,6 +182,9 @@ def _given(
         return _pending_given(obligation, call, state)
     if value is Hold.DERIVED:
         return [state], [state]
+    if value is Hold.MANAGER and ex.dotted(call.func) in ("next", "anext"):
+        released = obligation.released(call, state)  # its generator goes on behind the `yield`
+        return [released], [released]
     known = obligation.callees.known_call(call)
     if obligation.callees.is_partial(call):
         releases = obligation.callees.partial_effect(call, argument, obligation.resource).releases
@@ -216,8 +226,15 @@ def _escaping(obligation: Obligation, call: g.Call, value: Value, before: State,
         effect = obligation.callees.closure_effect(value.define, obligation.resource, before)
         if not effect.releases:
             return [state], [state]
+    if obligation.callees.is_loose_stack(call):
+        return [_on_stack(call, state)], []
     obligation.event(EventKind.TRANSFER, call)
     return [state.with_status(Status.MOVED)], []
+
+
+def _on_stack(call: g.Call, state: State) -> State:
+    """The state after an exit stack took over the release: it gives back when it is closed, not before."""
+    return state.bind({call.receiver or "": Hold.MANAGER})
 
 
 def _pending_given(obligation: Obligation, call: g.Call, state: State) -> Outcome:
@@ -227,6 +244,10 @@ def _pending_given(obligation: Obligation, call: g.Call, state: State) -> Outcom
             return [state.bind({call.target: Hold.PENDING})], [state]
         case CallKind.RUNS:
             return [state.with_status(Status.HELD).bind({call.target: obligation.fresh()})], []
+        case CallKind.ENTERS if obligation.callees.is_loose_stack(call):
+            target = Hold.PENDING if known is not None and known.awaited else Hold.OWN
+            status = state.status if target is Hold.PENDING else Status.HELD
+            return [_on_stack(call, state).with_status(status).bind({call.target: target})], []
         case CallKind.ENTERS:
             return [state.with_status(Status.MOVED)], []
         case _:
@@ -243,6 +264,8 @@ def _known(obligation: Obligation, known: CallEffect, call: g.Call, value: Value
             return [state.bind({call.target: Hold.MANAGER})], []
         case CallKind.ENTERS if value is Hold.OWN and obligation.resource.with_effect is not WithEffect.RELEASES:
             return [state.bind({call.target: Hold.OWN})], [state]
+        case CallKind.ENTERS | CallKind.REGISTERS if obligation.callees.is_loose_stack(call):
+            return [_on_stack(call, state).bind({call.target: Hold.OWN})], []
         case CallKind.ENTERS | CallKind.REGISTERS:
             obligation.event(EventKind.TRANSFER, call)
             return [state.with_status(Status.MOVED).bind({call.target: Hold.OWN})], []

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from leakcheck.cfg import graph as g
 from leakcheck.driver import Protocol
 from leakcheck.ownership import calling, entering, movement
+from leakcheck.ownership.acquire import advanced_operand
 from leakcheck.ownership.obligation import Obligation, Outcome
 from leakcheck.ownership.state import Hold, Status
 
@@ -55,6 +56,9 @@ class Effects(Obligation):
         if self.takes_receiver and call.receiver is not None:
             self.bound_to = call.receiver
             return state.bind({**calling.operands(call), call.receiver: Hold.OWN}).with_status(Status.HELD)
+        if self.advances:
+            generator = advanced_operand(call)
+            state = state.bind({} if generator.startswith("%") else {generator: Hold.MANAGER})
         value = self.fresh() if protocol is Protocol.VALUE else Hold.PENDING
         status = Status.HELD if protocol is Protocol.VALUE else Status.WAITING
         return state.bind({**calling.operands(call), call.target: value}).with_status(status)

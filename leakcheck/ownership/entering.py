@@ -70,7 +70,9 @@ def exit_(obligation: Obligation, instruction: g.Exit, state: State) -> Outcome:
     return [after], []
 
 
-def yield_(_: Obligation, instruction: g.Yield, state: State) -> Outcome:
+def yield_(obligation: Obligation, instruction: g.Yield, state: State) -> Outcome:
     """``target = yield value``: the consumer may raise into it."""
+    if state.status is Status.HELD and state.get(instruction.value) is Hold.OWN and not instruction.delegates:
+        obligation.yielded = True
     after = state.bind({**consumed(instruction.value), instruction.target: None})
     return [after], [after]

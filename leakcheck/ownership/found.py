@@ -26,6 +26,8 @@ class Found:
     acquisition: Acquisition
     exploration: Exploration
     effects: Effects
+    unless: str | None = None
+    """The parameter that is None wherever it is taken."""
 
     @property
     def leaks(self) -> list[Ending]:

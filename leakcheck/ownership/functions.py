@@ -17,9 +17,11 @@ from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
 from leakcheck.cfg.builder import TooLargeError
 from leakcheck.cfg.walk import reduce, walk
-from leakcheck.ownership.acquire import Acquisition, Acquisitions
+from leakcheck.ownership.acquire import Acquisition, Acquisitions, advanced_operand
+from leakcheck.ownership.conditional import assumed, required_null
+from leakcheck.ownership.consumers import left_early
 from leakcheck.ownership.effects import Effects
-from leakcheck.ownership.explore import BoundReachedError, Exploration, Explorer, seeds
+from leakcheck.ownership.explore import BoundReachedError, Explorer, seeds
 from leakcheck.ownership.found import Found
 from leakcheck.ownership.given import Given
 from leakcheck.ownership.leak import LeakKind
@@ -31,14 +33,16 @@ from leakcheck.ownership.state import Box, Hold, State, Status
 from leakcheck.ownership.steps import acquire_steps
 from leakcheck.ownership.summary import FunctionSummary, Owned
 from leakcheck.ownership.units import Units, name_of
+from leakcheck.project.annotations import injections
 from leakcheck.project.facts import FunctionFacts, ModuleFacts, Statement
-from leakcheck.project.names import Class
+from leakcheck.project.names import Class, Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from leakcheck.cfg.graph import ControlFlowGraph
     from leakcheck.driver import DriverClass
+    from leakcheck.ownership.constants import Facts
     from leakcheck.ownership.leak import Leak
     from leakcheck.ownership.program import Program
     from leakcheck.ownership.summary import Effect
@@ -84,6 +88,7 @@ class Functions:
                 continue
             found, skips = self.found(unit)
             skipped.extend(skips)
+            leaks += left_early(self._program, unit)
             main = isinstance(item, FunctionFacts) and item.parent is None and item.name in module.main_calls
             for each in found:
                 kept = list(self._stored(each, item))
@@ -132,6 +137,7 @@ class Functions:
         found: list[Found] = []
         skips: list[Skip] = []
         seen = _expected_to_raise(unit.node)
+        advanced: set[str] = set()
         for block in graph.blocks:
             for instruction in block.instructions:
                 if not isinstance(instruction, g.Call) or id(instruction.node) in seen:
@@ -140,13 +146,43 @@ class Functions:
                 if acquisition is None or self._is_patched(unit, instruction):
                     continue
                 seen.add(id(instruction.node))
+                if acquisition.advances:
+                    generator = advanced_operand(instruction)
+                    if generator in advanced:
+                        continue  # it goes on behind the `yield` and gives back what it lent
+                    advanced.add(generator)
                 try:
-                    exploration, effects = self._explore(unit, instruction, acquisition)
+                    explored = self._explore(unit, instruction, acquisition)
                 except BoundReachedError:
                     skips.append(Skip(unit.part.span(instruction.node), "too many paths from this checkout"))
                     continue
-                found.append(Found(unit, instruction, acquisition, exploration, effects))
-        return found, skips
+                found += explored
+        return [*found, *self._injected(unit)], skips
+
+    def _injected(self, unit: Unit) -> Iterator[Found]:
+        """What a framework makes for the parameters of a handler: the handler owns what was made only for it.
+
+        A dependency of other dependencies shares what it is given with all of them; only handlers are decorated.
+        """
+        if unit.facts is None or not unit.facts.decorators or not isinstance(unit.node, cst.FunctionDef):
+            return
+        module = Scope(unit.scope.module)
+        for parameter, function in injections(unit.facts, unit.scope.module):
+            acquisition = self._acquisitions.injected(function, module)
+            node = next((p for p in walk(unit.node.params) if _is_parameter(p, parameter.name)), None)
+            if acquisition is None or acquisition.position is not None or node is None:
+                continue
+            graph, constants = self.units.graph(unit), self.units.constants(unit)
+            call = g.Call(node, parameter.name, function, None, None, None, ())
+            effects = Effects(acquisition.resource, acquisition.pool, node, self.units.callees(unit))
+            effects.bound_to = parameter.name
+            explorer = Explorer(graph, constants, effects)
+            facts: Facts = {**constants.start[graph.entry.index], parameter.name: Hold.OWN}
+            try:
+                explorer.run(graph.entry, 0, State(Status.HELD, tuple(sorted(facts.items()))))
+            except BoundReachedError:
+                continue
+            yield Found(unit, call, acquisition, explorer.result, effects)
 
     def _is_patched(self, unit: Unit, call: g.Call) -> bool:
         """Whether the test around the call puts a mock in its place."""
@@ -159,7 +195,7 @@ class Functions:
             return False
         return re.search(rf"(?:patch|setattr)[\w.]*\([^)]*\b{re.escape(name)}\b", text) is not None
 
-    def _explore(self, unit: Unit, call: g.Call, acquisition: Acquisition) -> tuple[Exploration, Effects]:
+    def _explore(self, unit: Unit, call: g.Call, acquisition: Acquisition) -> Sequence[Found]:
         graph, constants = self.units.graph(unit), self.units.constants(unit)
         effects = Effects(
             acquisition.resource,
@@ -169,16 +205,26 @@ class Functions:
             acquisition.position,
             acquisition.companions,
             acquisition.takes_receiver,
+            acquisition.advances,
             unit.is_entering,
         )
         explorer = Explorer(graph, constants, effects)
+        required: set[str | None] = set()
         for block, position, instruction in seeds(graph, call.node):
-            facts = constants.before(block, position)
+            facts: Facts | None = constants.before(block, position)
+            if acquisition.condition is not None and facts is not None:
+                facts = assumed(unit, graph, instruction, acquisition.condition, facts)
+            if facts is None:
+                continue
+            required.add(required_null(unit, graph, facts))
             constants.step(facts, instruction)
             known = {n: v for n, v in facts.items() if not (n.startswith("%") and n[1:].isdigit())}
             state = State(Status.WAITING, tuple(sorted(known.items())))
             explorer.run(block, position + 1, effects.taken(instruction, acquisition.protocol, state))
-        return explorer.result, effects
+        if not required:
+            return ()
+        unless = required.pop() if len(required) == 1 else None
+        return (Found(unit, call, acquisition, explorer.result, effects, unless),)
 
     # Summaries
 
@@ -190,9 +236,15 @@ class Functions:
         found, _ = self.found(unit)
         manages = any(ex.last_name(d) in MANAGING for d in facts.decorators)
         returns, stores, checks_out = _owned_by(found)
+        yields = tuple(_owned(each) for each in found if each.effects.yielded)
         if facts.is_generator or _is_cached(facts):
             returns = ()
-        return FunctionSummary(returns, stores, manages, facts.is_async, checks_out)
+        return FunctionSummary(returns, yields, stores, manages, facts.is_async, checks_out)
+
+
+def _owned(found: Found) -> Owned:
+    acquisition = found.acquisition
+    return Owned(acquisition.resource.id, None, acquisition.pool, acquire_steps(found), unless=found.unless)
 
 
 def _owned_by(found: Sequence[Found]) -> tuple[tuple[Owned, ...], tuple[tuple[str, Owned], ...], tuple[Owned, ...]]:
@@ -200,9 +252,9 @@ def _owned_by(found: Sequence[Found]) -> tuple[tuple[Owned, ...], tuple[tuple[st
     returns: list[Owned] = []
     stores: list[tuple[str, Owned]] = []
     checks_out: list[Owned] = []
-    for each in found:
+    for each in sorted(found, key=lambda f: f.unless is None):  # what is always taken overrides what is sometimes
         acquisition = each.acquisition
-        owned = Owned(acquisition.resource.id, None, acquisition.pool, acquire_steps(each))
+        owned = _owned(each)
         if acquisition.pool is not None and any(e.state.status is not Status.MOVED for e in each.exploration.endings):
             checks_out.append(owned)
         for ending in each.exploration.endings:
@@ -222,6 +274,10 @@ def _owned_by(found: Sequence[Found]) -> tuple[tuple[Owned, ...], tuple[tuple[st
 
 def _is_cached(facts: FunctionFacts) -> bool:
     return any(ex.last_name(d) in _CACHING for d in facts.decorators)
+
+
+def _is_parameter(node: cst.CSTNode, name: str) -> bool:
+    return isinstance(node, cst.Param) and node.name.value == name
 
 
 def _expected_to_raise(root: cst.CSTNode) -> set[int]:

@@ -21,6 +21,7 @@ from leakcheck.ownership.effects import Effects
 from leakcheck.ownership.explore import BoundReachedError, Explorer
 from leakcheck.ownership.state import Box, Hold, State, Status
 from leakcheck.ownership.summary import BORROWS, TAKES, Effect, End
+from leakcheck.project.facts import is_static
 
 if TYPE_CHECKING:
     from leakcheck.driver import DriverClass
@@ -75,7 +76,7 @@ class Given:
         facts = module.functions.get(function.qualname) if module is not None else None
         if facts is None:
             return BORROWS
-        name = _parameter_at(facts, place, bound=function.bound and not _is_static(facts))
+        name = _parameter_at(facts, place, bound=function.bound and not is_static(facts))
         return BORROWS if name is None else self.parameter(function, name, resource)
 
     def parameters(self, function: Function, resource: DriverClass) -> dict[str, Effect]:
@@ -166,10 +167,6 @@ def _parameter_at(facts: FunctionFacts, place: int | str, *, bound: bool) -> str
     if index < len(positional):
         return positional[index]
     return next((p.name for p in facts.parameters if p.kind == "*"), None)
-
-
-def _is_static(facts: FunctionFacts) -> bool:
-    return any(ex.last_name(d) == "staticmethod" for d in facts.decorators)
 
 
 def _end_of(state: State, before: State, *, is_exit: bool) -> End:

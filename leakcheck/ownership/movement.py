@@ -122,7 +122,8 @@ def _store(
         return [], []  # nothing is taken yet, and whoever has it now decides
     if obligation.keeps(value, after) and not obligation.is_managed(after):
         obligation.event(EventKind.TRANSFER, instruction)
-        return [after.with_status(Status.MOVED, moved_to)], [state]
+        kept_itself = moved_to if value is not Hold.MANAGER else None  # else what releases it has another name
+        return [after.with_status(Status.MOVED, kept_itself)], [state]
     return [after], [state]
 
 

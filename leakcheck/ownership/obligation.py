@@ -63,11 +63,15 @@ class Obligation:
     companions: tuple[str | int | None, ...] = ()
     """Items beside it that live by it: the cursor of ``conn, cur = take()``."""
     takes_receiver: bool = False
+    advances: bool = False
+    """It comes out of a generator that was advanced by hand, and goes back when that is closed."""
     entering: bool = False
     """In ``__enter__`` what is kept on self stays owed until the method returns."""
     events: list[Event] = field(default_factory=list)
     bound_to: str | None = None
     """The first source name that held the resource."""
+    yielded: bool = False
+    """A generator lends it to whoever advances the generator."""
 
     def value_of(self, operand: str, state: State) -> Value | None:
         """What an operand holds: a literal or a variable."""

@@ -83,7 +83,7 @@ class Program:
     def __init__(self, config: Config, read: Callable[[str], bytes], roots: Sequence[Path]) -> None:
         self.drivers = load_drivers([config.located(d) for d in config.drivers] if config.drivers else ())
         self.calls = load_calls().extended(config.non_raising)
-        self.modules = Modules([str(root) for root in roots])
+        self.modules = Modules([str(root) for root in roots], str(config.root))
         self._read = read
         self._triggers = Triggers(self.drivers)
         self.driver_words = frozenset(name.rpartition(".")[2] for name in self.drivers.calls)
@@ -226,7 +226,7 @@ class Program:
         return self.functions.analyse(found, wanted) if wanted else FileAnalysis()
 
     def hands_out(self, function: Function) -> bool:
-        """Whether callers of a project function receive something that they must give back."""
+        """Whether callers of a project function, or who advances a generator, receive what must be given back."""
         key = replace(function, bound=False)
         found = self._hands_out.get(key)
         if found is None:
@@ -236,14 +236,9 @@ class Program:
             module = self.facts(key.path)
             facts = module.functions.get(key.qualname) if module is not None else None
             found = False
-            if (
-                module is not None
-                and facts is not None
-                and not facts.is_generator
-                and may_hand_out(self, module, facts)
-            ):
+            if module is not None and facts is not None and may_hand_out(self, module, facts):
                 summary = self.summary(key)
-                found = summary is not None and bool(summary.returns)
+                found = summary is not None and bool(summary.returns or summary.yields) and not summary.manages
             self._hands_out[key] = found
         return found
 

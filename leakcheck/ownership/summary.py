@@ -67,17 +67,26 @@ class Owned:
     pool: str | None
     steps: tuple[Step, ...] = ()
     companions: tuple[str | int | None, ...] = ()
+    unless: str | None = None
+    """The parameter in which a caller can give one instead: then nothing is taken."""
+
+    def __str__(self) -> str:
+        """As ``# summary:`` fixtures show it."""
+        place = f" at {self.position!r}" if self.position is not None else ""
+        return self.resource + place + (f" unless given {self.unless}" if self.unless is not None else "")
 
 
 @dataclass(frozen=True, slots=True)
 class FunctionSummary:
     """The facts about one function. ``stores`` maps attributes of self to the resources put there.
 
-    ``manages``: a ``@contextmanager`` function. ``checks_out``: what it takes from pools for itself. ``parameters``
-    only serves to show the effects on parameters, which the analysis asks for one resource at a time.
+    ``yields``: what a generator holds and lends to whoever advances it. ``manages``: a ``@contextmanager`` function.
+    ``checks_out``: what it takes from pools for itself. ``parameters`` only serves to show the effects on parameters,
+    which the analysis asks for one resource at a time.
     """
 
     returns: tuple[Owned, ...] = ()
+    yields: tuple[Owned, ...] = ()
     stores: tuple[tuple[str, Owned], ...] = ()
     manages: bool = False
     is_async: bool = False
@@ -86,10 +95,8 @@ class FunctionSummary:
 
     def __str__(self) -> str:
         """As ``# summary:`` fixtures and ``--debug summaries`` show it."""
-        parts = [
-            f"returns owned {o.resource}" + (f" at {o.position!r}" if o.position is not None else "")
-            for o in self.returns
-        ]
+        parts = [f"returns owned {owned}" for owned in self.returns]
+        parts += [f"yields {owned}" for owned in self.yields]
         parts += [f"self.{name} keeps owned {owned.resource}" for name, owned in self.stores]
         if self.manages:
             parts.append("context manager")

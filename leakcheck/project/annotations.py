@@ -13,14 +13,38 @@ from leakcheck import expression as ex
 from leakcheck.project.names import Class, External, Instance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from leakcheck.driver import Drivers
+    from leakcheck.project.facts import FunctionFacts, ModuleFacts, Parameter
     from leakcheck.project.names import Scope, Symbol, Symbols
 
 _TRANSPARENT = frozenset({"Optional", "Annotated", "ClassVar", "Final", "Type", "type", "Awaitable", "Coroutine"})
 _YIELDING = frozenset({"Iterator", "Generator", "AsyncIterator", "AsyncGenerator", "ContextManager",
                        "AbstractContextManager", "AsyncContextManager", "AbstractAsyncContextManager"})  # fmt: skip
+
+
+INJECTING = ("Depends", "Security")
+"""Calls in a parameter's default or annotation that name the function whose result the framework passes."""
+
+
+def injected(default: ex.Expression | None) -> ex.Expression | None:
+    """The function whose result a framework passes for a parameter with this default."""
+    if isinstance(default, ex.Call) and ex.last_name(default.func) in INJECTING and default.args:
+        return default.args[0]
+    return None
+
+
+def injections(function: FunctionFacts, module: ModuleFacts) -> Iterator[tuple[Parameter, ex.Expression]]:
+    """Parameters whose values a framework makes, and the functions it calls for them."""
+    for parameter in function.parameters:
+        note: ex.Expression | None = parameter.annotation
+        if isinstance(note, ex.Name):  # `Connection = Annotated[..., Depends(get_conn)]`
+            note = next(iter(module.scope.assignments.get(note.id, ())), note)
+        extras = note.index.items[1:] if isinstance(note, ex.Item) and isinstance(note.index, ex.Sequence) else ()
+        for found in map(injected, (parameter.default, *extras)):
+            if found is not None:
+                yield parameter, found
 
 
 class Annotations:
@@ -56,9 +80,8 @@ class Annotations:
 
     def dependency(self, default: ex.Expression, scope: Scope) -> Symbols:
         """A parameter's default: a value, or what ``Depends(f)`` injects."""
-        if isinstance(default, ex.Call) and ex.last_name(default.func) in ("Depends", "Security") and default.args:
-            return self._resolve(ex.Call(default.args[0]), scope)
-        return self._resolve(default, scope)
+        function = injected(default)
+        return self._resolve(default if function is None else ex.Call(function), scope)
 
     def instance(self, symbol: External | Class) -> Symbol:
         """An object of this class: the driver's, where a driver knows the class."""

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _LEAVES = (ast.Constant, ast.Name, ast.Pass, ast.Break, ast.Continue, ast.Global, ast.Nonlocal)
+_RUNNING = frozenset({"to_thread", "run_in_executor", "run_sync", "run_in_threadpool", "deferToThread", "partial"})
+"""Calls of functions that call those given to them."""
 _PLAIN_FIELDS = frozenset({
     "ctx", "op", "ops", "id", "attr", "name", "arg", "kind", "type_comment", "conversion", "level", "module", "names",
     "simple",
@@ -132,15 +134,21 @@ class _Collector:
         return False
 
     def call_(self, node: ast.Call, place: _Place) -> bool:  # noqa: ARG002 - all collectors have one shape
-        func = node.func
+        name = self.called(node.func)
+        for argument in node.args if name in _RUNNING else ():
+            self.called(argument)
+        return False
+
+    def called(self, func: ast.expr) -> str | None:
+        """Note that a function is called; its last name, where it has one."""
         match func:
             case ast.Attribute(attr=name) | ast.Name(id=name):
                 known, reduced = self.calls.setdefault(name, []), from_ast(func)
                 if reduced not in known:
                     known.append(reduced)
+                return name
             case _:
-                pass
-        return False
+                return None
 
     def return_(self, node: ast.Return, place: _Place) -> bool:
         if place.function is not None and node.value is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from leakcheck.expression import Name
+from leakcheck.expression import Name, last_name
 
 if TYPE_CHECKING:
     from leakcheck.expression import Expression
@@ -132,3 +132,8 @@ class ModuleFacts:
 def is_self(expression: Expression) -> bool:
     """Whether the expression is the method's own object or class."""
     return isinstance(expression, Name) and expression.id in SELF
+
+
+def is_static(function: FunctionFacts) -> bool:
+    """Whether it is a static method: it is given no object, however it is called."""
+    return any(last_name(d) == "staticmethod" for d in function.decorators)

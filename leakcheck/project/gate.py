@@ -12,6 +12,7 @@ import re
 from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
+from leakcheck.project.annotations import injections
 from leakcheck.project.facts import FunctionFacts, ModuleFacts, Statement
 from leakcheck.project.names import Class, External, Function, Instance, Method, Scope
 
@@ -155,8 +156,13 @@ def candidates(program: Program, facts: ModuleFacts) -> list[FunctionFacts | Sta
 
 
 def matters(program: Program, facts: ModuleFacts, item: FunctionFacts | Statement) -> bool:
-    """Whether a function or statement may take a resource."""
-    return _any_takes(program, item.calls, Scope.of(facts, item) if isinstance(item, FunctionFacts) else Scope(facts))
+    """Whether a function or statement may take a resource, or a framework takes one for it."""
+    module = Scope(facts)
+    if not isinstance(item, FunctionFacts):
+        return _any_takes(program, item.calls, module)
+    if _any_takes(program, item.calls, Scope.of(facts, item)):
+        return True
+    return bool(item.decorators) and any(_takes(program, f, module) for _, f in injections(item, facts))
 
 
 def _any_takes(program: Program, calls: dict[str, list[ex.Expression]], scope: Scope) -> bool:
@@ -167,13 +173,13 @@ def _any_takes(program: Program, calls: dict[str, list[ex.Expression]], scope: S
 
 
 def may_hand_out(program: Program, facts: ModuleFacts, function: FunctionFacts) -> bool:
-    """Whether what the function returns may come from a call that takes a resource.
+    """Whether what the function returns or yields may come from a call that takes a resource.
 
     Calls that only work on the way are not asked, which keeps the question from spreading over the whole project.
     """
     scope = Scope.of(facts, function)
     seen: set[str] = set()
-    pending = list(function.returned)
+    pending = [*function.returned, *function.yielded]
     while pending:
         match pending.pop():
             case ex.Call(func=func, args=args, keywords=keywords):

@@ -2,13 +2,16 @@
 
     modules.find("app.db", importer="/repo/app/views.py") → "/repo/app/db.py"
 
-A dotted name is looked up below the importer's own folder (scripts), the folder above its outermost package,
-and the project's source roots. Only files inside the project are found: libraries are known from data.
+A dotted name is looked up below the importer's own folder (scripts), the folder above its outermost package, the
+folders around it within the project (a service of a larger repository), the configured source roots, and the folders
+beside all these (``src``, ``lib``), where just one of them has it. Only files inside the project are found: libraries
+are known from data. Nothing depends on which files are checked.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING
 
 from leakcheck.project.files import displayed
@@ -16,16 +19,27 @@ from leakcheck.project.files import displayed
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+_MAPPED = {"ansible_collections.": 3}
+"""Names under which a loader shows a whole project: how many of their first words the project's files lack."""
+
+
+_MARKERS = frozenset({".git", "pyproject.toml", "setup.py", "setup.cfg", "requirements.txt"})
+"""Entries of a folder that is a project."""
+_NO_ROOT = frozenset({"__init__.py", "pyvenv.cfg"})
+"""Entries of a folder that imports do not start from: a package, other people's installation."""
+
 
 class Modules:
-    """Finds the files of imports. ``roots`` are the project's source roots, absolute."""
+    """Finds the files of imports. ``roots`` are the configured source roots, ``top`` the folder of the project."""
 
-    def __init__(self, roots: Sequence[str]) -> None:
+    def __init__(self, roots: Sequence[str], top: str) -> None:
         self._here = os.getcwd()
+        self._project = os.path.abspath(top)
         self._roots = list(dict.fromkeys(displayed(root, self._here) for root in roots))
         self._listings: dict[str, frozenset[str]] = {}
         self._found: dict[tuple[str, str], str | None] = {}
         self._above: dict[str, str] = {}
+        self._places: dict[str, tuple[list[str], list[str]]] = {}
 
     def find(self, module: str, importer: str) -> str | None:
         """The file of ``module`` (dots in front are relative) as imported by the file ``importer``."""
@@ -99,11 +113,46 @@ class Modules:
             for _ in range(level - 1):
                 folder = os.path.dirname(folder)
             return self._below(folder, name)
-        for root in (folder, self._package_root(folder), *self._roots):
+        for prefix, parts in _MAPPED.items():
+            if name.startswith(prefix):
+                name = name.split(".", parts)[-1]
+        if folder not in self._places:
+            self._places[folder] = self._searched(folder)
+        around, beside = self._places[folder]
+        for root in around:
             found = self._below(root, name)
             if found is not None:
                 return found
-        return None
+        first = name.partition(".")[0]
+        if first in sys.stdlib_module_names:
+            return None
+        having = [root for root in beside if first in self._entries(root) or f"{first}.py" in self._entries(root)]
+        return self._below(having[0], name) if len(having) == 1 else None
+
+    def _searched(self, folder: str) -> tuple[list[str], list[str]]:
+        """Where names are looked up that are imported from a folder: around it in this order, and beside that."""
+        nearest = os.path.abspath(self._package_root(folder))
+        end, outer = self._end(nearest), [nearest]
+        while outer[-1] != end:
+            outer.append(os.path.dirname(outer[-1]))
+        outer = [displayed(place, self._here) for place in outer]
+        around = list(dict.fromkeys((folder, *outer, *self._roots)))
+        beside = [os.path.join(base, e) for base in (*outer, *self._roots) for e in sorted(self._entries(base))]
+        beside += [os.path.join(place, "src") for place in beside if "src" in self._entries(place)]
+        plain = (os.path.normpath(p) for p in beside if not os.path.basename(p).startswith("."))
+        return around, [p for p in dict.fromkeys(plain) if self._entries(p).isdisjoint(_NO_ROOT) and p not in around]
+
+    def _end(self, folder: str) -> str:
+        """The outermost folder of the project that a folder belongs to; itself where nothing says so."""
+        if folder == self._project or folder.startswith(self._project.rstrip("/") + "/"):
+            return self._project
+        current = folder
+        while self._entries(current).isdisjoint(_MARKERS):
+            above = os.path.dirname(current)
+            if above == current:
+                return folder
+            current = above
+        return current
 
     def _below(self, root: str, name: str) -> str | None:
         parts = name.split(".") if name else []

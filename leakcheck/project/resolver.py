@@ -31,6 +31,11 @@ _PASSING = frozenset({
     "asyncio.create_task",
 })  # fmt: skip
 """Calls whose result stands for their first argument."""
+_PROXIES = frozenset({
+    "werkzeug.local.LocalProxy", "wrapt.ObjectProxy", "lazy_object_proxy.Proxy",
+    "django.utils.functional.SimpleLazyObject", "celery.local.Proxy",
+})  # fmt: skip
+"""Classes whose objects stand for what their first argument returns."""
 
 
 class FactsSource(Protocol):
@@ -272,7 +277,24 @@ class Resolver:
             class_id = self._drivers.class_names.get(base)
             if class_id is not None:
                 found.extend(self._driver_attribute(class_id, name))
-        return found
+        return found or self._delegated(of, name)
+
+    def _delegated(self, of: Class, name: str) -> list[Symbol]:
+        """A member that ``__getattr__`` fetches from another object: ``return getattr(self._pool, name)``."""
+        for _, facts, module in self.hierarchy.lineage(of):
+            if "__getattr__" not in facts.methods:
+                continue
+            method = module.functions[facts.methods["__getattr__"]]
+            scope = Scope.of(module, method)
+            asked = ex.Name(method.parameters[-1].name) if method.parameters else ex.OPAQUE
+            return [
+                symbol
+                for value in method.returned
+                if isinstance(value, ex.Call) and ex.dotted(value.func) == "getattr" and value.args[1:2] == (asked,)
+                for owner in self.resolve(value.args[0], scope)
+                for symbol in self.attribute(owner, name)
+            ]
+        return []
 
     def function(self, symbol: Function) -> tuple[FunctionFacts | None, Scope | None]:
         """The facts of a project function and the scope inside it."""
@@ -296,6 +318,8 @@ class Resolver:
         match symbol:
             case External(name=name) if name in _PASSING and call.args:
                 return self.resolve(call.args[0], scope)
+            case External(name=name) if name in _PROXIES and call.args:
+                return self.resolve(ex.Call(call.args[0]), scope)
             case External(name=name):
                 operation = self._drivers.calls.get(name)
                 if operation is not None:

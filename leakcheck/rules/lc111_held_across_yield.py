@@ -5,6 +5,9 @@
 Reports a generator that holds a connection over a `yield` without a `finally` or `with` that gives it
 back, and an async generator that holds one at all, unless its consumer wraps it in `aclosing`.
 
+Where the `yield` of an async generator stands in no loop, as in a dependency of a web framework, the
+loop that leaves it early (`break`, `return`) is reported instead.
+
 Context managers (`@contextmanager`, `@asynccontextmanager`), pytest fixtures and FastAPI dependencies
 are no such generators: what calls them resumes them always. They need a `finally`, and LC102 says so.
 
