@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from leakcheck.ownership.program import Program
+    from leakcheck.project.names import Symbol
 
 _MARK = b"\xef\xbb\xbf"
 _FEW = 40
@@ -134,19 +135,39 @@ def exported(program: Program, facts: ModuleFacts) -> set[str]:
     for cls in facts.classes.values():
         if program.construction(Class(facts.path, cls.qualname)) is not None:
             found.add(cls.name)
+    known = program.handed_out or ()
+    found.update(n for n, ts in facts.scope.imports.items() if any(t.rpartition(".")[2] in known for t in ts))
     scope = Scope(facts)
     assigned = [(n, v) for n, values in facts.scope.assignments.items() for v in values]
     assigned += [(n, v) for c in facts.classes.values() for n, values in c.attributes.items() for v, _ in values]
     for name, value in assigned:
-        if isinstance(value, ex.Call) and "." not in name and name not in found:
+        if isinstance(value, (ex.Call, ex.Name, ex.Attribute)) and "." not in name and name not in found:
             symbols = program.resolver.resolve(value, scope)
-            if any(isinstance(s, Instance) and _is_factory(program, s) for s in symbols):
+            if any(_is_factory(program, s) or _is_giving(program, s) for s in symbols):
                 found.add(name)
     return found
 
 
-def _is_factory(program: Program, instance: Instance) -> bool:
-    return isinstance(instance.of, str) and "__call__" in program.drivers.classes[instance.of].methods
+def _is_giving(program: Program, symbol: Symbol) -> bool:
+    """Whether it is a function that hands something out, or a driver's method that does, under another name."""
+    match symbol:
+        case Function():
+            return program.hands_out(symbol)
+        case Method(operation=operation):
+            return operation.acquires is not None
+        case External(name=name):
+            known = program.drivers.calls.get(name)
+            return known is not None and known.acquires is not None
+        case _:
+            return False
+
+
+def _is_factory(program: Program, symbol: Symbol) -> bool:
+    match symbol:
+        case Instance(of=str() as class_id):
+            return "__call__" in program.drivers.classes[class_id].methods
+        case _:
+            return False
 
 
 def candidates(program: Program, facts: ModuleFacts) -> list[FunctionFacts | Statement]:
