@@ -10,6 +10,10 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +91,29 @@ class Element:
 
 
 @dataclass(frozen=True, slots=True)
+class Text:
+    """Parts put together: an f-string, ``a + b``. Neighbouring literals are one part; see ``joined``."""
+
+    parts: tuple[Expression, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Formatted:
+    """``template % values``."""
+
+    template: Expression
+    values: Expression
+
+
+@dataclass(frozen=True, slots=True)
 class Opaque:
     """Anything else."""
 
 
-Expression = Name | Attribute | Call | Await | Constant | Item | Sequence | Choice | Entered | Element | Opaque
+Expression = (
+    Name | Attribute | Call | Await | Constant | Item | Sequence | Choice | Entered | Element
+    | Text | Formatted | Opaque
+)  # fmt: skip
 OPAQUE = Opaque()
 DEPTH_LIMIT = 40
 """Nobody resolves a longer chain, and comparing two of them costs their length."""
@@ -119,6 +141,30 @@ def last_name(expression: Expression) -> str | None:
                 expression = inner
             case _:
                 return None
+
+
+def joined(parts: Iterable[Expression]) -> Expression:
+    """The parts as one text: texts in it are taken apart, and what is literal is one part."""
+    found: list[Expression] = []
+    for part in parts:
+        for piece in part.parts if isinstance(part, Text) else (part,):
+            last = found[-1] if found else None
+            if (
+                isinstance(piece, Constant)
+                and isinstance(piece.value, str)
+                and isinstance(last, Constant)
+                and isinstance(last.value, str)
+            ):
+                found[-1] = Constant(last.value + piece.value)
+            else:
+                found.append(piece)
+    match found:
+        case []:
+            return Constant("")
+        case [Constant(value=str()) as literal]:
+            return literal
+        case _:
+            return Text(tuple(found))
 
 
 def from_ast(node: ast.expr | None, depth: int = 0) -> Expression:
@@ -153,8 +199,18 @@ def from_ast(node: ast.expr | None, depth: int = 0) -> Expression:
             return Choice(tuple(from_ast(v, depth) for v in values))
         case ast.BinOp(left=left, op=ast.BitOr(), right=right):
             return Choice((from_ast(left, depth), from_ast(right, depth)))
+        case ast.BinOp(left=left, op=ast.Add(), right=right):
+            return joined((from_ast(left, depth), from_ast(right, depth)))
+        case ast.BinOp(left=left, op=ast.Mod(), right=right):
+            return Formatted(from_ast(left, depth), from_ast(right, depth))
+        case ast.JoinedStr(values=values):
+            return joined(from_ast(v, depth) for v in values)
+        case ast.FormattedValue(value=value, conversion=conversion, format_spec=None) if conversion < 0:
+            return from_ast(value, depth)
         case ast.NamedExpr(value=value):
             return from_ast(value, depth)
+        case ast.expr() if type(node).__name__ == "TemplateStr":  # newer than some Pythons; its values are sent apart
+            return joined(from_ast(v, depth) for v in getattr(node, "values", ()))
         case _:
             return OPAQUE
 

@@ -6,8 +6,10 @@ about thirty times cheaper, and it needs no recursion.
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import functools
+import warnings
 from typing import TYPE_CHECKING
 
 import libcst as cst
@@ -91,8 +93,12 @@ def reduce(node: cst.BaseExpression) -> ex.Expression:
             )
         case cst.Await(expression=value):
             return ex.Await(reduce(value))
-        case cst.SimpleString() | cst.ConcatenatedString():
-            return ex.Constant(string_value(node))
+        case cst.SimpleString() | cst.ConcatenatedString() if (literal := node.evaluated_value) is not None:
+            return ex.Constant(literal)
+        case cst.ConcatenatedString(left=left, right=right):
+            return ex.joined((reduce(left), reduce(right)))
+        case cst.FormattedString(parts=parts) | cst.TemplatedString(parts=parts):
+            return ex.joined(_part(part, node) for part in parts)
         case cst.Integer(value=value):
             return ex.Constant(int(value.replace("_", ""), 0))
         case cst.Float() | cst.Imaginary():
@@ -110,10 +116,43 @@ def reduce(node: cst.BaseExpression) -> ex.Expression:
             return ex.Choice((reduce(left), reduce(right)))
         case cst.BinaryOperation(left=left, operator=cst.BitOr(), right=right):
             return ex.Choice((reduce(left), reduce(right)))
+        case cst.BinaryOperation(left=left, operator=cst.Add(), right=right):
+            return ex.joined((reduce(left), reduce(right)))
+        case cst.BinaryOperation(left=left, operator=cst.Modulo(), right=right):
+            return ex.Formatted(reduce(left), reduce(right))
         case cst.NamedExpr(value=value):
             return reduce(value)
         case _:
             return ex.OPAQUE
+
+
+def _part(part: cst.CSTNode, whole: cst.FormattedString | cst.TemplatedString) -> ex.Expression:
+    """A part of an f-string or t-string; what a t-string holds is sent apart from its text."""
+    match part:
+        case cst.FormattedStringText(value=text) | cst.TemplatedStringText(value=text):
+            text = text.replace("{{", "{").replace("}}", "}")
+            plain = "\\" not in text or "r" in whole.prefix.lower()
+            return ex.Constant(text) if plain else _unescaped(text, whole.quote)
+        case cst.FormattedStringExpression(expression=value, conversion=None, format_spec=None, equal=None):
+            return reduce(value)
+        case (
+            cst.FormattedStringExpression(equal=cst.AssignEqual())
+            | cst.TemplatedStringExpression(equal=cst.AssignEqual())
+        ):
+            written = part.with_changes(conversion=None, format_spec=None)
+            return ex.Text((ex.Constant(cst.Module(()).code_for_node(written)[1:-1]), ex.OPAQUE))
+        case _:
+            return ex.OPAQUE
+
+
+def _unescaped(text: str, quote: str) -> ex.Expression:
+    """A part of a literal with its escapes resolved; the space keeps its last character apart from the quote."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ex.Constant(ast.literal_eval(f"{quote}{text} {quote}")[:-1])
+    except (SyntaxError, ValueError):
+        return ex.OPAQUE
 
 
 def is_pure(expression: ex.Expression) -> bool:

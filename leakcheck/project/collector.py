@@ -123,6 +123,11 @@ class _Collector:
         self.bind(node.target, from_ast(node.value), place)
         return False
 
+    def augmented_(self, node: ast.AugAssign, place: _Place) -> bool:
+        if isinstance(node.target, ast.Name):
+            self.bind(node.target, OPAQUE, place)
+        return False
+
     def for_(self, node: ast.For | ast.AsyncFor, place: _Place) -> bool:
         self.bind(node.target, Element(from_ast(node.iter)), place)
         return False
@@ -286,6 +291,7 @@ _COLLECTORS: dict[type[ast.AST], Callable[..., bool]] = {
     ast.ImportFrom: _Collector.import_,
     ast.Assign: _Collector.assign_,
     ast.AnnAssign: _Collector.annotated_,
+    ast.AugAssign: _Collector.augmented_,
     ast.NamedExpr: _Collector.walrus_,
     ast.For: _Collector.for_,
     ast.AsyncFor: _Collector.for_,
