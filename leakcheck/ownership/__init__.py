@@ -16,6 +16,6 @@ something), ``conditional`` (only where they are given none), ``usage`` (what be
 (loops that leave a generator that lends one).
 
 Results: ``found`` (one acquire and its endings), ``steps`` (a path in words), ``report`` (which paths are faults),
-``leak`` (a fault, as rules see it), ``summary`` (what callers may assume), ``functions`` (function by function),
-``program`` (all of it, on demand), ``debug`` (all of it, as text).
+``leak`` (a fault, as rules see it), ``summary`` (what callers may assume), ``summary_data`` (the same for JSON),
+``functions`` (function by function), ``program`` (all of it, on demand), ``debug`` (all of it, as text).
 """

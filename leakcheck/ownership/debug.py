@@ -17,7 +17,7 @@ from leakcheck.driver import ClassKind
 from leakcheck.ownership.program import Failure, Program, on_large_stack
 from leakcheck.ownership.summary import BORROWS, Effect, FunctionSummary
 from leakcheck.project.files import read_file
-from leakcheck.project.names import Function
+from leakcheck.project.names import External, Function
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from leakcheck.ownership.explore import Ending
     from leakcheck.ownership.report import Found
     from leakcheck.project.facts import FunctionFacts, ModuleFacts, Statement
+    from leakcheck.project.names import Scope
 
 _USUAL = ("psycopg2.Connection", "psycopg2.PooledConnection", "asyncpg.Connection", "asyncpg.PooledConnection")
 """What a parameter is taken to be where the file itself takes nothing: plain and pooled, with and without await."""
@@ -65,33 +66,56 @@ def _graphs(program: Program, module: ModuleFacts) -> Iterator[str]:
 
 
 def _summaries(program: Program, module: ModuleFacts) -> Iterator[str]:
+    for facts, summary in summaries(program, module):
+        yield f"{facts.row}: {facts.qualname}: {'not analysed' if summary is None else summary}"
+
+
+def summaries(program: Program, module: ModuleFacts) -> Iterator[tuple[FunctionFacts, FunctionSummary | None]]:
+    """The functions of a file, each with its whole summary; None for what is not analysed."""
     resources = _resources(program, module)
     for facts in module.functions.values():
         function = Function(module.path, facts.qualname)
         summary = program.summary(function)
-        if summary is None:
-            yield f"{facts.row}: {facts.qualname}: not analysed"
-            continue
-        yield f"{facts.row}: {facts.qualname}: {_with_parameters(program, function, facts, summary, resources)}"
+        yield facts, None if summary is None else _whole(program, function, facts, summary, resources)
 
 
-def _with_parameters(
+def _whole(
     program: Program,
     function: Function,
     facts: FunctionFacts,
     summary: FunctionSummary,
     resources: Sequence[DriverClass],
 ) -> FunctionSummary:
-    """The summary with what happens to each parameter that does not just borrow some resource."""
-    effects: dict[str, Effect] = {}
+    """The summary with what the analysis asks for one by one.
+
+    Of the resources that a parameter may be, the first counts that is not just borrowed.
+    """
+    _, scope = program.resolver.function(function)
+    assert scope is not None
+    effects: list[tuple[str, Effect]] = []
     for parameter in facts.parameters:
         if parameter.name in ("self", "cls"):
             continue
         found = (program.functions.parameter_effect(function, parameter.name, r) for r in resources)
         effect = next((e for e in found if e != BORROWS), None)
         if effect is not None:
-            effects[parameter.name] = effect
-    return replace(summary, parameters=effects)
+            effects.append((parameter.name, effect))
+    return replace(
+        summary,
+        parameters=tuple(effects),
+        may_raise=program.functions.raising.may_raise(function),
+        builds=tuple(dict.fromkeys(_pools_built(program, scope, facts))),
+    )
+
+
+def _pools_built(program: Program, scope: Scope, facts: FunctionFacts) -> Iterator[str]:
+    """The classes of the pools that the function's own calls construct."""
+    for expressions in facts.calls.values():
+        for symbol in (s for e in expressions for s in program.resolver.resolve(e, scope)):
+            operation = program.drivers.calls.get(symbol.name) if isinstance(symbol, External) else None
+            made = operation.returns if operation is not None else None
+            if made is not None and program.drivers.classes[made].kind is ClassKind.POOL:
+                yield made
 
 
 def _resources(program: Program, module: ModuleFacts) -> list[DriverClass]:

@@ -5,7 +5,7 @@ A missing summary is an ordinary case: an unresolved function borrows what it is
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -81,8 +81,9 @@ class FunctionSummary:
     """The facts about one function. ``stores`` maps attributes of self to the resources put there.
 
     ``yields``: what a generator holds and lends to whoever advances it. ``manages``: a ``@contextmanager`` function.
-    ``checks_out``: what it takes from pools for itself. ``parameters`` only serves to show the effects on parameters,
-    which the analysis asks for one resource at a time.
+    ``checks_out``: what it takes from pools for itself. The rest only serves to show what the analysis asks for one
+    by one: the effects on parameters (for one resource at a time), whether an exception can leave the function, and
+    which pools it builds.
     """
 
     returns: tuple[Owned, ...] = ()
@@ -91,7 +92,9 @@ class FunctionSummary:
     manages: bool = False
     is_async: bool = False
     checks_out: tuple[Owned, ...] = ()
-    parameters: dict[str, Effect] = field(default_factory=dict)
+    parameters: tuple[tuple[str, Effect], ...] = ()
+    may_raise: bool = True
+    builds: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """As ``# summary:`` fixtures and ``--debug summaries`` show it."""
@@ -100,5 +103,6 @@ class FunctionSummary:
         parts += [f"self.{name} keeps owned {owned.resource}" for name, owned in self.stores]
         if self.manages:
             parts.append("context manager")
-        parts += [f"{effect} {name}" for name, effect in self.parameters.items()]
-        return "; ".join(parts) or "nothing"
+        parts += [f"{effect} {name}" for name, effect in self.parameters]
+        parts += [f"builds {pool}" for pool in self.builds]
+        return ("; ".join(parts) or "nothing") + ("" if self.may_raise else "; cannot raise")
