@@ -67,6 +67,14 @@ class UseAfterRelease(StrEnum):
     HARMLESS = "harmless"
 
 
+class Dropped(StrEnum):
+    """What becomes of a pool's connections when nothing refers to the pool any more."""
+
+    KEPT = "kept"  # they stay open, for minutes or for good
+    COLLECTED = "collected"  # they wait for the cyclic collector
+    CLOSED = "closed"  # they are closed at once: a new connection for each pool, and no more
+
+
 class ClassKind(StrEnum):
     """What the instances of a class are to the analysis."""
 
@@ -104,6 +112,22 @@ class Operation:
 
 
 @dataclass(frozen=True, slots=True)
+class Pooling:
+    """What building an instance means, for a class whose instances keep connections; keywords are its constructor's.
+
+    A word of the lists is a keyword, or with ``=`` one that is given this value.
+    """
+
+    dropped: Dropped = Dropped.CLOSED
+    names: tuple[str, ...] = ()  # only by a name with one of these words in it; by default by all
+    not_with: tuple[str, ...] = ()  # it pools nothing, or uses another's pool
+    waits_forever: bool = False  # taking a connection has no timeout unless the call gives one
+    bounded_by: tuple[str, ...] = ()  # ends that wait
+    forever_with: tuple[str, ...] = ()  # makes taking a connection wait for ever
+    expires_by: tuple[str, ...] = ()  # limits the age of a connection, which nothing does by default
+
+
+@dataclass(frozen=True, slots=True)
 class DriverClass:
     """A class of a driver. ``release`` is the text shown to users, with {name} and {pool} in it."""
 
@@ -121,6 +145,7 @@ class DriverClass:
     docs: str = ""
     bind: str = ""  # the constructor's argument that it takes from: without one, or with a connection, it takes nothing
     shared: bool = False  # nested checkouts in one task are the same one
+    pool: Pooling | None = None
     constructs: bool = True  # calling the class builds an instance; else `names` serve annotations only
 
     @property
@@ -280,10 +305,20 @@ _RESTORED: tuple[tuple[str, Callable[[Any], Any]], ...] = (
 def _class(class_id: str, fields: Mapping[str, Any], operations: Sequence[Operation]) -> DriverClass:
     methods = {name: operations[index] for name, index in fields["methods"].items()}
     values = {**fields, "id": class_id, "methods": methods}
+    if "pool" in values:
+        values["pool"] = pooling(values["pool"])
     for name, restore in _RESTORED:
         if name in values:
             values[name] = restore(values[name])
     return DriverClass(**values)
+
+
+def pooling(fields: Mapping[str, Any]) -> Pooling:
+    """What building an instance means, from plain data."""
+    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
+    if "dropped" in values:
+        values["dropped"] = Dropped(values["dropped"])
+    return Pooling(**values)
 
 
 if __name__ == "__main__":

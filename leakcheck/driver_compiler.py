@@ -1,9 +1,9 @@
-"""The compiled form of the built-in data: all TOML sources in, one JSON document out.
+"""The compiled form of the built-in data: all TOML sources in, two JSON documents out.
 
-``driver.py`` and ``calls.py`` read that document at every start, which is ten times faster than the sources.
-It is committed, and a test asserts that it is fresh::
+``driver.py`` and ``calls.py`` read the first at every start, which is ten times faster than the sources;
+``framework.py`` reads the second when it is asked. Both are committed, and tests assert that they are fresh::
 
-    python -m leakcheck.driver  # after any change of drivers/*.toml or calls.toml
+    python -m leakcheck.driver  # after any change of drivers/*.toml, calls.toml or frameworks/*.toml
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from leakcheck import framework
 from leakcheck.calls_file import read_calls
 from leakcheck.diagnostic import LeakcheckError
-from leakcheck.driver import DriverClass, Operation, compiled_path
+from leakcheck.driver import DriverClass, Operation, Pooling, compiled_path
 from leakcheck.driver_file import plain_calls, read_drivers
+from leakcheck.framework_file import compile_frameworks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -50,14 +52,15 @@ def compile_builtin() -> str:
 
 def _class_fields(known: DriverClass, operations: dict[str, int]) -> dict[str, Any]:
     methods = {name: _index(operation, operations) for name, operation in known.methods.items()}
-    return {**_changed(known), "methods": methods}
+    pool = {} if known.pool is None else {"pool": _changed(known.pool)}
+    return {**_changed(known), "methods": methods, **pool}
 
 
 def _index(operation: Operation, operations: dict[str, int]) -> int:
     return operations.setdefault(_dump(_changed(operation)), len(operations))
 
 
-def _changed(made: Operation | DriverClass) -> dict[str, Any]:
+def _changed(made: Operation | DriverClass | Pooling) -> dict[str, Any]:
     """The fields that differ from their defaults."""
     defaults: dict[str, object] = {
         spec.name: {} if spec.default_factory is dict else spec.default for spec in fields(made)
@@ -75,10 +78,11 @@ def _dump(value: object) -> str:
 
 
 def main() -> None:
-    """Regenerate the compiled form; a faulty source leaves it as it was."""
+    """Regenerate the compiled forms; a faulty source leaves both as they were."""
     try:
-        text = compile_builtin()
+        texts = {compiled_path(): compile_builtin(), framework.compiled_path(): compile_frameworks()}
     except LeakcheckError as error:
         sys.exit(f"error: {error}")
-    Path(compiled_path()).write_text(text, encoding="utf-8")
-    sys.stdout.write(f"wrote {compiled_path()}\n")
+    for path, text in texts.items():
+        Path(path).write_text(text, encoding="utf-8")
+        sys.stdout.write(f"wrote {path}\n")

@@ -19,6 +19,7 @@ from leakcheck.driver import (
     ClassKind,
     DriverClass,
     Drivers,
+    Dropped,
     Operation,
     Protocol,
     ReleaseTwice,
@@ -26,6 +27,7 @@ from leakcheck.driver import (
     WithEffect,
     assemble,
     construction,
+    pooling,
 )
 
 if TYPE_CHECKING:
@@ -59,6 +61,16 @@ _CLASS_KEYS: dict[str, tuple[type, ...]] = {
     "release-twice": (ReleaseTwice,),
     "use-after-release": (UseAfterRelease,),
     "docs": (str,),
+    "pool": (dict,),
+}
+_POOL_KEYS: dict[str, tuple[type, ...]] = {
+    "dropped": (Dropped,),
+    "names": (list,),
+    "not-with": (list,),
+    "waits-forever": (bool,),
+    "bounded-by": (list,),
+    "forever-with": (list,),
+    "expires-by": (list,),
 }
 _OPERATION_KEYS: dict[str, tuple[type, ...]] = {
     "acquires": (str,),
@@ -214,6 +226,9 @@ class Reader:
             if not isinstance(target, str):
                 document.fail(where, "wrong type", "give the name of a class")
             attributes[attribute] = self._reference(document, driver, where, target)
+        if "pool" in table:
+            given = document.check(f"{key}.pool", table["pool"], _POOL_KEYS)
+            settings["pool"] = pooling({word.replace("-", "_"): value for word, value in given.items()})
         start = parent or DriverClass(class_id, ClassKind(table["kind"]))
         built = replace(
             start,

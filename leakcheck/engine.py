@@ -176,9 +176,9 @@ def source_roots(config: Config) -> list[Path]:
 
 
 def _program(config: Config, read: Read, roots: Sequence[Path]) -> Analyser:
-    from leakcheck.ownership.program import Program
+    from leakcheck.handlers.analysis import Analysis
 
-    return Program(config, read, roots)
+    return Analysis(config, read, roots)
 
 
 def _selects(config: Config) -> bool:

@@ -25,6 +25,8 @@ class LeakKind(Enum):
     RELEASED_TWICE = "LC107"
     USED_AFTER_RELEASE = "LC108"
     NESTED_CHECKOUT = "LC110"
+    POOL_IN_HANDLER = "LC201"
+    POOL_PER_CALL = "LC202"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,8 @@ class Leak:
     Texts are source text, shortened: ``acquire`` "pool.getconn()", ``release`` what would give it back
     ("pool.putconn(conn)"), ``name`` the variable that holds it or None, ``cause`` the text of the
     call that raises, the near-miss release, the second release or the second checkout, ``reason`` a sentence
-    of the driver's file that says why the near miss does not release (else "").
+    of the driver's file that says why the near miss does not release (else ""). Of a pool, ``acquire`` is the call that
+    builds it, ``cause`` what runs again and again, ``reason`` what for ("request").
     """
 
     kind: LeakKind

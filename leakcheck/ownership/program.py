@@ -128,6 +128,16 @@ class Program:
                 self._data[path] = b""
         return self._data[path]
 
+    def peek(self, path: str) -> bytes:
+        """The bytes of a file, as ``data``, but not remembered."""
+        found = self._data.get(path)
+        if found is None:
+            try:
+                found = self._read(path)
+            except OSError:
+                found = b""
+        return found
+
     def has_trigger(self, path: str) -> bool:
         """Whether a file's bytes can hold an acquire."""
         known = self._triggered.get(path)

@@ -24,10 +24,11 @@ class Triggers:
     def __init__(self, drivers: Drivers) -> None:
         self._tokens = tuple(drivers.tokens)
         makers = (ClassKind.POOL, ClassKind.FACTORY)
+        made = {i for i, known in drivers.classes.items() if known.kind in makers or known.pool is not None}
         called = {
             name.rpartition(".")[2]
             for name, operation in drivers.calls.items()
-            if operation.acquires or (operation.returns and drivers.classes[operation.returns].kind in makers)
+            if operation.acquires or operation.returns in made
         }
         methods: set[str] = set()
         spelled: set[str] = set()

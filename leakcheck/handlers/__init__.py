@@ -1,0 +1,13 @@
+"""What runs how often, and the pools that are built there: the findings LC201 and LC202.
+
+Flow-insensitive on purpose: whether a pool is built again for each request is a question of who calls whom, and of
+where the pool is kept, not of the order of statements. Read in this order.
+
+One file: ``syntax`` (its tree, with parents and positions), ``places`` (where something can be kept, and how long that
+lasts), ``fate`` (what becomes of a value: kept, closed, or neither), ``constructions`` (which calls build a pool).
+
+The project: ``search`` (who mentions a function, bytes first), ``roles`` (how often a function runs, by what frameworks
+say of it), ``chains`` (from a construction up to the handler that reaches it).
+
+Results: ``faults`` (the findings of one file), ``analysis`` (these and the leaks, as the engine asks for them).
+"""

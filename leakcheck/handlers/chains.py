@@ -1,0 +1,265 @@
+"""From a construction up to what runs again and again: who calls the function, and who calls that one.
+
+    def make(): return create_engine(URL)
+    def load(): return make().connect()
+    @app.route("/")
+    def index(): return load()              →   index → load() → make() → create_engine(URL)
+
+Breadth first, so that the shortest chain is told; callers are looked for only where a pool is built and neither kept
+nor closed. A caller that keeps or closes what it gets, runs once, or is memoised, ends the search on its side.
+"""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from leakcheck import expression as ex
+from leakcheck.calls import CallKind
+from leakcheck.diagnostic import Step, StepKind
+from leakcheck.driver import WithEffect
+from leakcheck.handlers.fate import Fate, Fates, Story
+from leakcheck.handlers.roles import a
+from leakcheck.handlers.search import How, Mention
+from leakcheck.handlers.syntax import FUNCTIONS
+from leakcheck.project.names import Class, Function
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from leakcheck.handlers.constructions import Construction
+    from leakcheck.handlers.roles import Role, Roles
+    from leakcheck.handlers.search import Search
+    from leakcheck.handlers.syntax import Tree
+    from leakcheck.ownership.program import Program
+
+_DEPTH = 6
+_RUNNERS = (CallKind.SPAWNS, CallKind.RUNS, CallKind.PASSES)
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """How often something is built: the ``role`` of what starts it, and the steps from there to it."""
+
+    role: Role
+    starter: str
+    steps: tuple[Step, ...]
+    per_object: bool  # kept by an object that is made once for each run
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A call site, for rules that count them."""
+
+    tree: Tree
+    call: ast.Call
+    story: Story
+
+
+@dataclass(frozen=True, slots=True)
+class _Runner:
+    """What runs: a function, the construction of a class, or the top level of a file (None)."""
+
+    tree: Tree
+    of: Function | Class | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """A runner on the way up, with the steps from it down to the construction."""
+
+    runner: _Runner
+    steps: tuple[Step, ...]
+    per_object: bool
+    stored: frozenset[str]
+    memoised: bool
+
+
+class Chains:
+    """Finds chains."""
+
+    def __init__(self, program: Program, search: Search, roles: Roles) -> None:
+        self._program = program
+        self._search = search
+        self._roles = roles
+        self._fates = Fates(program, roles.frameworks.transient)
+
+    def story(self, construction: Construction) -> Story:
+        """What becomes of what is built, in the function that builds it."""
+        managed = construction.made.with_effect is WithEffect.RELEASES
+        return self._fates.of(construction.tree, construction.call, managed=managed)
+
+    def find(self, construction: Construction) -> Chain | None:
+        """The shortest chain from something that runs again and again; None where none is seen."""
+        story = self.story(construction)
+        text = construction.tree.text(construction.call.func)
+        built = Step(
+            StepKind.ACQUIRE,
+            construction.tree.path,
+            construction.tree.span(construction.call),
+            f"`{text}()` builds {a(construction.made.noun)}",
+        )
+        first = self._way(construction.tree, construction.call, story, (built,), memoised=False)
+        level = [first] if first is not None else []
+        seen: set[Function | Class | str | None] = set()
+        for _ in range(_DEPTH):
+            for way in level:
+                chain = self._starts(way)
+                if chain is not None:
+                    return chain
+            above: list[_Way] = []
+            for way in level:
+                key = way.runner.of if way.runner.of is not None else way.runner.tree.path
+                if key not in seen:
+                    seen.add(key)
+                    above.extend(self._above(way))
+            level = above
+        return None
+
+    def callers(self, function: Function) -> Iterator[Caller]:
+        """Every call of a project function, with what becomes of its value."""
+        for mention in self._search.mentions(function):
+            if mention.how is How.CALLS and isinstance(mention.node, ast.Call):
+                yield Caller(mention.tree, mention.node, self._fates.of(mention.tree, mention.node, managed=True))
+
+    # What runs a way
+
+    def _starts(self, way: _Way) -> Chain | None:
+        """The chain that ends here, if something that runs again and again does."""
+        role = self._own_role(way) or self._given_role(way)
+        if role is None or role.run.is_once or (way.memoised and not role.run.forks):
+            return None
+        tree, of = way.runner.tree, way.runner.of
+        starter = of.qualname.rpartition(".")[2].partition("@")[0] if of is not None else "the script"
+        shown = f"`{starter}()`" if isinstance(of, Function) else f"`{starter}`" if of is not None else starter
+        steps = way.steps
+        node = self._node(way)
+        if node is not None:
+            verb = "is built" if isinstance(of, Class) else "runs"
+            message = f"{shown} {verb} for each {role.run.per}: {role.by}"
+            steps = (Step(StepKind.CALL, tree.path, tree.headline(node), message), *steps)
+        return Chain(role, shown, steps, way.per_object)
+
+    def _own_role(self, way: _Way) -> Role | None:
+        tree, of = way.runner.tree, way.runner.of
+        match of:
+            case Function(qualname=qualname):
+                return self._roles.of(tree.facts, tree.facts.functions[qualname])
+            case Class():
+                return self._roles.of_class(of)
+            case _:
+                return self._roles.of_script(tree.facts)
+
+    def _given_role(self, way: _Way) -> Role | None:
+        """The role that somebody gives the function by registering it."""
+        of = way.runner.of
+        if of is None:
+            return None
+        roles = [self._roles.of_mention(m) for m in self._search.mentions(of) if m.how in (How.GIVES, How.KEEPS)]
+        found = [role for role in roles if role is not None]
+        return next((r for r in found if not r.run.is_once), next(iter(found), None))
+
+    def _node(self, way: _Way) -> ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | None:
+        tree, of = way.runner.tree, way.runner.of
+        if isinstance(of, Function):
+            return tree.definition(of.qualname)
+        if isinstance(of, Class):
+            return next((c for c in tree.classes() if c.name == of.qualname.rpartition(".")[2]), None)
+        return None
+
+    # One step up
+
+    def _way(
+        self,
+        tree: Tree,
+        call: ast.Call,
+        story: Story,
+        steps: tuple[Step, ...],
+        *,
+        memoised: bool,
+        per_object: bool = False,
+    ) -> _Way | None:
+        """The way that goes on from a call with this story; None where it ends."""
+        if story.fate in (Fate.KEPT, Fate.CLOSED):
+            return None
+        facts = tree.function(call)
+        if facts is None:
+            return _Way(_Runner(tree, None), steps, per_object, story.stores, memoised)
+        kept = self._roles.is_kept(facts) and facts.owner is not None
+        if (story.fate is Fate.OWNED or kept) and facts.owner is not None:
+            cls = tree.facts.classes[facts.owner]
+            if self._roles.is_singleton(cls):
+                return None
+            runner = _Runner(tree, Class(tree.path, facts.owner))
+            return _Way(runner, steps, per_object=True, stored=story.stores, memoised=memoised)
+        memoised = memoised or self._roles.is_memoised(facts)
+        return _Way(_Runner(tree, Function(tree.path, facts.qualname)), steps, per_object, story.stores, memoised)
+
+    def _above(self, way: _Way) -> Iterator[_Way]:
+        of = way.runner.of
+        if of is None or self._ends_here(way):
+            return
+        for mention in self._search.mentions(of):
+            if way.memoised and not self._may_fork(mention.tree):
+                continue
+            found = self._next(way, mention)
+            if found is not None:
+                yield found
+        if isinstance(of, Function):
+            yield from self._decorated(way, of)
+
+    def _decorated(self, way: _Way, of: Function) -> Iterator[_Way]:
+        """The functions that this one stands for: it is what their decorator returns."""
+        functions = way.runner.tree.facts.functions
+        facts = functions[of.qualname]
+        for _ in range(2):  # a decorator, or a function that makes one
+            outer = functions.get(facts.parent or "")
+            if outer is None or not any(ex.Name(facts.name) == returned for returned in outer.returned):
+                return
+            facts = outer
+            for mention in self._search.mentions(Function(of.path, outer.qualname)):
+                node, tree = mention.node, mention.tree
+                target = tree.facts_of(node) if mention.how is How.DECORATES else None
+                if target is not None and isinstance(node, FUNCTIONS):
+                    inner = functions[of.qualname].name
+                    message = f"decorated by `@{facts.name}`, which runs `{inner}()`"
+                    step = Step(StepKind.CALL, tree.path, tree.headline(node), message)
+                    runner = _Runner(tree, Function(tree.path, target.qualname))
+                    yield replace(way, runner=runner, steps=(step, *way.steps))
+
+    def _ends_here(self, way: _Way) -> bool:
+        role = self._own_role(way)
+        return role is not None and role.run.is_once
+
+    def _may_fork(self, tree: Tree) -> bool:
+        """Whether a file uses a framework with a process for each run, in which memoising is of no use."""
+        return any(r.forks and not tree.facts.packages.isdisjoint(r.packages) for r in self._roles.frameworks.runs)
+
+    def _next(self, way: _Way, mention: Mention) -> _Way | None:
+        tree, node, of = mention.tree, mention.node, way.runner.of
+        match mention.how:
+            case How.CALLS if isinstance(node, ast.Call):
+                return self._called(way, tree, node)
+            case How.GIVES if isinstance(node, ast.Call) and self._runs(tree, node):
+                return self._called(way, tree, node)
+            case How.DERIVES if isinstance(of, Class) and isinstance(node, ast.ClassDef):
+                cls = next((c for c in tree.facts.classes.values() if c.name == node.name), None)
+                if cls is None or self._roles.is_singleton(cls):
+                    return None
+                return replace(way, runner=_Runner(tree, Class(tree.path, cls.qualname)))
+            case _:
+                return None
+
+    def _called(self, way: _Way, tree: Tree, call: ast.Call) -> _Way | None:
+        story = self._fates.of(tree, call, managed=True, stored_before=way.stored | {"*"})
+        step = Step(StepKind.CALL, tree.path, tree.span(call), f"calls `{tree.text(call.func)}()`")
+        return self._way(tree, call, story, (step, *way.steps), memoised=way.memoised, per_object=way.per_object)
+
+    def _runs(self, tree: Tree, call: ast.Call) -> bool:
+        """Whether a call runs the function that it is given."""
+        name = tree.text(call.func)
+        effect = self._program.calls.effect(name)
+        for target in tree.facts.scope.imports.get(name.partition(".")[0], ()):
+            effect = self._program.calls.effect(target + name[len(name.partition(".")[0]) :]) or effect
+        return effect is not None and effect.kind in _RUNNERS

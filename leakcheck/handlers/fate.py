@@ -1,0 +1,322 @@
+"""What becomes of the value of one call: whether it is made anew at each run of its function.
+
+if _pool is None:
+    _pool = create_pool()        KEPT: made once, for the next run finds it
+
+with create_pool() as pool: …    CLOSED: nothing of it is left
+
+self.pool = create_pool()        OWNED in __init__, or behind such a test: once for each object
+
+return create_pool()             OPEN: once for each run
+"""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from leakcheck.handlers.places import Lasting, chain, lasting, places
+from leakcheck.handlers.syntax import FUNCTIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from leakcheck.handlers.syntax import Definition, Tree
+    from leakcheck.ownership.program import Program
+
+_BUILDING = frozenset({"__init__", "__new__", "__post_init__", "__enter__", "__aenter__", "model_post_init"})
+"""Methods that run once for each object."""
+_CLOSERS = frozenset({
+    "close", "aclose", "dispose", "closeall", "close_all", "close_pool", "disconnect", "terminate", "wait_closed",
+    "shutdown", "stop", "close_db", "cleanup", "teardown", "__exit__", "__aexit__",
+})  # fmt: skip
+_ALWAYS_CLOSING = frozenset({"dispose", "closeall", "close_all", "wait_closed"})
+"""Methods that only pools have, so that it does not matter by what name they are reached."""
+_KEEPERS = frozenset({"append", "add", "setdefault", "set", "put", "update", "setattr", "insert", "register"})
+_MANAGERS = frozenset({"closing", "aclosing", "enter_context", "enter_async_context", "push_async_exit"})
+_ABSENCE = frozenset({"KeyError", "AttributeError", "LookupError", "NameError"})
+_ROUNDS = 3
+
+
+class Fate(Enum):
+    """What becomes of a value."""
+
+    OPEN = "open"
+    OWNED = "owned"
+    KEPT = "kept"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """The fate of a value, and where it went: ``leaves`` if it is returned, yielded or put where others find it."""
+
+    fate: Fate
+    leaves: bool = False
+    name: str | None = None
+    stores: frozenset[str] = frozenset()
+    """The last names of the places it is put in."""
+
+
+class Fates:
+    """Judges values. ``transient`` are qualified names of objects that end with the request."""
+
+    def __init__(self, program: Program, transient: frozenset[str]) -> None:
+        self._program = program
+        self._transient = transient
+
+    def of(self, tree: Tree, call: ast.Call, *, managed: bool, stored_before: frozenset[str] = frozenset()) -> Story:
+        """The fate of what ``call`` gives. ``managed``: leaving a ``with`` closes it.
+
+        ``stored_before`` are the last names of the places where the called function itself puts the pool.
+        """
+        function = tree.within(call)
+        value, entered = _whole(tree, call)
+        if entered and managed:
+            return Story(Fate.CLOSED)
+        held = _Holders(tree, function, call, value)
+        name = next(iter(sorted(held.names)), None)
+        if self._is_closed(tree, call, function, held, managed=managed):
+            return Story(Fate.CLOSED, name=name)
+        leaves = held.leaves or bool(held.stores)
+        if function is None:
+            return Story(Fate.OPEN, leaves, name)
+        facts = tree.function(call)
+        stored = {place: self._lasting(tree, function, place) for place in held.stores}
+        ends = frozenset(place.rpartition(".")[2] for place in held.stores) | stored_before
+        assigned = held.stores | _assigned(function)
+        guarded = Lasting.CALL
+        for place in _guards(tree, call, function):
+            if any(_related(place, each) for each in assigned) or place.rpartition(".")[2] in stored_before:
+                guarded = max(guarded, self._lasting(tree, function, place))
+        longest = max(stored.values(), default=Lasting.PROCESS if stored_before else Lasting.CALL)
+        kept = min(guarded, longest) if not stored_before else guarded
+        if kept is Lasting.PROCESS:
+            return Story(Fate.KEPT, leaves, name, ends)
+        builds = facts is not None and facts.owner is not None and facts.name in _BUILDING
+        if kept is Lasting.OBJECT or (builds and Lasting.OBJECT in stored.values()):
+            return Story(Fate.OWNED, leaves, name, ends)
+        return Story(Fate.OPEN, leaves, name, ends)
+
+    def _lasting(self, tree: Tree, function: Definition, place: str) -> Lasting:
+        return lasting(self._program, tree, function, place, self._transient)
+
+    def _is_closed(
+        self, tree: Tree, call: ast.Call, function: Definition | None, held: _Holders, *, managed: bool
+    ) -> bool:
+        """Whether the function that made it closes it, however it is reached there."""
+        around = function if function is not None else tree.root
+        receivers = set(held.names | held.stores)
+        if isinstance(call.func, ast.Attribute):  # `await db.connect()` is ended by `db.disconnect()`
+            receiver = chain(call.func.value)
+            if receiver is not None and receiver not in ("self", "cls"):
+                receivers.add(receiver)
+        for node in ast.walk(around):
+            match node:
+                case ast.Attribute(value=base, attr=attr) if attr in _CLOSERS:
+                    if attr in _ALWAYS_CLOSING and function is not None:
+                        return True
+                    if chain(base) in receivers:
+                        return True
+                case ast.Call(func=func, args=args) if any(chain(a) in receivers for a in args):
+                    last = (chain(func) or "").rpartition(".")[2]
+                    if last in _MANAGERS or (last and self._program.calls.says_release(last)):
+                        return True
+                case ast.With(items=items) | ast.AsyncWith(items=items) if managed:
+                    if any(chain(item.context_expr) in receivers for item in items):
+                        return True
+                case _:
+                    pass
+        return False
+
+
+def _whole(tree: Tree, call: ast.Call) -> tuple[ast.AST, bool]:
+    """The largest expression that holds the value of ``call``, and whether a ``with`` enters the value itself."""
+    value: ast.AST = call
+    itself = True
+    for above, child in tree.around(call):
+        match above:
+            case ast.Await() | ast.NamedExpr() | ast.keyword():
+                pass
+            case ast.Call(func=func) if child is not func:
+                last = (chain(func) or "").rpartition(".")[2]
+                if last in _MANAGERS and itself:
+                    return above, True
+                itself = itself and last in ("wait_for", "shield")
+            case ast.withitem():
+                return value, itself and above.context_expr is child
+            case ast.expr():
+                itself = False
+            case _:
+                return value, False
+        value = above
+    return value, False
+
+
+class _Holders:
+    """The names and places that come to hold a value, or what is made of it."""
+
+    def __init__(self, tree: Tree, function: Definition | None, call: ast.Call, value: ast.AST) -> None:
+        self.names: set[str] = set()
+        self.stores: set[str] = set()
+        self.leaves = False
+        around = function if function is not None else tree.root
+        declared = {n for node in ast.walk(around) if isinstance(node, (ast.Global, ast.Nonlocal)) for n in node.names}
+        carriers: set[int] = {id(node) for node in (call, value)}
+        for _ in range(_ROUNDS):
+            before = len(self.names) + len(self.stores)
+            for node in ast.walk(around):
+                self._flow(node, carriers, declared, module=function is None)
+            if len(self.names) + len(self.stores) == before:
+                break
+
+    def _flow(self, node: ast.AST, carriers: set[int], declared: set[str], *, module: bool) -> None:
+        match node:
+            case ast.Assign(targets=targets, value=value) if self._carries(value, carriers):
+                for target in targets:
+                    self._bind(target, declared, module=module)
+            case ast.AnnAssign(target=target, value=ast.expr() as value) if self._carries(value, carriers):
+                self._bind(target, declared, module=module)
+            case ast.NamedExpr(target=target, value=value) if self._carries(value, carriers):
+                self._bind(target, declared, module=module)
+            case ast.Return(value=ast.expr() as value) | ast.Yield(value=ast.expr() as value):
+                self.leaves = self.leaves or self._carries(value, carriers)
+            case ast.withitem(context_expr=value, optional_vars=ast.expr() as target) if self._carries(value, carriers):
+                self._bind(target, declared, module=module)
+            case ast.Call(func=ast.Name(id="setattr"), args=[base, ast.Constant(value=str() as attr), value]):
+                place = chain(base)
+                if place is not None and self._carries(value, carriers):
+                    self.stores.add(f"{place}.{attr}")
+            case ast.Call(func=ast.Attribute(value=receiver, attr=attr), args=args, keywords=keywords) if (
+                attr in _KEEPERS
+            ):
+                values = [*args, *(k.value for k in keywords)]
+                place = chain(receiver)
+                if place is not None and any(self._carries(v, carriers) for v in values):
+                    self.stores.add(place)
+            case _:
+                pass
+
+    def _carries(self, value: ast.expr, carriers: set[int]) -> bool:
+        """Whether the value is, or is made of, what we follow."""
+        pending: list[ast.AST] = [value]
+        while pending:
+            node = pending.pop()
+            if id(node) in carriers or (isinstance(node, (ast.Name, ast.Attribute)) and chain(node) in self.names):
+                return True
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                pending.extend((*node.args, *node.keywords))  # what a method of it returns is something else
+                if id(node.func.value) in carriers and not node.args:
+                    return True
+            else:
+                pending.extend(ast.iter_child_nodes(node))
+        return False
+
+    def _bind(self, target: ast.AST, declared: set[str], *, module: bool) -> None:
+        match target:
+            case ast.Name(id=name):
+                self.names.add(name)
+                if name in declared or module:
+                    self.stores.add(name)
+            case ast.Attribute() | ast.Subscript():
+                place = chain(target)
+                if place is not None:
+                    self.stores.add(place)
+            case ast.Tuple(elts=elements) | ast.List(elts=elements):
+                for element in elements:
+                    self._bind(element, declared, module=module)
+            case _:
+                pass
+
+
+def _guards(tree: Tree, call: ast.Call, function: Definition) -> Iterator[str]:
+    """The places that are looked at before ``call`` and decide whether it runs."""
+    local = _origins(function)
+    for test in _tests(tree, call, function):
+        for place in places(test):
+            yield place
+            yield from local.get(place.partition(".")[0], ()) if "." not in place else ()
+
+
+def _tests(tree: Tree, call: ast.Call, function: Definition) -> Iterator[ast.AST]:
+    for above, child in tree.around(call):
+        match above:
+            case ast.If(test=test) | ast.While(test=test) | ast.IfExp(test=test) if test is not child:
+                yield test
+            case ast.BoolOp(op=ast.Or(), values=values):
+                yield from values[: next(i for i, v in enumerate(values) if v is child)]
+            case ast.Try(body=body, handlers=handlers) if child in handlers:
+                if _is_absence(child):
+                    yield from body
+            case _:
+                pass
+        for earlier in _earlier(above, child):
+            match earlier:
+                case ast.If(test=test, body=body) if any(isinstance(s, ast.Return) for s in body):
+                    yield test
+                case ast.Try(body=body, handlers=handlers) if any(map(_is_absence, handlers)):
+                    yield from (s for s in body if isinstance(s, ast.Return))
+                case ast.With(body=body) | ast.AsyncWith(body=body):
+                    for inner in body:
+                        if isinstance(inner, ast.If) and any(isinstance(s, ast.Return) for s in inner.body):
+                            yield inner.test
+                case _:
+                    pass
+        if above is function:
+            return
+
+
+def _earlier(above: ast.AST, child: ast.AST) -> Iterator[ast.stmt]:
+    """The statements of the same block before ``child``."""
+    for name in ("body", "orelse", "finalbody"):
+        block = getattr(above, name, None)
+        if isinstance(block, list) and child in block:
+            yield from block[: block.index(child)]
+
+
+def _is_absence(handler: ast.ExceptHandler) -> bool:
+    names = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+    return any((chain(n) or "").rpartition(".")[2] in _ABSENCE for n in names if n is not None)
+
+
+def _origins(function: Definition) -> dict[str, set[str]]:
+    """The places that the plain names of a function are read from: ``pool`` from ``_pools`` by ``_pools.get(key)``."""
+    found: dict[str, set[str]] = {}
+    for node in ast.walk(function):
+        match node:
+            case (
+                ast.Assign(targets=[ast.Name(id=name)], value=value)
+                | ast.NamedExpr(target=ast.Name(id=name), value=value)
+            ):
+                if not isinstance(value, ast.Call) or isinstance(value.func, ast.Attribute) or _is_getattr(value):
+                    found.setdefault(name, set()).update(places(value))
+            case _:
+                pass
+    return found
+
+
+def _is_getattr(call: ast.Call) -> bool:
+    return isinstance(call.func, ast.Name) and call.func.id in ("getattr", "hasattr", "vars")
+
+
+def _assigned(function: Definition) -> set[str]:
+    """Every place that the function assigns to: flags count as well as pools."""
+    found: set[str] = set()
+    for node in ast.walk(function):
+        match node:
+            case ast.Attribute(ctx=ast.Store()) | ast.Subscript(ctx=ast.Store()) | ast.Name(ctx=ast.Store()):
+                place = chain(node)
+                if place is not None:
+                    found.add(place)
+            case _ if isinstance(node, FUNCTIONS) and node is not function:
+                pass
+            case _:
+                pass
+    return found
+
+
+def _related(one: str, other: str) -> bool:
+    """Whether two places are one, or one is part of the other."""
+    return one == other or one.startswith(f"{other}.") or other.startswith(f"{one}.")

@@ -1,0 +1,123 @@
+"""Places that outlive a call: where a pool can be kept for the next one.
+
+_pool        after ``global _pool``, or read from the module    lasts
+app.state.pool, cls._pools[key]                                 lasts
+self.pool                                                       as long as the object
+request.state.pool, g.pool, pool                                no longer than the call
+"""
+
+from __future__ import annotations
+
+import ast
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+from leakcheck.handlers.syntax import FUNCTIONS
+from leakcheck.project.names import External
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from leakcheck.handlers.syntax import Definition, Tree
+    from leakcheck.ownership.program import Program
+
+_TRANSIENT_ROOTS = frozenset({
+    "request", "req", "g", "scope", "environ", "info", "websocket", "event", "message", "update", "interaction", "ctx",
+    "context", "session",
+})  # fmt: skip
+"""Parameters that are made for one run."""
+_LASTING_PARTS = frozenset(
+    {"app", "application", "bot", "client", "bot_data", "server", "__class__", "lifespan_context"}
+)
+"""Attributes of such parameters that lead to what outlives it."""
+
+
+class Lasting(IntEnum):
+    """How long a place lasts."""
+
+    CALL = 0
+    OBJECT = 1
+    PROCESS = 2
+
+
+def chain(node: ast.AST) -> str | None:
+    """The place that an expression names, without its subscripts: ``_pools`` of ``_pools[key]``."""
+    parts: list[str] = []
+    while True:
+        match node:
+            case ast.Attribute(value=value, attr=attr):
+                parts.append(attr)
+                node = value
+            case ast.Subscript(value=value) | ast.Await(value=value) | ast.NamedExpr(value=value):
+                node = value
+            case ast.Call(func=ast.Name(id="type"), args=[ast.Name(id=name)]):
+                return ".".join([name, "__class__", *reversed(parts)])
+            case ast.Name(id=name):
+                return ".".join([name, *reversed(parts)])
+            case _:
+                return None
+
+
+def places(node: ast.AST) -> Iterator[str]:
+    """The places that an expression reads."""
+    pending = [node]
+    while pending:
+        current = pending.pop()
+        match current:
+            case ast.Call(
+                func=ast.Name(id="hasattr" | "getattr"), args=[base, ast.Constant(value=str() as name), *rest]
+            ):
+                found = chain(base)
+                if found is not None:
+                    yield f"{found}.{name}"
+                pending.extend(rest)
+            case ast.Call(func=ast.Attribute(value=receiver), args=args):
+                pending.extend((receiver, *args))
+            case ast.Name() | ast.Attribute() | ast.Subscript():
+                found = chain(current)
+                if found is not None:
+                    yield found
+                else:
+                    pending.extend(ast.iter_child_nodes(current))
+                if isinstance(current, ast.Subscript):
+                    pending.append(current.slice)
+            case _:
+                pending.extend(ast.iter_child_nodes(current))
+
+
+def lasting(
+    program: Program, tree: Tree, function: Definition | None, place: str, transient: frozenset[str]
+) -> Lasting:
+    """How long what is kept in ``place`` by ``function`` lasts."""
+    root, _, rest = place.partition(".")
+    parts = set(rest.split("."))
+    if function is None:
+        return Lasting.PROCESS
+    if root == "self":
+        return Lasting.PROCESS if "__class__" in parts else Lasting.OBJECT
+    if root == "cls":
+        return Lasting.PROCESS
+    if any(root in n.names for n in ast.walk(function) if isinstance(n, (ast.Global, ast.Nonlocal))):
+        return Lasting.PROCESS
+    if root in _TRANSIENT_ROOTS and parts.isdisjoint(_LASTING_PARTS):
+        return Lasting.CALL
+    if root in _bound(function):
+        return Lasting.PROCESS if rest else Lasting.CALL
+    symbols = program.resolver.name(root, tree.scope(function.body[0]))
+    if any(isinstance(s, External) and s.name in transient for s in symbols):
+        return Lasting.CALL
+    return Lasting.PROCESS
+
+
+def _bound(function: Definition) -> set[str]:
+    """The names that are the function's own."""
+    arguments = function.args
+    found = {a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
+    pending: list[ast.AST] = list(function.body)
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+        if not isinstance(node, (*FUNCTIONS, ast.ClassDef, ast.Lambda)):
+            pending.extend(ast.iter_child_nodes(node))
+    return found

@@ -1,0 +1,205 @@
+"""Who mentions a function or class of the project: bytes first, so that only files that hold the name are parsed.
+
+    search.mentions(Function("app/db.py", "make_pool"))  →  every call of it, and every place that is given it
+
+The files are those of the project around the one that defines it, whatever was named on the command line.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from leakcheck import expression as ex
+from leakcheck.handlers.syntax import FUNCTIONS, Tree
+from leakcheck.ownership.program import Failure
+from leakcheck.project.files import displayed
+from leakcheck.project.names import Class, Function, Instance
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from leakcheck.ownership.program import Program
+
+_MOST_FILES = 5000
+"""A larger project is searched only around the file in question."""
+_MOST_TREES = 150
+"""A name that so many files hold says nothing."""
+_MARKERS = (
+    ".git",
+    "pyproject.toml",
+    "setup.py",
+    "setup.cfg",
+    "manage.py",
+    "requirements.txt",
+    "Pipfile",
+    "leakcheck.toml",
+)
+_PRUNED = frozenset({"__pycache__", "node_modules", "site-packages", "venv", "env", "build", "dist"})
+_PASSING = frozenset({"partial", "sync_to_async", "database_sync_to_async", "async_to_sync", "wraps", "as_view"})
+"""Functions that give back what they are given, to be called as before."""
+_PLAIN = re.compile(r"[A-Za-z_]\w*\Z")
+
+
+class How(Enum):
+    """How a place mentions a function."""
+
+    CALLS = "calls"
+    GIVES = "gives"  # as an argument of a call
+    KEEPS = "keeps"  # in an attribute
+    DECORATES = "decorates"
+    DERIVES = "derives"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mention:
+    """One place that mentions a function; ``node`` is the call, the assignment, or the definition."""
+
+    how: How
+    tree: Tree
+    node: ast.AST
+
+
+class Search:
+    """Finds mentions; ``top`` is the directory that the configuration governs."""
+
+    def __init__(self, program: Program, top: str) -> None:
+        self._program = program
+        self._top = os.path.abspath(top)
+        self._trees: dict[str, Tree | None] = {}
+        self._files: dict[str, tuple[str, ...]] = {}
+        self._mentions: dict[Function | Class, tuple[Mention, ...]] = {}
+
+    def tree(self, path: str) -> Tree | None:
+        """The tree of a file, None where it is no Python."""
+        if path not in self._trees:
+            self._trees[path] = self._parse(path)
+        return self._trees[path]
+
+    def _parse(self, path: str) -> Tree | None:
+        facts, source = self._program.facts(path), self._program.source(path)
+        if facts is None or isinstance(source, Failure):
+            return None
+        try:
+            return Tree(facts, source)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return None
+
+    def mentions(self, of: Function | Class) -> tuple[Mention, ...]:
+        """Every mention, in the order of files and rows."""
+        if of not in self._mentions:
+            self._mentions[of] = tuple(self._find(of))
+        return self._mentions[of]
+
+    def _find(self, of: Function | Class) -> Iterator[Mention]:
+        name = of.qualname.rpartition(".")[2].partition("@")[0]
+        for path in self.holding(of.path, name):
+            tree = self.tree(path)
+            if tree is None:
+                continue
+            for spelled in self._spellings(tree, name):
+                for node in tree.mentions(spelled):
+                    if self._means(tree, node, of):
+                        yield from _classified(tree, node)
+
+    def _spellings(self, tree: Tree, name: str) -> Iterator[str]:
+        """The name, and what this file's imports call it."""
+        yield name
+        for local, targets in tree.facts.scope.imports.items():
+            if local != name and any(t.rpartition(".")[2] == name for t in targets):
+                yield local
+
+    def _means(self, tree: Tree, node: ast.Name | ast.Attribute, of: Function | Class) -> bool:
+        for symbol in self._program.resolver.resolve(ex.from_ast(node), tree.scope(node)):
+            match symbol:
+                case Function(path=path, qualname=qualname):
+                    if isinstance(of, Function) and (path, qualname) == (of.path, of.qualname):
+                        return True
+                case Class():
+                    if symbol == of:
+                        return True
+                case Instance(of=Class()):
+                    pass  # an instance of the class is another thing
+                case _:
+                    pass
+        return False
+
+    def holding(self, path: str, word: str, also: bytes = b"") -> list[str]:
+        """The project's files that hold a word, itself first; none where it is too common."""
+        if not _PLAIN.match(word):
+            return []
+        pattern = re.compile(rb"\b" + word.encode() + rb"\b")
+        found: list[str] = []
+        for each in self.project(path):
+            data = self._program.peek(each)
+            if word.encode() in data and also in data and pattern.search(data) is not None:
+                found.append(each)
+                if len(found) > _MOST_TREES:
+                    return [path]
+        return found
+
+    def project(self, path: str) -> tuple[str, ...]:
+        """The Python files of the project that ``path`` belongs to, in the order of their names."""
+        root = self._root(os.path.dirname(os.path.abspath(path)))
+        if root not in self._files:
+            self._files[root] = tuple(self._walk(root))
+        return self._files[root] or tuple(sorted({path, *self._program.modules.beside([path])}))
+
+    def _walk(self, root: str) -> Sequence[str]:
+        """The Python files below ``root``; none where they are too many."""
+        here = os.getcwd()
+        found: list[str] = []
+        for base, folders, files in os.walk(root):
+            folders[:] = sorted(f for f in folders if not f.startswith(".") and f not in _PRUNED)
+            found.extend(os.path.join(base, f) for f in sorted(files) if f.endswith(".py"))
+            if len(found) > _MOST_FILES:
+                return ()
+        return [displayed(each, here) for each in found]
+
+    def _root(self, folder: str) -> str:
+        """The nearest directory that looks like a project's, else what the configuration governs, else the folder."""
+        current = folder
+        while True:
+            if any(os.path.exists(os.path.join(current, marker)) for marker in _MARKERS):
+                return current
+            if current == self._top:
+                return current
+            above = os.path.dirname(current)
+            if above == current:
+                return folder
+            current = above
+
+
+def _classified(tree: Tree, node: ast.Name | ast.Attribute) -> Iterator[Mention]:
+    """What a place does with the function that it mentions; nothing where that is not known."""
+    child: ast.AST = node
+    for above, _ in tree.around(node):
+        match above:
+            case ast.Call(func=func) if func is child:
+                yield Mention(How.CALLS, tree, above)
+                decorated = tree.parents[above]
+                if isinstance(decorated, FUNCTIONS) and above in decorated.decorator_list:
+                    yield Mention(How.DECORATES, tree, decorated)
+                return
+            case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)) if name in _PASSING:
+                child = above
+            case ast.Call():
+                yield Mention(How.GIVES, tree, above)
+                return
+            case ast.keyword() | ast.Tuple() | ast.List() | ast.Dict() | ast.Set() | ast.Starred():
+                child = above
+            case ast.Assign() | ast.AnnAssign() if above.value is child:
+                yield Mention(How.KEEPS, tree, above)
+                return
+            case ast.ClassDef() if child in above.bases:
+                yield Mention(How.DERIVES, tree, above)
+                return
+            case _ if isinstance(above, FUNCTIONS) and child in above.decorator_list:
+                yield Mention(How.DECORATES, tree, above)
+                return
+            case _:
+                return

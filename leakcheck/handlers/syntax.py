@@ -1,0 +1,144 @@
+"""The tree of one file with what questions about places need: parents, functions, spans, mentions of a name.
+
+    tree.mentions("make_pool")  →  the nodes that read the name, in source order
+
+Only files that build a pool, or that mention a function that does, ever get a tree.
+"""
+
+from __future__ import annotations
+
+import ast
+import warnings
+from typing import TYPE_CHECKING
+
+from leakcheck.diagnostic import Position, Span
+from leakcheck.project.names import Scope
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from leakcheck.project.facts import FunctionFacts, ModuleFacts
+    from leakcheck.source import Source
+
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+LOOPS = (ast.For, ast.AsyncFor, ast.While)
+Definition = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+class Tree:
+    """One file. ``facts`` are those of the same text."""
+
+    def __init__(self, facts: ModuleFacts, source: Source) -> None:
+        """Parse the source; raises SyntaxError, ValueError or RecursionError as ``ast.parse`` does."""
+        self.path = facts.path
+        self.facts = facts
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self.root = ast.parse(source.text)
+        self._source = source
+        self.parents: dict[ast.AST, ast.AST] = {}
+        self._mentions: dict[str, list[ast.Name | ast.Attribute]] = {}
+        rows = {(f.row, f.name): f for f in facts.functions.values()}
+        self._functions: dict[ast.AST, FunctionFacts] = {}
+        self._definitions: dict[str, Definition] = {}
+        pending: list[ast.AST] = [self.root]
+        while pending:
+            node = pending.pop()
+            if isinstance(node, ast.Name):
+                self._mentions.setdefault(node.id, []).append(node)
+            elif isinstance(node, ast.Attribute):
+                self._mentions.setdefault(node.attr, []).append(node)
+            elif isinstance(node, FUNCTIONS) and (node.lineno, node.name) in rows:
+                self._functions[node] = rows[node.lineno, node.name]
+                self._definitions[self._functions[node].qualname] = node
+            for child in ast.iter_child_nodes(node):
+                self.parents[child] = node
+                pending.append(child)
+
+    def mentions(self, name: str) -> Sequence[ast.Name | ast.Attribute]:
+        """Every place that reads this name, or an attribute of this name, in source order."""
+        found = [n for n in self._mentions.get(name, ()) if isinstance(n.ctx, ast.Load)]
+        return sorted(found, key=lambda n: (n.lineno, n.col_offset))
+
+    def definition(self, qualname: str) -> Definition | None:
+        """The node of a function."""
+        return self._definitions.get(qualname)
+
+    def classes(self) -> Iterator[ast.ClassDef]:
+        """All classes."""
+        return (node for node in self.parents if isinstance(node, ast.ClassDef))
+
+    def around(self, node: ast.AST) -> Iterator[tuple[ast.AST, ast.AST]]:
+        """Each node around ``node`` with the child through which it is reached, innermost first."""
+        while node in self.parents:
+            yield self.parents[node], node
+            node = self.parents[node]
+
+    def within(self, node: ast.AST) -> Definition | None:
+        """The function that runs ``node``: decorators, defaults and annotations run where the function is defined."""
+        for above, child in self.around(node):
+            if isinstance(above, FUNCTIONS) and child in above.body:
+                return above
+        return None
+
+    def function(self, node: ast.AST) -> FunctionFacts | None:
+        """The facts of the function that runs ``node``, None at module level."""
+        found = self.within(node)
+        return self._functions.get(found) if found is not None else None
+
+    def facts_of(self, node: ast.AST) -> FunctionFacts | None:
+        """The facts of the function that ``node`` defines."""
+        return self._functions.get(node)
+
+    def scope(self, node: ast.AST) -> Scope:
+        """Where the names of ``node`` are looked up."""
+        return Scope.of(self.facts, self.function(node))
+
+    def loop(self, node: ast.AST) -> ast.For | ast.AsyncFor | ast.While | None:
+        """The innermost loop of the same function whose body holds ``node``."""
+        for above, child in self.around(node):
+            if isinstance(above, FUNCTIONS):
+                return None
+            if isinstance(above, LOOPS) and child in above.body:
+                return above
+        return None
+
+    def text(self, node: ast.AST) -> str:
+        """The source text of a node on one line."""
+        return " ".join(ast.unparse(node).split())
+
+    def span(self, node: ast.expr | ast.stmt) -> Span:
+        """Where a node stands."""
+        return Span(
+            self._position(node.lineno, node.col_offset),
+            self._position(node.end_lineno or node.lineno, node.end_col_offset or node.col_offset),
+        )
+
+    def headline(self, node: Definition | ast.stmt) -> Span:
+        """The first row of a definition or statement."""
+        row = node.lineno
+        return Span(self._position(row, node.col_offset), Position(row, len(self._line(row).rstrip().rstrip(":")) + 1))
+
+    def statement(self, node: ast.AST) -> Span:
+        """The simple statement around a node, or the header of the compound one."""
+        stmt = node
+        for above, _ in self.around(node):
+            if isinstance(stmt, ast.stmt):
+                break
+            stmt = above
+        if not isinstance(stmt, ast.stmt):
+            return Span(Position(1, 1), Position(1, 1))
+        body = getattr(stmt, "body", None)
+        if not isinstance(body, list) or not body or not isinstance(body[0], ast.stmt):
+            return self.span(stmt)
+        last = max(body[0].lineno - 1, stmt.lineno)
+        return Span(self._position(stmt.lineno, stmt.col_offset), Position(last, len(self._line(last)) + 1))
+
+    def _position(self, row: int, column: int) -> Position:
+        line = self._line(row)
+        if not line.isascii():
+            column = len(line.encode()[:column].decode(errors="replace"))
+        return Position(row, column + 1)
+
+    def _line(self, row: int) -> str:
+        return self._source.rows(row, row).rstrip("\r\n")

@@ -1,0 +1,78 @@
+"""A pool, engine or client is built once for each object, call or turn of a loop.
+
+## What it does
+
+Reports a pool, an engine or a pooled client that is built
+
+- by an object that is itself made again and again: in `__init__` of a view class, or of a class that a view constructs;
+- in a loop, and neither kept nor closed there;
+- in a function that is called in a loop, or from several places, and neither keeps, returns nor closes it.
+
+## Why is this bad?
+
+Each object or call opens connections of its own, and nothing shares them; what a dropped pool leaves open depends on
+the driver (see LC201). A [Django view](https://docs.djangoproject.com/en/stable/topics/class-based-views/) and
+[Flask's MethodView](https://flask.palletsprojects.com/en/stable/views/#view-lifetime-and-self) are built for each
+request, so that what their `__init__` builds is, too.
+
+## Example
+
+```python
+from flask.views import MethodView
+from psycopg_pool import ConnectionPool
+
+
+class Orders(MethodView):
+    def __init__(self):
+        self.pool = ConnectionPool("dbname=shop")
+
+    def get(self):
+        with self.pool.connection() as conn:
+            return conn.execute("SELECT * FROM orders").fetchall()
+```
+
+## Use instead
+
+```python
+from flask.views import MethodView
+from psycopg_pool import ConnectionPool
+
+pool = ConnectionPool("dbname=shop")
+
+
+class Orders(MethodView):
+    def get(self):
+        with pool.connection() as conn:
+            return conn.execute("SELECT * FROM orders").fetchall()
+```
+
+## Fix safety
+
+No fix is offered: where the pool should live is a decision about the program.
+
+## Limits
+
+As those of LC201. A loop that ends as soon as the pool is built is a retry, and not reported; calls from tests do
+not count.
+"""
+
+from __future__ import annotations
+
+from leakcheck.ownership.leak import Leak, LeakKind
+from leakcheck.rule import Rule
+
+
+def say(leak: Leak) -> str:
+    """The headline: what is built, and how often."""
+    return (
+        f"`{leak.acquire}` builds a new {leak.noun} for each {leak.reason}, in {leak.cause}; build it once and share it"
+    )
+
+
+RULE = Rule(
+    code="LC202",
+    name="pool-per-call",
+    page=__doc__,
+    kind=LeakKind.POOL_PER_CALL,
+    say=say,
+)
