@@ -41,7 +41,19 @@ _SKIPPED_FIELDS = (
 
 @functools.cache
 def _fields_of(kind: type[cst.CSTNode]) -> tuple[str, ...]:
-    return tuple(f.name for f in dataclasses.fields(kind) if not f.name.startswith(_SKIPPED_FIELDS))
+    """The fields of a node type that can hold syntax, last first."""
+    return tuple(f.name for f in reversed(dataclasses.fields(kind)) if not f.name.startswith(_SKIPPED_FIELDS))
+
+
+class _Syntax(dict[type, bool]):
+    """Whether values of a type are nodes that ``walk`` visits; asking LibCST's types by ``isinstance`` is slow."""
+
+    def __missing__(self, kind: type) -> bool:
+        known = self[kind] = issubclass(kind, cst.CSTNode) and not issubclass(kind, _SKIPPED_TYPES)
+        return known
+
+
+_IS_SYNTAX = _Syntax()
 
 
 def walk(root: cst.CSTNode) -> Iterator[cst.CSTNode]:
@@ -50,15 +62,13 @@ def walk(root: cst.CSTNode) -> Iterator[cst.CSTNode]:
     while stack:
         node = stack.pop()
         yield node
-        children: list[cst.CSTNode] = []
         for name in _fields_of(type(node)):
             value = getattr(node, name)
-            if isinstance(value, cst.CSTNode):
-                if not isinstance(value, _SKIPPED_TYPES):
-                    children.append(value)
-            elif isinstance(value, (list, tuple)):
-                children.extend(v for v in value if isinstance(v, cst.CSTNode) and not isinstance(v, _SKIPPED_TYPES))
-        stack.extend(reversed(children))
+            kind = type(value)
+            if kind is list or kind is tuple:
+                stack.extend([v for v in reversed(value) if _IS_SYNTAX[type(v)]])
+            elif _IS_SYNTAX[kind]:
+                stack.append(value)
 
 
 def names_read(root: cst.CSTNode) -> frozenset[str]:
