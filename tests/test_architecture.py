@@ -79,6 +79,10 @@ class TestStart:
         (tmp_path / "a.py").write_text("# connect\nx = 1\n")
         assert "libcst" not in imported_by(tmp_path, "a.py")
 
+    def test_functions_that_only_look_as_if_they_took_something(self, tmp_path: Path) -> None:
+        (tmp_path / "a.py").write_text("import psycopg2\n\ndef ready(signal):\n    signal.connect(print)\n")
+        assert "libcst" not in imported_by(tmp_path, "a.py")
+
     def test_explain_and_config(self, tmp_path: Path) -> None:
         for command in ("explain", "config"):
             assert "libcst" not in imported_by(tmp_path, command)

@@ -10,9 +10,12 @@ from leakcheck import expression as ex
 from leakcheck.driver import ClassKind, DriverClass, Drivers, Operation, Protocol
 from leakcheck.ownership.conditional import Condition, condition_of
 from leakcheck.project.facts import is_static
-from leakcheck.project.names import Class, External, Function, Instance, Method, Scope
+from leakcheck.project.names import Class, External, Function, Instance, Method, Scope, narrowed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from leakcheck.calls import CallEffect
     from leakcheck.cfg import graph as g
     from leakcheck.diagnostic import Step
     from leakcheck.ownership.program import Program
@@ -56,8 +59,55 @@ class Acquisitions:
     def __init__(self, program: Program) -> None:
         self._program = program
         self._drivers: Drivers = program.drivers
+        self._possible: dict[tuple[object, ...], bool] = {}
 
-    def at(self, call: ex.Call, scope: Scope, *, awaited: bool) -> Acquisition | None:
+    def possible(self, func: ex.Expression, scope: Scope) -> bool:
+        """Whether some call of ``func`` takes something, whatever its arguments are and whoever awaits it.
+
+        It asks for less than ``at`` and is asked first: hardly any call takes something.
+        """
+        scope = narrowed(func, scope)
+        key = (func, scope.module.path, scope.functions[-1].qualname if scope.functions else "", scope.owner)
+        known = self._possible.get(key)
+        if known is None:
+            known = self._possible[key] = self._is_possible(func, scope)
+        return known
+
+    def _is_possible(self, func: ex.Expression, scope: Scope) -> bool:
+        if ex.last_name(func) in _ADVANCING:
+            return True
+        symbols = self._program.resolver.resolve(func, scope)
+        effect = self._effect(func, symbols)
+        if (effect is not None and effect.waits) or any(self._symbol_takes(symbol) for symbol in symbols):
+            return True
+        if _is_settled(symbols, self._drivers):
+            return False
+        if self._by_name(func) is not None:
+            return True
+        if not isinstance(func, ex.Attribute) or not any(self._evidence(func, scope)):
+            return False
+        return not _is_settled(self._program.resolver.resolve(func.base, scope), self._drivers)
+
+    def _symbol_takes(self, symbol: Symbol) -> bool:
+        match symbol:
+            case External(name=name):
+                operation = self._drivers.calls.get(name)
+                return operation is not None and operation.acquires is not None
+            case Method(operation=operation):
+                return operation.acquires_receiver or operation.acquires is not None
+            case Instance(of=str() as class_id):
+                operation = self._drivers.classes[class_id].methods.get("__call__")
+                return operation is not None and operation.acquires is not None
+            case Function():
+                facts, _ = self._program.resolver.function(symbol)
+                lends = facts is not None and facts.is_async and facts.is_generator
+                return lends or self._program.hands_out(symbol)
+            case Class():
+                return self._program.construction(symbol) is not None or self._derived_connection(symbol) is not None
+            case _:
+                return False
+
+    def at(self, call: ex.Call, scope: Scope, *, awaited: Callable[[], bool]) -> Acquisition | None:
         """What the call takes, None if nothing. ``awaited``: its result is awaited or entered by ``async with``."""
         advanced = _advanced(call)
         if advanced is not None:
@@ -65,7 +115,7 @@ class Acquisitions:
         symbols = self._program.resolver.resolve(call.func, scope)
         run = self._run_elsewhere(call, symbols)
         if run is not None:
-            found = self.at(run, scope, awaited=False)
+            found = self.at(run, scope, awaited=lambda: False)
             return (
                 None
                 if found is None or found.protocol is not Protocol.VALUE
@@ -84,7 +134,7 @@ class Acquisitions:
             base = call.func.base
             owners = self._program.resolver.resolve(base, scope)
             if not _is_settled(owners, self._drivers):
-                return self._by_evidence(call, call.func, scope, awaited=awaited)
+                return self._by_evidence(call, call.func, scope, awaited)
         return None
 
     def _by_name(self, func: ex.Expression) -> Acquisition | None:
@@ -101,15 +151,19 @@ class Acquisitions:
 
     def _run_elsewhere(self, call: ex.Call, symbols: Symbols) -> ex.Call | None:
         """The call that another thread makes for this one, whose result is awaited: ``to_thread(connect, dsn)``."""
-        names = [s.name for s in symbols if isinstance(s, External)]
-        effects = (self._program.calls.effect(n) for n in (*names, *([] if symbols else [_spelling(call.func)])))
-        effect = next((e for e in effects if e is not None), None)
+        effect = self._effect(call.func, symbols)
         if effect is None or not effect.waits or len(call.args) <= effect.argument:
             return None
         function, rest = call.args[effect.argument], call.args[effect.argument + 1 :]
         if isinstance(function, ex.Call):  # `functools.partial(connect, dsn)`
             return ex.Call(function.args[0], function.args[1:], function.keywords) if function.args else None
         return ex.Call(function, rest, call.keywords)
+
+    def _effect(self, func: ex.Expression, symbols: Symbols) -> CallEffect | None:
+        """What is known of a call of Python's own library."""
+        names = [s.name for s in symbols if isinstance(s, External)]
+        effects = (self._program.calls.effect(n) for n in (*names, *([] if symbols else [_spelling(func)])))
+        return next((e for e in effects if e is not None), None)
 
     def _by_generator(self, call: ex.Call, generator: ex.Expression, scope: Scope) -> Acquisition | None:
         """What a generator function of the project holds that is advanced by hand."""
@@ -128,7 +182,7 @@ class Acquisitions:
 
     def injected(self, dependency: ex.Expression, scope: Scope) -> Acquisition | None:
         """What a framework passes on that calls this function for a handler: what it returns, the handler owns."""
-        found = self.at(ex.Call(dependency), scope, awaited=True)
+        found = self.at(ex.Call(dependency), scope, awaited=lambda: True)
         return None if found is None else replace(found, protocol=Protocol.VALUE)
 
     def _takes_from(self, operation: Operation, call: ex.Call, scope: Scope) -> bool:
@@ -199,34 +253,44 @@ class Acquisitions:
             return None
         return Acquisition(self._drivers.classes[operation.acquires], operation.protocol, pool)
 
-    def _by_evidence(self, call: ex.Call, func: ex.Attribute, scope: Scope, *, awaited: bool) -> Acquisition | None:
-        """An unresolved receiver: a distinctive method, or a receiver named like a pool or engine."""
-        identifier = ex.last_name(func.base)
+    def _by_evidence(
+        self, call: ex.Call, func: ex.Attribute, scope: Scope, awaited: Callable[[], bool]
+    ) -> Acquisition | None:
+        """An unresolved receiver: the likeliest of what its method and its name may be."""
         in_coroutine = bool(scope.functions) and scope.functions[-1].is_async
-        best: tuple[int, str, Operation] | None = None
-        for class_id, operation in self._drivers.methods_named(func.name):
-            if operation.acquires is None or operation.protocol.is_async is not awaited:
+        best: tuple[int, Operation] | None = None
+        for rank, operation in self._evidence(func, scope):
+            if operation.protocol.is_async is not awaited():
                 continue
             if operation.most_arguments is not None and len(call.args) > operation.most_arguments:
+                continue
+            if in_coroutine and not awaited() and not operation.distinctive:
+                continue  # an async pool's call that nobody awaits takes nothing
+            if best is None or rank > best[0]:
+                best = (rank, operation)
+        if best is None:
+            return None
+        rank, operation = best
+        resource = self._drivers.classes[operation.acquires or ""]
+        certain = not operation.bound or (rank >= _IMPORTED and not operation.protocol.is_async)
+        return Acquisition(resource, operation.protocol, ex.dotted(func.base), certain=certain)
+
+    def _evidence(self, func: ex.Attribute, scope: Scope) -> Iterator[tuple[int, Operation]]:
+        """What a method of an unresolved receiver may be, weighed: it is distinctive, or the receiver's name fits."""
+        identifier = ex.last_name(func.base)
+        if "mock" in (identifier or "") or "fake" in (identifier or ""):
+            return
+        for class_id, operation in self._drivers.methods_named(func.name):
+            if operation.acquires is None:
                 continue
             packages = self._drivers.packages_of(class_id)
             imported = any(p.partition(".")[0] in scope.module.packages for p in packages)
             named = identifier is not None and class_id in self._drivers.receiver_classes(identifier)
-            if not (operation.distinctive or named) or "mock" in (identifier or "") or "fake" in (identifier or ""):
+            if not (operation.distinctive or named):
                 continue
-            if in_coroutine and not awaited and not operation.distinctive:
-                continue  # an async pool's call that nobody awaits takes nothing
             if packages and not imported and not operation.distinctive:
                 continue
-            rank = (_IMPORTED if imported else 0) + (2 if named else 0) + (1 if not packages else 0)
-            if best is None or rank > best[0]:
-                best = (rank, class_id, operation)
-        if best is None:
-            return None
-        operation = best[2]
-        resource = self._drivers.classes[operation.acquires or ""]
-        certain = not operation.bound or (best[0] >= _IMPORTED and not operation.protocol.is_async)
-        return Acquisition(resource, operation.protocol, ex.dotted(func.base), certain=certain)
+            yield (_IMPORTED if imported else 0) + (2 if named else 0) + (1 if not packages else 0), operation
 
 
 def _spelling(func: ex.Expression) -> str:

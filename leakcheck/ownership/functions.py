@@ -17,7 +17,7 @@ from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
 from leakcheck.cfg.builder import TooLargeError
 from leakcheck.cfg.walk import reduce, walk
-from leakcheck.ownership.acquire import Acquisition, Acquisitions, advanced_operand
+from leakcheck.ownership.acquire import advanced_operand
 from leakcheck.ownership.conditional import assumed, required_null
 from leakcheck.ownership.consumers import left_early
 from leakcheck.ownership.effects import Effects
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from leakcheck.cfg.graph import ControlFlowGraph
     from leakcheck.driver import DriverClass
+    from leakcheck.ownership.acquire import Acquisition
     from leakcheck.ownership.constants import Facts
     from leakcheck.ownership.leak import Leak
     from leakcheck.ownership.program import Program
@@ -57,7 +58,7 @@ class Functions:
 
     def __init__(self, program: Program) -> None:
         self._program = program
-        self._acquisitions = Acquisitions(program)
+        self._acquisitions = program.acquisitions
         self.units = Units(program)
         self.given = Given(program, self.units)
         self.raising = Raising(program, self.units)
@@ -116,10 +117,14 @@ class Functions:
         """What a call in the unit takes."""
         key = id(call.node)
         if key not in unit.sites:
-            reduced = reduce(call.node) if isinstance(call.node, cst.Call) else ex.Call(call.func)
-            assert isinstance(reduced, ex.Call)
-            awaited = self.units.callees(unit).is_entered_or_awaited(call)
-            unit.sites[key] = self._acquisitions.at(reduced, unit.scope, awaited=awaited)
+            unit.sites[key] = None
+            if self._acquisitions.possible(call.func, unit.scope):
+                reduced = reduce(call.node) if isinstance(call.node, cst.Call) else ex.Call(call.func)
+                assert isinstance(reduced, ex.Call)
+                callees = self.units.callees(unit)
+                unit.sites[key] = self._acquisitions.at(
+                    reduced, unit.scope, awaited=lambda: callees.is_entered_or_awaited(call)
+                )
         return unit.sites[key]
 
     def found(self, unit: Unit) -> tuple[list[Found], list[Skip]]:

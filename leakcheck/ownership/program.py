@@ -21,6 +21,7 @@ from leakcheck import expression as ex
 from leakcheck.calls import load_calls
 from leakcheck.diagnostic import Span
 from leakcheck.driver import load_drivers
+from leakcheck.ownership.acquire import Acquisitions
 from leakcheck.project.collector import facts_of
 from leakcheck.project.facts import ModuleFacts
 from leakcheck.project.modules import Modules
@@ -106,6 +107,7 @@ class Program:
         self._summaries: dict[Function, FunctionSummary | None] = {}
         self._constructions: dict[Class, Acquisition | None] = {}
         self.resolver = Resolver(self)
+        self.acquisitions = Acquisitions(self)
         self.handed_out: set[str] | None = None
         """Names of project functions, classes and factories that hand something out, once all are known."""
         self.relevant: dict[str, bool] = {}

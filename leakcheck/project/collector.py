@@ -53,18 +53,22 @@ def _child_fields(kind: type[ast.AST]) -> tuple[str, ...]:
 
 
 class _Collector:
-    """Fills the facts of one file. ``calls`` and ``depth`` belong to the function or statement being walked."""
+    """Fills the facts of one file.
+
+    ``calls``, ``unlisted`` and ``depth`` belong to the function or statement being walked.
+    """
 
     def __init__(self, path: str) -> None:
         self.facts = ModuleFacts(path, ScopeFacts())
         self.calls: dict[str, list[Expression]] = {}
+        self.unlisted = False
         self.depth = 0
         self._fields: dict[type[ast.AST], tuple[str, ...]] = {}
 
     def module(self, tree: ast.Module) -> None:
         place = _Place(self.facts.scope, None, None)
         for node in tree.body:
-            self.calls, self.depth = {}, 0
+            self.calls, self.unlisted, self.depth = {}, False, 0
             self.visit(node, place)
             if self.calls and not isinstance(node, (*_FUNCTIONS, ast.ClassDef)):
                 self.facts.statements.append(
@@ -72,6 +76,7 @@ class _Collector:
                         node.lineno,
                         node.end_lineno or node.lineno,
                         self.calls,
+                        self.unlisted,
                         self.depth,
                         any(isinstance(n, (ast.For, ast.While, ast.AsyncFor)) for n in ast.walk(node)),
                     )
@@ -153,6 +158,7 @@ class _Collector:
                     known.append(reduced)
                 return name
             case _:
+                self.unlisted = True
                 return None
 
     def return_(self, node: ast.Return, place: _Place) -> bool:
@@ -255,12 +261,14 @@ class _Collector:
             owner.methods.setdefault(node.name, qualname)
         else:
             scope.functions[node.name] = qualname
-        outer, outer_depth = self.calls, self.depth
-        self.calls, self.depth = facts.calls, 0
+        outer, outer_unlisted, outer_depth = self.calls, self.unlisted, self.depth
+        self.calls, self.unlisted, self.depth = facts.calls, False, 0
         inside = _Place(facts.scope, facts, owner)
         for statement in node.body:
             self.visit(statement, inside)
-        facts.depth = self.depth
+        facts.depth, facts.unlisted = self.depth, self.unlisted
+        beside = bool(node.decorator_list or node.args.defaults or node.args.kw_defaults)
+        self.unlisted = outer_unlisted or self.unlisted or beside
         self.calls, self.depth = outer, max(outer_depth, self.depth)
         if parent is not None:
             parent.calls.update({name: [*outer.get(name, ()), *found] for name, found in facts.calls.items()})
@@ -277,6 +285,7 @@ class _Collector:
         )
         self.facts.classes[facts.qualname] = facts
         scope.classes[node.name] = facts.qualname
+        self.unlisted = self.unlisted or bool(node.decorator_list or node.bases or node.keywords)
         inside = _Place(ScopeFacts(), None, facts)
         for statement in node.body:
             self.visit(statement, inside)

@@ -65,6 +65,8 @@ class FunctionFacts:
     is_generator: bool = False
     calls: dict[str, list[Expression]] = field(default_factory=dict)
     """What is called, by its last name; calls of nested functions are among them."""
+    unlisted: bool = False
+    """Whether there may be calls beside those: of what a call returns, in decorators and defaults of what is nested."""
     depth: int = 0
     returned: list[Expression] = field(default_factory=list)
     yielded: list[Expression] = field(default_factory=list)
@@ -105,6 +107,7 @@ class Statement:
     first_row: int
     last_row: int
     calls: dict[str, list[Expression]]
+    unlisted: bool
     depth: int
     is_loop: bool
 

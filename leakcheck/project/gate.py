@@ -177,13 +177,19 @@ def candidates(program: Program, facts: ModuleFacts) -> list[FunctionFacts | Sta
 
 
 def matters(program: Program, facts: ModuleFacts, item: FunctionFacts | Statement) -> bool:
-    """Whether a function or statement may take a resource, or a framework takes one for it."""
-    module = Scope(facts)
-    if not isinstance(item, FunctionFacts):
-        return _any_takes(program, item.calls, module)
-    if _any_takes(program, item.calls, Scope.of(facts, item)):
-        return True
-    return bool(item.decorators) and any(_takes(program, f, module) for _, f in injections(item, facts))
+    """Whether a function or statement may take a resource, or a framework takes one for it.
+
+    Something must look like taking, by its name at least; then what each call means is asked.
+    """
+    module, scope, injected = Scope(facts), Scope(facts), []
+    if isinstance(item, FunctionFacts):
+        scope = Scope.of(facts, item)
+        injected = [function for _, function in injections(item, facts)] if item.decorators else []
+    if not _any_takes(program, item.calls, scope) and not any(_takes(program, f, module) for f in injected):
+        return False
+    possible = program.acquisitions.possible
+    called = (callee for found in item.calls.values() for callee in found)
+    return item.unlisted or any(possible(c, scope) for c in called) or any(possible(f, module) for f in injected)
 
 
 def _any_takes(program: Program, calls: dict[str, list[ex.Expression]], scope: Scope) -> bool:
