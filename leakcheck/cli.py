@@ -14,6 +14,8 @@ from leakcheck.config import ConfigFinder
 from leakcheck.diagnostic import LeakcheckError
 from leakcheck.output import colour
 from leakcheck.output.colour import Paint
+from leakcheck.project.files import displayed
+from leakcheck.template import DRIVERS
 
 _EXPLAIN_FORMATS = ("text", "json", "markdown")
 _CONFIG_FORMATS = ("text", "json")
@@ -201,6 +203,26 @@ def baseline(
     """Record the findings there are, so that only new ones are reported; prune a record that exists."""
     options = run.Options(paths=paths or (".",), baseline=baseline, config=config, isolated=isolated, jobs=jobs)
     return run.write_baseline(options, renew=renew)
+
+
+@commands.command()
+@click.option("--driver", type=click.Choice(tuple(DRIVERS)), help="The driver; by default the one that is used here.")
+@click.option("--path", metavar="FILE", help="Where to write it; by default transactions.py in the project's package.")
+@click.option("--check", is_flag=True, help="Show how the helper differs from what was written; exit 1 if it does.")
+def init(*, driver: str | None, path: str | None, check: bool) -> int:
+    """Write `with_transaction` for the project's driver, and name it in the configuration."""
+    from leakcheck import template
+
+    found = run.configured(run.Options(), ConfigFinder(), ".")
+    if check:
+        difference = template.drift(found)
+        run.say(difference or "The helper is as it was written.\n")
+        return run.FINDINGS if difference else run.CLEAN
+    plan = template.planned(found, driver=driver, path=path)
+    plan.write()
+    run.say(f"{displayed(str(plan.helper))}: with_transaction for {plan.driver}.\n")
+    run.say(f'{displayed(str(plan.settings))}: helper = "{plan.dotted}".\n')
+    return run.CLEAN
 
 
 @commands.command()

@@ -1,0 +1,206 @@
+"""``leakcheck init``: the ``with_transaction`` helper, written into a project and recorded in its configuration.
+
+    plan = planned(config, driver=None, path=None)      # looks around and decides, or says what is missing
+    plan.write()                                        # writes the helper, then the configuration
+    drift(config)                                       # how the helper differs from what was written, as a diff
+
+The text of each driver's helper is a module of ``leakcheck/templates``; this is about where it goes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from leakcheck.config import Config
+from leakcheck.diagnostic import LeakcheckError
+from leakcheck.project.files import discover, displayed, read_file
+
+FUNCTION = "with_transaction"
+_MODULE = "transactions.py"
+_NOTE = "# Written by `leakcheck init --driver {driver}`: `leakcheck init --check` shows what changed since.\n"
+_HEADER = re.compile(r"# Written by `leakcheck init --driver (?P<driver>[\w-]+)`")
+_TABLE = re.compile(r"^\[tool\.leakcheck\][ \t]*(?:#.*)?$\n?", re.MULTILINE)
+
+# How each driver shows in a project's files: words of which one must be there, and words that must not.
+DRIVERS: dict[str, tuple[str, str]] = {
+    "psycopg2": (r"^\s*(?:import|from) psycopg2\b", r"^\s*(?:import|from) aiopg\b"),
+    "psycopg": (r"^\s*from psycopg_pool import .*(?<!Async)ConnectionPool|\bpsycopg_pool\.ConnectionPool\b", r"(?!)"),
+    "psycopg-async": (r"\bAsyncConnectionPool\b", r"(?!)"),
+    "asyncpg": (r"^\s*(?:import|from) asyncpg\b", r"(?!)"),
+    "aiopg": (r"^\s*(?:import|from) aiopg\b", r"(?!)"),
+    "sqlalchemy": (r"\bcreate_engine\(", r"(?!)"),
+    "sqlalchemy-async": (r"\bcreate_async_engine\(", r"(?!)"),
+    "sqlite3": (r"^\s*(?:import|from) sqlite3\b", r"^\s*(?:import|from) aiosqlite\b"),
+    "aiosqlite": (r"^\s*(?:import|from) aiosqlite\b", r"(?!)"),
+    "pymysql": (r"^\s*(?:import|from) pymysql\b", r"^\s*(?:import|from) aiomysql\b"),
+    "mysqlclient": (r"^\s*(?:import|from) MySQLdb\b", r"(?!)"),
+    "mysql-connector": (r"^\s*(?:import|from) mysql\.connector\b|^\s*from mysql import connector", r"(?!)"),
+    "aiomysql": (r"^\s*(?:import|from) aiomysql\b", r"(?!)"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What ``leakcheck init`` will write: the helper's file, and the configuration's new text."""
+
+    driver: str
+    helper: Path
+    dotted: str
+    settings: Path
+    settings_text: str
+
+    def write(self) -> None:
+        """Write the helper, then the configuration that names it; LeakcheckError where that fails."""
+        _write(self.helper, helper_text(self.driver))
+        _write(self.settings, self.settings_text)
+
+
+def helper_text(driver: str) -> str:
+    """The text of a driver's helper, as it is written."""
+    source = Path(__file__).parent / "templates" / f"{driver.replace('-', '_')}.py"
+    return _NOTE.format(driver=driver) + source.read_text(encoding="utf-8")
+
+
+def planned(config: Config, *, driver: str | None, path: str | None) -> Plan:
+    """What to write where. Raises LeakcheckError where that is not clear, or somebody's file is in the way."""
+    root = Path(os.path.abspath(config.root))
+    if config.helper is not None:
+        message = (
+            f"{config.origin('helper')}: `helper` is {config.helper} already; `leakcheck init --check` compares it"
+        )
+        raise LeakcheckError(message)
+    files = discover([str(root)], config).files
+    chosen = driver if driver is not None else _only_driver(files)
+    target = Path(os.path.abspath(path)) if path is not None else _home(root, config.src) / _MODULE
+    if target.exists():
+        raise LeakcheckError(f"{displayed(str(target))} exists: name another file with --path")
+    if not target.parent.is_dir():
+        raise LeakcheckError(f"{displayed(str(target.parent))} is no directory: create it, or name another with --path")
+    dotted = f"{_module(target, root, config.src)}:{FUNCTION}"
+    settings = config.path if config.path is not None else _settings(root)
+    return Plan(chosen, target, dotted, settings, _with_helper(settings, dotted))
+
+
+def drift(config: Config) -> str:
+    """How the configured helper differs from what ``leakcheck init`` writes, as a diff; empty where it does not."""
+    if config.helper is None:
+        raise LeakcheckError("there is no `helper` in the configuration: `leakcheck init` writes one")
+    module = config.helper.partition(":")[0].replace(".", "/")
+    root = Path(os.path.abspath(config.root))
+    places = [root / start / f"{module}{end}" for start in config.src for end in (".py", "/__init__.py")]
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        raise LeakcheckError(f"{config.origin('helper')}: there is no file for the helper {config.helper}")
+    text = found.read_text(encoding="utf-8")
+    written = _HEADER.match(text)
+    if written is None or written["driver"] not in DRIVERS:
+        raise LeakcheckError(
+            f"{displayed(str(found))} was not written by `leakcheck init`: there is nothing to compare"
+        )
+    import difflib
+
+    name = displayed(str(found))
+    lines = difflib.unified_diff(
+        helper_text(written["driver"]).splitlines(keepends=True),
+        text.splitlines(keepends=True),
+        f"{name} (as written)",
+        name,
+    )
+    return "".join(lines)
+
+
+def _only_driver(files: Iterable[str]) -> str:
+    """The one driver that the files use."""
+    patterns = {name: tuple(re.compile(p.encode(), re.MULTILINE) for p in pair) for name, pair in DRIVERS.items()}
+    counts = dict.fromkeys(DRIVERS, 0)
+    for path in files:
+        try:
+            data = read_file(path)
+        except OSError:
+            continue
+        for name, (wanted, unwanted) in patterns.items():
+            counts[name] += wanted.search(data) is not None and unwanted.search(data) is None
+    found = {name: count for name, count in counts.items() if count}
+    if len(found) == 1:
+        return next(iter(found))
+    known = ", ".join(DRIVERS)
+    if not found:
+        raise LeakcheckError(f"no driver is used here that a helper is known for: name one with --driver ({known})")
+    used = ", ".join(f"{name} ({count} {'file' if count == 1 else 'files'})" for name, count in found.items())
+    raise LeakcheckError(f"several drivers are used here: {used}; say which with --driver")
+
+
+def _home(root: Path, sources: Sequence[str]) -> Path:
+    """The directory for the helper: the project's package where there is just one, else where imports start."""
+    for start in (root / source for source in sources):
+        packages = sorted(place.parent for place in start.glob("*/__init__.py") if place.parent.name != "tests")
+        if len(packages) == 1:
+            return packages[0]
+    return root
+
+
+def _module(target: Path, root: Path, sources: Sequence[str]) -> str:
+    """The dotted name of a file: seen from its topmost package, or from where imports start."""
+    starts = sorted(
+        (Path(os.path.abspath(root / source)) for source in sources), key=lambda start: len(start.parts), reverse=True
+    )
+    start = next((start for start in starts if target.is_relative_to(start)), None)
+    if start is None:
+        raise LeakcheckError(f"{displayed(str(target))} is outside of `src`: nothing could import it")
+    parts = target.relative_to(start).with_suffix("").parts
+    if not all(part.isidentifier() for part in parts):
+        raise LeakcheckError(f"{displayed(str(target))} has no name that could be imported")
+    return ".".join(parts)
+
+
+def _settings(root: Path) -> Path:
+    """The configuration file of a project that has none for leakcheck yet."""
+    project = root / "pyproject.toml"
+    return project if project.exists() else root / "leakcheck.toml"
+
+
+def _with_helper(settings: Path, dotted: str) -> str:
+    """The text of a configuration file with the helper in it, and nothing else changed."""
+    text = settings.read_text(encoding="utf-8") if settings.exists() else ""
+    line = f'helper = "{dotted}"\n'
+    own = settings.name != "pyproject.toml" and "tool" not in _parsed(text)
+    table = _TABLE.search(text)
+    if own:
+        changed = line + text
+    elif table is not None:
+        changed = f"{text[: table.end()]}{line}{text[table.end() :]}"
+    else:
+        changed = f"{text.rstrip()}\n\n[tool.leakcheck]\n{line}".lstrip()
+    before, after = (_parsed(each) for each in (text, changed))
+    wanted = {**before, "helper": dotted}
+    if not own:
+        tool = before.get("tool", {})
+        wanted = {**before, "tool": {**tool, "leakcheck": {**tool.get("leakcheck", {}), "helper": dotted}}}
+    if after != wanted:
+        raise LeakcheckError(f"{displayed(str(settings))}: cannot be edited safely; add `{line.strip()}` by hand")
+    return changed
+
+
+def _parsed(text: str) -> dict[str, dict[str, dict[str, object]]]:
+    """A TOML document, empty where it is none."""
+    import tomllib
+
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return {}
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file, whole or not at all."""
+    fresh = path.with_name(f"{path.name}.new")
+    try:
+        fresh.write_text(text, encoding="utf-8")
+        os.replace(fresh, path)
+    except OSError as error:
+        fresh.unlink(missing_ok=True)
+        raise LeakcheckError(f"{displayed(str(path))}: cannot be written: {error.strerror}") from error
