@@ -34,7 +34,8 @@ def build_cfg(
     """The graph of a function's body (a lambda's is an expression, a module's a list of statements).
 
     ``swallowed_by(expression)`` names the exception classes that ``with expression:`` swallows;
-    ``exits_by(function)`` the exception by which a call of it never returns. Raises TooLargeError.
+    ``exits_by(function)`` the exception by which a call of it never returns; for ``await function()`` it is asked of
+    ``ex.Await(function)``. Raises TooLargeError.
     """
     lowering = StatementLowering(swallowed_by, exits_by, is_async=is_async)
     entry = lowering.current

@@ -128,6 +128,7 @@ class ConditionLowering(AssignmentLowering):
             return
         subject = f"?{operator}{reduced!r}"
         self.condition_reads[subject] = frozenset(names_in(reduced))
+        self.asked.append(subject)
         self.fork(node, Test(TestKind.TRUTH, subject, outcome=not negated), true, false)
 
 

@@ -31,6 +31,8 @@ class Emitter:
         self.blocks: list[BasicBlock] = []
         self.current = self.new_block()
         self.condition_reads: dict[str, frozenset[str]] = {}
+        self.asked: list[str] = []
+        """The pure conditions branched on so far, in order."""
         self.global_names: set[str] = set()
         self.renamed: dict[str, str] = {}
         """Names that a comprehension binds, each with the variable that stands for it inside."""
@@ -79,10 +81,10 @@ class Emitter:
             self.current.raises = [Edge(self.exception_target(r), raised=r) for r in raised]
             self.goto(self.new_block())
 
-    def emit_last(self, instruction: Instruction, raised: str) -> None:
+    def emit_last(self, instruction: Instruction, *raised: str) -> None:
         """Append an instruction that always raises; what follows is out of reach."""
         self.current.instructions.append(instruction)
-        self.current.raises = [Edge(self.exception_target(raised), raised=raised)]
+        self.current.raises = [Edge(self.exception_target(r), raised=r) for r in raised]
         self.current = self.new_block()
 
     def goto(self, target: BasicBlock) -> None:

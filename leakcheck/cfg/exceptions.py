@@ -16,7 +16,7 @@ import libcst as cst
 from leakcheck import expression as ex
 from leakcheck.cfg.graph import OTHER, BasicBlock, Edge, Exit, Forget, Move
 from leakcheck.cfg.lower import ExpressionLowering
-from leakcheck.cfg.unwind import FinallyFrame, Frame, Handler, HandlerFrame, LoopFrame, WithFrame, catches
+from leakcheck.cfg.unwind import FinallyFrame, Frame, Handler, HandlerFrame, LoopFrame, WithFrame, catches, is_caught
 from leakcheck.cfg.walk import reduce, walk
 
 if TYPE_CHECKING:
@@ -86,7 +86,8 @@ class Unwinding(ExpressionLowering):
     def _dispatch(self, frame: HandlerFrame, index: int, raised: str, block: BasicBlock) -> None:
         for number, handler in enumerate(frame.handlers):
             held, surely = catches(handler.types, raised)
-            if held is None:
+            earlier = [t for h in frame.handlers[:number] for t in h.types or ()]
+            if held is None or (handler.types and all(is_caught(t, earlier) for t in handler.types)):
                 continue
             key = ("handler", number, held if handler.reraises else None)
             entry = frame.cache.get(key)

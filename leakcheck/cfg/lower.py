@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from leakcheck import expression as ex
-from leakcheck.cfg.conditions import OPEN_TESTS, ConditionLowering, null_test
+from leakcheck.cfg.conditions import ConditionLowering, null_test
 from leakcheck.cfg.graph import (
     ANY_EXCEPTION,
     CANCELLED,
@@ -42,8 +42,6 @@ from leakcheck.cfg.walk import names_read, parameters_of, reduce, string_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-__all__ = ["OPEN_TESTS", "ExpressionLowering"]
 
 
 class ExpressionLowering(ConditionLowering):
@@ -91,7 +89,12 @@ class ExpressionLowering(ConditionLowering):
 
     def _await(self, node: cst.Await) -> str:
         value, target = self.value(node.expression), self.temporary()
-        self.emit(Await(node, target, value), ANY_EXCEPTION, CANCELLED)
+        called = reduce(node.expression)
+        raised = self.exits_by(ex.Await(called.func)) if isinstance(called, ex.Call) else None
+        if raised is None:
+            self.emit(Await(node, target, value), ANY_EXCEPTION, CANCELLED)
+        else:
+            self.emit_last(Await(node, target, value), raised, CANCELLED)
         return target
 
     def _yield(self, node: cst.Yield) -> str:
@@ -141,10 +144,15 @@ class ExpressionLowering(ConditionLowering):
         return self._built(node, items)
 
     def _formatted(self, node: cst.FormattedString) -> str:
-        for part in node.parts:
+        self._parts(node.parts)
+        return OTHER
+
+    def _parts(self, parts: Sequence[cst.BaseFormattedStringContent]) -> None:
+        """The expressions of an f-string, and those in their format: ``f"{total:{width(conn)}}"``."""
+        for part in parts:
             if isinstance(part, cst.FormattedStringExpression):
                 self.use(part.expression)
-        return OTHER
+                self._parts(part.format_spec or ())
 
     def _concatenated(self, node: cst.ConcatenatedString) -> str:
         self.use(node.left)

@@ -28,7 +28,7 @@ from leakcheck.cfg.unwind import FinallyFrame, HandlerFrame, LoopFrame, WithFram
 from leakcheck.cfg.walk import names_read, parameters_of, reduce, walk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 
 class StatementLowering(Unwinding):
@@ -127,10 +127,24 @@ class StatementLowering(Unwinding):
     def _while(self, node: cst.While) -> None:
         head, body, orelse, after = (self.new_block() for _ in range(4))
         self.goto(head)
+        already = len(self.asked)
         self.condition(node.test, body, orelse)
         self.current = body
-        self._loop_body(node.body, head, after)
+        again = self._asked_again(node, self.asked[already:], head)
+        self._loop_body(node.body, again, after)
         self._loop_else(node.orelse, orelse, after)
+
+    def _asked_again(self, node: cst.While, subjects: Sequence[str], head: BasicBlock) -> BasicBlock:
+        """Where an iteration ends: somebody else sets what `while self.running:` asks for, else it would never end."""
+        changing = tuple(s for s in subjects if any(name.startswith(".") for name in self.condition_reads[s]))
+        if not changing:
+            return head
+        body, self.current = self.current, self.new_block()
+        again = self.current
+        self.emit(Forget(node.test, changing))
+        self.link(head)
+        self.current = body
+        return again
 
     def _for(self, node: cst.For) -> None:
         orelse, after = self.new_block(), self.new_block()

@@ -104,3 +104,10 @@ def catches(types: tuple[str, ...] | None, raised: str) -> tuple[str | None, boo
         elif raised == ANY_EXCEPTION and name != CANCELLED:
             narrowed = name if narrowed is None else raised
     return narrowed, False
+
+
+def is_caught(name: str, earlier: Sequence[str]) -> bool:
+    """Whether handlers for the classes ``earlier`` leave nothing of class ``name`` to a later one."""
+    known = _builtin_exception(name)
+    handled = [found for found in map(_builtin_exception, earlier) if found is not None]
+    return name in earlier or (known is not None and issubclass(known, tuple(handled)))

@@ -34,7 +34,7 @@ class Acquisition:
 
     ``pool`` is the text of what it was taken from, for messages and for recognising the same pool; ``steps`` come from
     the callee; not ``certain``: by names alone; ``takes_receiver``: a method that opens its own object; ``advances``:
-    it advances a generator that holds it; ``condition``: on the call's arguments.
+    it advances a generator that holds it; ``condition``: on the call's arguments; ``optional``: or it gives None.
     """
 
     resource: DriverClass
@@ -47,6 +47,7 @@ class Acquisition:
     takes_receiver: bool = False
     advances: bool = False
     condition: Condition | None = None
+    optional: bool = False
 
 
 _ADVANCING = {"next": False, "anext": True, "__next__": False, "__anext__": True}
@@ -234,6 +235,7 @@ class Acquisitions:
                     owned.steps,
                     owned.companions,
                     condition=condition,
+                    optional=owned.optional,
                 )
             case Class():
                 return self._program.construction(symbol) or self._derived_connection(symbol)

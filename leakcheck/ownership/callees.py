@@ -39,7 +39,6 @@ class Callees:
         self._program = program
         self._symbols: dict[int, Symbols] = {}
         self._quiet: dict[int, bool] = {}
-        self._closures: dict[tuple[int, str], Effect] = {}
         self._usage: Usage | None = None
 
     def symbols(self, call: g.Call) -> Symbols:
@@ -92,8 +91,14 @@ class Callees:
         return not instruction.is_async and self._program.calls.is_lock(ex.last_name(reduce(node.item)) or "")
 
     def takes_value(self, call: g.Call) -> bool:
-        """Whether the call is an acquire, whose result is never None."""
-        return self._program.acquisition(self._unit, call) is not None
+        """Whether the call is an acquire whose result is never None."""
+        found = self._program.acquisition(self._unit, call)
+        return found is not None and not found.optional
+
+    def takes_or_not(self, call: g.Call) -> bool:
+        """Whether the call is an acquire that may give None instead."""
+        found = self._program.acquisition(self._unit, call)
+        return found is not None and found.optional
 
     def is_awaited(self, call: g.Call) -> bool:
         """Whether the call's coroutine is awaited on the spot, or handed to something that may run it."""
@@ -311,11 +316,7 @@ class Callees:
         held = [n for n, v in state.variables if n in define.captured and _holds(v)]
         if not held:
             return BORROWS
-        key = (id(define.node), held[0])
-        if key not in self._closures:
-            self._closures[key] = BORROWS
-            self._closures[key] = self._program.functions.given.closure(self._unit, define.node, held[0], resource)
-        return self._closures[key]
+        return self._program.functions.given.closure(self._unit, define.node, held[0], resource)
 
     def captured_effect(self, call: g.Call, resource: DriverClass, state: State) -> Effect | None:
         """The effect of calling, or handing on, a nested function by its name."""

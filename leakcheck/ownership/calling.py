@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from leakcheck import expression as ex
 from leakcheck.calls import CallKind
 from leakcheck.cfg import graph as g
-from leakcheck.cfg.lower import OPEN_TESTS
+from leakcheck.cfg.conditions import OPEN_TESTS
 from leakcheck.driver import WithEffect
 from leakcheck.ownership.obligation import EventKind, consumed, missed
 from leakcheck.ownership.state import ALIASES, Box, Closure, Deferred, Fact, Hold, Status, refers
@@ -160,6 +160,8 @@ def _unrelated(obligation: Obligation, call: g.Call, before: State, state: State
     captured = obligation.callees.captured_effect(call, obligation.resource, before)
     if captured is not None and captured is not BORROWS:
         return obligation.affected(captured, state, call, call.target)
+    if obligation.callees.takes_or_not(call):
+        return [state.bind({call.target: known}) for known in (Fact.TRUE, Fact.NONE)], [state]
     known = Fact.TRUE if obligation.callees.takes_value(call) else None
     return [state.bind({call.target: known})], [state]
 
@@ -168,7 +170,7 @@ def _given(
     obligation: Obligation, call: g.Call, given: list[tuple[g.Argument, Value]], before: State, state: State
 ) -> Outcome:
     """The resource, or something that holds it, is an argument."""
-    argument, value = given[0]
+    argument, value = _telling(obligation, call, given)
     release = obligation.callees.release_of(call, argument, obligation.resource, obligation.pool)
     if release is not None and value in ALIASES:
         if release.near_miss:
@@ -218,13 +220,24 @@ def _given(
     return obligation.affected(effect, state, call, call.target)
 
 
+def _telling(obligation: Obligation, call: g.Call, given: list[tuple[g.Argument, Value]]) -> tuple[g.Argument, Value]:
+    """The argument that decides: the first with which the callee does more than borrow it; cursors come last."""
+    held = [(a, v) for a, v in given if v is not Hold.DERIVED] or given
+    callees, resource = obligation.callees, obligation.resource
+    for argument, value in held if len(held) > 1 else ():
+        released = callees.release_of(call, argument, resource, obligation.pool)
+        if released is not None or callees.argument_effect(call, argument, resource) is not BORROWS:
+            return argument, value
+    return held[0]
+
+
 def _escaping(obligation: Obligation, call: g.Call, value: Value, before: State, state: State) -> Outcome:
     """A callable that may release is handed on: whoever has it now releases."""
     if before.status is Status.RELEASED:
         return [state], [state]
     if isinstance(value, Closure):
         effect = obligation.callees.closure_effect(value.define, obligation.resource, before)
-        if not effect.releases:
+        if not effect.hands_on:
             return [state], [state]
     if obligation.callees.is_loose_stack(call):
         return [_on_stack(call, state)], []

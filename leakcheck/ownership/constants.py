@@ -15,7 +15,7 @@ from leakcheck.ownership.reach import Reach
 from leakcheck.ownership.state import Closure, Fact, Link, Value, is_null, truth
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 Facts = dict[str, Value]
 LITERALS: dict[str, Fact] = {g.NONE: Fact.NONE, g.TRUE: Fact.TRUE, g.FALSE: Fact.FALSE}
@@ -80,6 +80,15 @@ def written(instruction: g.Instruction) -> tuple[str, ...]:
             return (instruction.target,)  # type: ignore[attr-defined]  # all other instructions have one
 
 
+def _dereferences_none(instruction: g.Instruction, facts: Facts) -> bool:
+    """Whether the instruction calls a method of None, or enters it, which does nothing but raise."""
+    match instruction:
+        case g.Call(receiver=str() as subject) | g.Enter(manager=subject):
+            return subject == g.NONE or facts.get(subject) is Fact.NONE
+        case _:
+            return False
+
+
 class Constants:
     """The analyses of one graph: facts at each block's start, subjects tested from there on, and what lies ahead."""
 
@@ -94,9 +103,14 @@ class Constants:
                 self.readers.setdefault(name, set()).add(subject)
         self.tested = {e.test.subject for b in graph.blocks for e in b.successors if e.test is not None}
         self.live = self._live()
-        self.reach = Reach(graph)
         local = {n for b in graph.blocks for i in b.instructions for n in written(i) if n[0] not in "%.?"}
         self.start = self._facts(dict.fromkeys(local.difference(parameters), Fact.UNBOUND))
+        self.reach = Reach(graph, frozenset(id(edge) for block in graph.blocks for edge in self.taken(block)))
+
+    def taken(self, block: g.BasicBlock) -> Iterator[g.Edge]:
+        """The edges out of a block that what is known of variables does not rule out."""
+        if block.index in self.start:
+            yield from (edge for edge, _ in self._flows(block, self.start[block.index]))
 
     def killed(self, instruction: g.Instruction) -> set[str]:
         """Subjects whose facts the instruction makes stale."""
@@ -119,6 +133,8 @@ class Constants:
                 known = LITERALS.get(value) or facts.get(value)
             case g.Define(target=target):
                 known = Closure(instruction)
+            case g.Build(target=target, items=[_, *_]):
+                known = Fact.TRUE
             case g.NullTest(target=target, subject=subject, negated=negated):
                 known = flag(facts.get(subject), negated=negated, subject=subject)
             case g.Forget(names=names):
@@ -141,11 +157,10 @@ class Constants:
             facts[target] = known
 
     def _forget(self, facts: Facts, instruction: g.Instruction, names: Iterable[str]) -> None:
-        for name in names:
-            for stale in self.killed(instruction):
-                facts.pop(stale, None)
-            if name[0] != "%":
-                facts[name] = Fact.UNBOUND
+        for stale in self.killed(instruction):
+            facts.pop(stale, None)
+        self._unlink(facts, names)
+        facts.update((name, Fact.UNBOUND) for name in names if name[0] not in "%?")
 
     def _facts(self, initial: Facts) -> dict[int, Facts]:
         start: dict[int, Facts] = {self.graph.entry.index: initial}
@@ -154,24 +169,28 @@ class Constants:
         while queue:
             block = queue.popleft()
             queued.discard(block.index)
-            facts = dict(start[block.index])
-            before_last = facts
-            for number, instruction in enumerate(block.instructions):
-                if number == len(block.instructions) - 1:
-                    before_last = dict(facts)
-                self.step(facts, instruction)
-            for edge in block.raises:
-                self._flow(edge, before_last, start, queue, queued)
-            for edge in block.successors:
-                after = facts
-                if edge.test is not None:
-                    taken, learnt = refine(edge.test, facts.get(edge.test.subject))
-                    if not taken:
-                        continue
-                    if learnt is not None:
-                        after = {**facts, **learn(facts.items(), edge.test, learnt)}
-                self._flow(edge, after, start, queue, queued)
+            for edge, facts in self._flows(block, start[block.index]):
+                self._flow(edge, facts, start, queue, queued)
         return start
+
+    def _flows(self, block: g.BasicBlock, start: Facts) -> Iterator[tuple[g.Edge, Facts]]:
+        """The edges that can be taken out of a block entered with these facts, each with the facts behind it."""
+        facts = before_last = dict(start)
+        for number, instruction in enumerate(block.instructions):
+            if number == len(block.instructions) - 1:
+                before_last = dict(facts)
+            self.step(facts, instruction)
+        for edge in block.raises:
+            yield edge, before_last
+        if block.instructions and _dereferences_none(block.instructions[-1], before_last):
+            return
+        for edge in block.successors:
+            if edge.test is None:
+                yield edge, facts
+                continue
+            taken, learnt = refine(edge.test, facts.get(edge.test.subject))
+            if taken:
+                yield edge, facts if learnt is None else {**facts, **learn(facts.items(), edge.test, learnt)}
 
     @staticmethod
     def _flow(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from leakcheck.driver import DriverClass
     from leakcheck.ownership.explore import Ending
-    from leakcheck.ownership.report import Found
+    from leakcheck.ownership.found import Found
     from leakcheck.project.facts import FunctionFacts, ModuleFacts, Statement
     from leakcheck.project.names import Scope
 

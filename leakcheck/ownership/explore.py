@@ -84,8 +84,12 @@ class Exploration:
 class Explorer:
     """Explores one resource in one graph."""
 
-    def __init__(self, graph: g.ControlFlowGraph, constants: Constants, effects: Effects) -> None:
+    def __init__(
+        self, graph: g.ControlFlowGraph, constants: Constants, effects: Effects, *, every_way_out: bool = False
+    ) -> None:
+        """``every_way_out``: a path that is settled is followed on, to see how the function can be left."""
         self.graph = graph
+        self._every_way_out = every_way_out
         self.constants = constants
         self.effects = effects
         self.result = Exploration()
@@ -213,17 +217,15 @@ class Explorer:
         self, node: Node, block: g.BasicBlock, edge: g.Edge, state: State, events: tuple[Event, ...]
     ) -> Node | None:
         state = self._pruned(state, edge.target)
-        if state.status is Status.RELEASED and not any(v is not None for _, v in state.holders()):
-            self.result.endings.append(Ending(node, state, events, returned=True))
-            return None
-        if not self._is_mentioned(state, edge.target) and state.status is not Status.WAITING:
+        if not self._every_way_out and not self._is_mentioned(state, edge.target):
             if state.status is Status.RELEASED:
                 self.result.endings.append(Ending(node, state, events, returned=True))
                 return None
             # Nothing from here on touches it: it stays held until the function is left, however that is.
             reach = self.constants.reach
             returned = edge.target.index in (reach.returning if state.raised else reach.returning_quietly)
-            if returned or state.raised:
+            certain = state.raised or (returned and not self._is_decided(state, edge.target))
+            if certain and state.status is not Status.WAITING:
                 target = Node(edge.target.index, 0, state)
                 self.result.hops.setdefault(target, Hop(node, events, edge, block))
                 self.result.endings.append(Ending(target, state, (), returned=returned))
@@ -247,6 +249,15 @@ class Explorer:
             "." in n or self.constants.reach.mentions(block, n)
             for n, v in state.variables
             if not isinstance(v, (Fact, Link))
+        )
+
+    def _is_decided(self, state: State, block: g.BasicBlock) -> bool:
+        """Whether what is known of variables may close a way that the graph has: a branch, or a method of None."""
+        live, reach = self.constants.live[block.index], self.constants.reach
+        return any(
+            n in live or (v is Fact.NONE and n[0] not in "%?" and reach.mentions(block, n))
+            for n, v in state.variables
+            if isinstance(v, (Fact, Link))
         )
 
     def _pruned(self, state: State, block: g.BasicBlock) -> State:

@@ -26,6 +26,7 @@ from leakcheck.ownership.found import Found
 from leakcheck.ownership.given import Given
 from leakcheck.ownership.leak import LeakKind
 from leakcheck.ownership.owners import Owners
+from leakcheck.ownership.perhaps_none import may_return_none
 from leakcheck.ownership.program import MANAGING, Failure, FileAnalysis, Skip
 from leakcheck.ownership.raising import Raising
 from leakcheck.ownership.report import reported, stored_leak
@@ -131,7 +132,9 @@ class Functions:
         """Every acquire of the unit with what becomes of it on all paths."""
         if unit.found is None:
             unit.found = ([], [])  # what a recursive call sees
+            unit.exploring = True
             unit.found = self._explore_all(unit)
+            unit.exploring = False
         return unit.found
 
     def _explore_all(self, unit: Unit) -> tuple[list[Found], list[Skip]]:
@@ -233,6 +236,11 @@ class Functions:
 
     # Summaries
 
+    def is_exploring(self, module: ModuleFacts, facts: FunctionFacts) -> bool:
+        """Whether the function's own acquires are being looked at right now, so that a summary would be premature."""
+        unit = self.unit(module, facts)
+        return unit is not None and unit.exploring
+
     def summary(self, module: ModuleFacts, facts: FunctionFacts) -> FunctionSummary | None:
         """What callers may assume of a function that takes something."""
         unit = self.unit(module, facts)
@@ -242,6 +250,10 @@ class Functions:
         manages = any(ex.last_name(d) in MANAGING for d in facts.decorators)
         returns, stores, checks_out = _owned_by(found)
         yields = tuple(_owned(each) for each in found if each.effects.yielded)
+        if returns and may_return_none(
+            self.units.graph(unit), self.units.constants(unit), self.units.callees(unit).takes_or_not
+        ):
+            returns = tuple(replace(owned, optional=True) for owned in returns)
         if facts.is_generator or _is_cached(facts):
             returns = ()
         return FunctionSummary(returns, yields, stores, manages, facts.is_async, checks_out)

@@ -3,8 +3,7 @@
     def finish(conn):                given.parameter(finish, "conn", resource)   →   releases
         conn.close()
 
-A function is explored from its start with the parameter held. Recursion starts from "nothing returns yet" and is
-repeated until the answer stays the same.
+A function is explored from its start with the parameter held; functions that call each other are judged together.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from leakcheck.cfg.builder import TooLargeError
 from leakcheck.cfg.walk import reduce, walk
 from leakcheck.ownership.effects import Effects
 from leakcheck.ownership.explore import BoundReachedError, Explorer
+from leakcheck.ownership.fixpoint import Fixpoint
 from leakcheck.ownership.state import Box, Hold, State, Status
 from leakcheck.ownership.summary import BORROWS, TAKES, Effect, End
 from leakcheck.project.facts import is_static
@@ -31,11 +31,6 @@ if TYPE_CHECKING:
     from leakcheck.project.facts import FunctionFacts
     from leakcheck.project.names import Function
 
-_ROUNDS = 6
-"""Rounds of a recursive function's effect before it is taken to borrow."""
-_UNKNOWN_YET = Effect(frozenset(), frozenset())
-"""What a recursive call does in the first round: nothing returns from it yet."""
-
 
 class Given:
     """Effects of project functions on one resource; each is computed once, when first asked for."""
@@ -43,32 +38,17 @@ class Given:
     def __init__(self, program: Program, units: Units) -> None:
         self._program = program
         self._units = units
-        self._effects: dict[tuple[object, ...], Effect] = {}
-        self._active: set[tuple[object, ...]] = set()
-        self._cyclic: set[tuple[object, ...]] = set()
+        self._effects = Fixpoint()
 
     def parameter(self, function: Function, parameter: str, resource: DriverClass) -> Effect:
-        """What a project function does with one parameter."""
-        key = (function.path, function.qualname, parameter, resource.id)
-        if key in self._active:
-            self._cyclic.add(key)
-            return self._effects[key]
-        if key not in self._effects:
-            self._effects[key] = _UNKNOWN_YET
-            unit = self._units.of(function)
-            self._active.add(key)
-            self._effects[key] = BORROWS if unit is None else self._settled(key, unit, parameter, resource)
-            self._active.discard(key)
-        return self._effects[key]
+        """What a project function does with one parameter, or with an attribute of one (``self.conn``)."""
+        return self._effects.answer(
+            (function.path, function.qualname, parameter, resource.id),
+            lambda: self._of(self._units.of(function), parameter, resource),
+        )
 
-    def _settled(self, key: tuple[object, ...], unit: Unit, parameter: str, resource: DriverClass) -> Effect:
-        """The effect once a round does not change it, at once where nothing recursive was asked."""
-        for _ in range(_ROUNDS):
-            self._cyclic.discard(key)
-            former, self._effects[key] = self._effects[key], self._follow(unit, parameter, resource)
-            if key not in self._cyclic or self._effects[key] == former:
-                return self._effects[key]
-        return BORROWS
+    def _of(self, unit: Unit | None, variable: str, resource: DriverClass) -> Effect:
+        return BORROWS if unit is None else self._follow(unit, variable, resource)
 
     def argument(self, function: Function, place: int | str, resource: DriverClass) -> Effect:
         """What a project function does with the argument at a position or keyword."""
@@ -98,19 +78,11 @@ class Given:
         inner = self._units.nested(unit, node)
         if inner is None and isinstance(node, cst.ClassDef) and self._class_releases(node, variable):
             return TAKES
-        return BORROWS if inner is None else self._follow(inner, variable, resource)
+        return self._effects.answer((id(node), variable, resource.id), lambda: self._of(inner, variable, resource))
 
     def gives_back(self, function: Function, method: FunctionFacts, attribute: str, resource: DriverClass) -> bool:
         """Whether a method, with these facts, gives back what its object keeps in an attribute."""
-        unit = self._units.of(function)
-        if unit is None:
-            return False
-        key = (function.path, method.qualname, f"self.{attribute}", resource.id)
-        if key not in self._effects:
-            self._effects[key] = BORROWS
-            variable = f"{method.parameters[0].name}.{attribute}"
-            self._effects[key] = self._follow(unit, variable, resource)
-        return self._effects[key].releases
+        return self.parameter(function, f"{method.parameters[0].name}.{attribute}", resource).releases
 
     def _class_releases(self, node: cst.ClassDef, variable: str) -> bool:
         """Whether a nested class releases a variable of the function around it."""
@@ -128,7 +100,7 @@ class Given:
         try:
             graph, constants = self._units.graph(unit), self._units.constants(unit)
             effects = Effects(resource, None, None, self._units.callees(unit))
-            explorer = Explorer(graph, constants, effects)
+            explorer = Explorer(graph, constants, effects, every_way_out=True)
             facts = {n: v for n, v in constants.start[graph.entry.index].items() if n != variable}
             starred = unit.facts is not None and any(
                 p.name == variable and p.kind == "*" for p in unit.facts.parameters

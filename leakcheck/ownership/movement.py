@@ -73,12 +73,16 @@ def load_item(obligation: Obligation, instruction: g.LoadItem, state: State) -> 
 
 
 def iterate(obligation: Obligation, instruction: g.Iterate, state: State) -> Outcome:
-    """The next element of a collection: the resource, if it is in there and had no turn yet, or another one."""
+    """The next element of a collection: the resource, if it is in there and had no turn yet, or another one.
+
+    A collection that is known (a display, ``*arguments``) does not raise; it is marked once the resource had its turn.
+    """
     base = state.get(instruction.iterable)
     value = _item(base, None) if isinstance(base, Box) else None
     other, raised = _bound(obligation, instruction.target, None, state)
     if value is None:
-        return other, raised
+        return other, [] if base is Fact.NOT_NULL else raised
+    raised = []
     turn = state.bind({instruction.iterable: Fact.NOT_NULL})
     return [*_bound(obligation, instruction.target, value, turn)[0], *other], raised
 
@@ -97,8 +101,8 @@ def build(obligation: Obligation, instruction: g.Build, state: State) -> Outcome
 
 
 def forget(_: Obligation, instruction: g.Forget, state: State) -> Outcome:
-    """The variables lose their values."""
-    return [state.bind(dict.fromkeys(instruction.names))], [state]
+    """The variables lose their values, and names are unbound from here on."""
+    return [state.bind({n: None if n[0] in "%?" else Fact.UNBOUND for n in instruction.names})], [state]
 
 
 def define(_: Obligation, instruction: g.Define, state: State) -> Outcome:

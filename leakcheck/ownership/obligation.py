@@ -82,7 +82,7 @@ class Obligation:
         if state.status is Status.RELEASED or value is None:
             return False
         if isinstance(value, Closure):
-            return self.callees.closure_effect(value.define, self.resource, state).releases
+            return self.callees.closure_effect(value.define, self.resource, state).hands_on
         if isinstance(value, Deferred):
             return value.effect.releases
         return value is not Hold.DERIVED and refers(value)

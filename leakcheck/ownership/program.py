@@ -249,6 +249,9 @@ class Program:
             facts = module.functions.get(key.qualname) if module is not None else None
             found = False
             if module is not None and facts is not None and may_hand_out(self, module, facts):
+                if self.functions.is_exploring(module, facts):
+                    del self._hands_out[key]
+                    return False
                 summary = self.summary(key)
                 found = summary is not None and bool(summary.returns or summary.yields) and not summary.manages
             self._hands_out[key] = found
@@ -265,6 +268,9 @@ class Program:
             module = self.facts(key.path)
             facts = module.functions.get(key.qualname) if module is not None else None
             if module is not None and facts is not None:
+                if self.functions.is_exploring(module, facts):
+                    del self._summaries[key]
+                    return None
                 self._summaries[key] = self.functions.summary(module, facts)
         return self._summaries[key]
 

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 class Reach:
-    """The two backward analyses of one graph that know nothing of values.
+    """The two backward analyses of one graph; ``taken`` are the identities of its edges that values do not rule out.
 
     ``returning`` has each block from which the function can return, with the next block on a shortest way there;
     ``returning_quietly`` those from which it can without anything raising.
     """
 
-    def __init__(self, graph: g.ControlFlowGraph) -> None:
+    def __init__(self, graph: g.ControlFlowGraph, taken: frozenset[int]) -> None:
         predecessors: dict[int, list[int]] = {}
         for block in graph.blocks:
             for edge in (*block.successors, *block.raises):
@@ -33,7 +33,7 @@ class Reach:
         self.returning = _ways_to(graph.exit, predecessors)
         quietly: dict[int, list[int]] = {}
         for block in graph.blocks:
-            for edge in block.successors:
+            for edge in (e for e in block.successors if id(e) in taken):
                 quietly.setdefault(edge.target.index, []).append(block.index)
         self.returning_quietly = frozenset(_ways_to(graph.exit, quietly))
 

@@ -11,7 +11,6 @@ from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
 from leakcheck.cfg.walk import walk
 from leakcheck.diagnostic import Severity, Step, StepKind
-from leakcheck.ownership.found import Found
 from leakcheck.ownership.leak import Leak, LeakKind
 from leakcheck.ownership.obligation import EventKind
 from leakcheck.ownership.state import Hold, Status
@@ -21,9 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from leakcheck.ownership.explore import Ending, Node
+    from leakcheck.ownership.found import Found
     from leakcheck.ownership.obligation import Event
-
-__all__ = ["Found", "reported", "stored_leak"]
 
 _FAULTS = {
     EventKind.RELEASED_TWICE: LeakKind.RELEASED_TWICE,

@@ -41,6 +41,11 @@ class Effect:
         """Whether some normal way out gives it back or takes it over, or every way out where it never returns."""
         return bool((self.normal or self.raised) & {End.RELEASED, End.TAKEN})
 
+    @property
+    def hands_on(self) -> bool:
+        """Whether whoever gets the function gets the resource with it: calling it releases it, or returns it."""
+        return self.releases or End.RETURNED in self.normal
+
     def __str__(self) -> str:
         """As ``# summary:`` fixtures show it."""
         normal = "|".join(sorted(e.value for e in self.normal)) or "never returns"
@@ -58,7 +63,7 @@ class Owned:
     """A resource that the function's caller receives and owes.
 
     ``position`` is the index, key or attribute of the returned value that holds it (None: it is the value itself);
-    ``companions`` are the positions of what lives by it.
+    ``companions`` are the positions of what lives by it; ``optional``: the function may return None instead.
     ``steps`` say where it was taken, for the caller's diagnostic.
     """
 
@@ -67,6 +72,7 @@ class Owned:
     pool: str | None
     steps: tuple[Step, ...] = ()
     companions: tuple[str | int | None, ...] = ()
+    optional: bool = False
     unless: str | None = None
     """The parameter in which a caller can give one instead: then nothing is taken."""
 

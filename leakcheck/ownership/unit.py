@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from leakcheck.ownership.acquire import Acquisition
     from leakcheck.ownership.callees import Callees
     from leakcheck.ownership.constants import Constants
+    from leakcheck.ownership.found import Found
     from leakcheck.ownership.program import Skip
-    from leakcheck.ownership.report import Found
     from leakcheck.project.facts import FunctionFacts
     from leakcheck.project.names import Scope
 
@@ -111,6 +111,7 @@ class Unit:
     sites: dict[int, Acquisition | None] = field(default_factory=dict)
     """What each call takes, by the identity of its syntax."""
     found: tuple[list[Found], list[Skip]] | None = None
+    exploring: bool = False
     consumed_by_aclosing: bool = False
     """For an async generator: somebody in its file closes it with ``aclosing``."""
     _order: dict[int, int] | None = None

@@ -16,13 +16,14 @@ import libcst as cst
 from leakcheck import expression as ex
 from leakcheck.calls import CallKind
 from leakcheck.cfg.builder import TooLargeError, build_cfg
+from leakcheck.cfg.graph import ANY_EXCEPTION
 from leakcheck.cfg.walk import walk
 from leakcheck.ownership.callees import Callees
 from leakcheck.ownership.constants import Constants
 from leakcheck.ownership.program import DEPTH_LIMIT, Failure
 from leakcheck.ownership.unit import Slice, Unit
 from leakcheck.project.facts import FunctionFacts
-from leakcheck.project.names import Scope
+from leakcheck.project.names import Function, Scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from leakcheck.cfg.graph import ControlFlowGraph
     from leakcheck.ownership.program import Program
     from leakcheck.project.facts import ModuleFacts, Statement
-    from leakcheck.project.names import Function
 
 
 class Units:
@@ -41,6 +41,7 @@ class Units:
         self._program = program
         self._units: dict[tuple[str, str], Unit | None] = {}
         self._building: set[int] = set()
+        self._endings: dict[Function, str | None] = {}
 
     def unit(self, module: ModuleFacts, item: FunctionFacts | Statement) -> Unit | None:
         """The unit of a function (found in the slice of its outermost function) or module-level statement."""
@@ -155,8 +156,26 @@ class Units:
         return tuple(ex.last_name(a) or "?" for a in manager.args)
 
     def _exits(self, function: ex.Expression, scope: Scope) -> str | None:
-        effect = self._known(function, scope)
-        return (effect.raises or "SystemExit") if effect is not None and effect.kind is CallKind.EXITS else None
+        called, awaited = (function.value, True) if isinstance(function, ex.Await) else (function, False)
+        effect = None if awaited else self._known(called, scope)
+        if effect is not None and effect.kind is CallKind.EXITS:
+            return effect.raises or "SystemExit"
+        symbols = self._program.resolver.resolve(called, scope)
+        ways = {self._raised_by(s, awaited=awaited) if isinstance(s, Function) else None for s in symbols}
+        return ways.pop() if len(ways) == 1 else None
+
+    def _raised_by(self, function: Function, *, awaited: bool) -> str | None:
+        """The exception by which a project function never returns; a method may be another one in a subclass."""
+        facts, scope = self._program.resolver.function(function)
+        if facts is None or scope is None or facts.owner is not None or facts.decorators or facts.is_generator:
+            return None
+        if facts.is_async is not awaited:
+            return None
+        if function not in self._endings:
+            self._endings[function] = ANY_EXCEPTION if facts.never_returns else None  # None: what a recursive call sees
+            if not facts.never_returns and facts.last_call is not None:
+                self._endings[function] = self._exits(facts.last_call, scope)
+        return self._endings[function]
 
     def _known(self, function: ex.Expression, scope: Scope) -> CallEffect | None:
         """What is known of a call of Python's own library; only names and plain attributes are looked up."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from leakcheck.expression import OPAQUE, Constant, Element, Entered, Item, Sequence, annotation, from_ast
+from leakcheck.project.endings import last_call, never_returns
 from leakcheck.project.facts import SELF, ClassFacts, FunctionFacts, ModuleFacts, Parameter, ScopeFacts, Statement
 
 if TYPE_CHECKING:
@@ -255,6 +256,8 @@ class _Collector:
             decorators=tuple(from_ast(d) for d in node.decorator_list),
             is_async=isinstance(node, ast.AsyncFunctionDef),
             scope=ScopeFacts(),
+            never_returns=never_returns(node),
+            last_call=last_call(node),
         )
         self.facts.functions[qualname] = facts
         if is_method and owner is not None:

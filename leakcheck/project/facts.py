@@ -70,6 +70,10 @@ class FunctionFacts:
     depth: int = 0
     returned: list[Expression] = field(default_factory=list)
     yielded: list[Expression] = field(default_factory=list)
+    never_returns: bool = False
+    """It says so, or ends by ``raise`` on every path."""
+    last_call: Expression | None = None
+    """What its last statement calls, where no other way leads out of it."""
     _bound: set[str] | None = None
 
     def binds(self, name: str) -> bool:

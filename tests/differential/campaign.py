@@ -14,6 +14,7 @@ from .comparison import Ask, Disagreement, Fault, compare
 from .executor import TooManyPathsError, execute
 from .generator import generate
 from .shrink import shrink
+from .world import AbandonedRun
 
 GIST = 40
 
@@ -99,7 +100,7 @@ def minimal(finding: Finding, ask: Ask, max_runs: int) -> Finding:
             comparison = compare(files, ask, max_runs)
         except AnalysisError as error:
             return _gist(str(error)) == _gist(finding.failure)
-        except Exception:  # noqa: BLE001  what is left may be no program: then it shows nothing
+        except (Exception, AbandonedRun):  # noqa: BLE001  what is left may be no program: then it shows nothing
             return False
         if not comparison.natural <= natural:
             return False

@@ -26,7 +26,7 @@ from typing import Any
 
 from .fakes import AsyncConnection, SyncConnection, fake_builtins, fake_modules
 from .instrument import Function, HandledRegion, Instrumented, instrument
-from .protocols import OPAQUE
+from .protocols import OPAQUE, Unbound
 from .truth import Site, Truth
 from .world import MAX_ITERATIONS, AbandonedRun, World
 
@@ -69,7 +69,7 @@ def execute(
 
     ``thorough`` runs raise on each line what any handler of the program can tell apart: slower, the same truth.
     """
-    world = World(limit)
+    world = World(limit, is_async=any("asyncpg" in text for text in files.values()))
     modules = fake_modules(world)
     instrumented = {path: instrument(text, ENTRY) for path, text in files.items()}
     namespaces = _Loader(world, modules, instrumented).load()
@@ -79,7 +79,7 @@ def execute(
         for function in module.functions:
             target = namespaces[path][function.name]
             world.visiting = function.is_generator
-            runs += _run_all(world, _harness(world, function, target, files), max_runs - runs)
+            runs += _run_all(world, _harness(world, function, target), max_runs - runs)
     reached = frozenset(Site(path, line) for path, line in world.reached)
     return Execution(world.truths, runs, reached, frozenset(world.natural))
 
@@ -110,6 +110,7 @@ class _Loader:
                 "__name__": path.removesuffix(".py").replace("/", "."),
                 "_check": world.check,
                 "_enter_loop": world.enter_loop,
+                "_is_null": _is_null,
                 "_iterate": world.iterate,
                 "_leaving": world.leaving,
                 "_leaving_generator": world.leaving_generator,
@@ -118,6 +119,7 @@ class _Loader:
                 "_project_async": world.project_async,
                 "_raising": world.raising,
                 "_stored": world.stored,
+                "_unbound": lambda: Unbound(world),
             }
             self._namespaces[path] = namespace
             exec(self._codes[path], namespace)
@@ -138,6 +140,11 @@ class _Loader:
         if name in self._fakes:
             return self._fakes[name if names else name.partition(".")[0]]
         return __import__(name, fromlist=list(names) if isinstance(names, tuple) else [])
+
+
+def _is_null(value: object) -> bool:
+    """``value is None``."""
+    return value.is_null() if isinstance(value, Unbound) else value is None
 
 
 def _set_options(
@@ -183,19 +190,13 @@ def _representatives(handled: Iterable[type[BaseException]]) -> tuple[ExceptionT
     return sync, tuple(seen.values())
 
 
-def _harness(
-    world: World,
-    function: Function,
-    target: Callable[..., Any],
-    files: Mapping[str, str],
-) -> Callable[[], None]:
+def _harness(world: World, function: Function, target: Callable[..., Any]) -> Callable[[], None]:
     """One run of ``function``: its parameters are opaque, connections among them are borrowed."""
-    asynchronous = any("asyncpg" in text for text in files.values())
 
     def argument(name: str) -> object:
         if name != "conn":
             return OPAQUE
-        return AsyncConnection(world) if asynchronous else SyncConnection(world, pooled=False)
+        return AsyncConnection(world) if world.is_async else SyncConnection(world, pooled=False)
 
     def call() -> Any:  # noqa: ANN401  whatever the function gives
         return target(*map(argument, function.parameters))

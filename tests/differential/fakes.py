@@ -3,7 +3,7 @@
 Input: a world. Output: the modules that the program imports, by name. What raises follows the definition of
 a leak: calls, awaits, iteration, entering a ``with`` and subscripts raise; releases, closing a cursor and
 logging do not; an acquire that raises has acquired nothing; handing on counts as done even where it raises.
-Leaving a ``with`` does not raise, and neither does anything of ``contextlib``.
+Leaving a ``with`` does not raise, and neither does anything of ``contextlib``, nor entering a lock.
 """
 
 from __future__ import annotations
@@ -265,7 +265,7 @@ def _environment(world: World) -> SimpleNamespace:
         awork=lambda *_arguments: Waiting(world, sys._getframe(1)),
         items=lambda _number: Rows(world, sys._getframe(1)),
         ctx=lambda _number: Scope(world),
-        lock=Scope(world),
+        lock=Scope(world, quiet=True),
         bag=Registry(world),
         registry=Registry(world),
         owner=Owner(world),

@@ -6,6 +6,7 @@ Input: the text of one module. Output: code that behaves the same and calls thes
   ``_enter_loop(n)`` before the loop starts the count;
 * ``_check()`` opens every handler and ``finally``: it notes exceptions and ends a run that has been given up;
 * ``_raising()`` precedes ``raise``; ``_stored(value)`` wraps what is assigned to a global;
+* ``_unbound()`` is what a local name holds until it is assigned and after ``del``, ``_is_null(x)`` asks ``x is None``;
 * ``_leaving()`` is the last thing a project function does, ``_project`` wraps it;
 
 Line numbers stay those of the text: ``while cond(1):`` on line 7 still calls ``cond`` from line 7.
@@ -116,6 +117,30 @@ def _hook(name: str, at: ast.AST, *arguments: ast.expr) -> ast.Expr:
     return ast.copy_location(ast.Expr(ast.copy_location(call, at)), at)
 
 
+def _unbind(name: str, at: ast.AST) -> ast.stmt:
+    """The statement by which a local name holds nothing."""
+    nothing = ast.Call(ast.Name("_unbound", ast.Load()), [], [])
+    return ast.copy_location(ast.Assign([ast.Name(name, ast.Store())], nothing), at)
+
+
+def _locals(function: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
+    """The names that the function's own statements bind."""
+    bound: set[str] = set()
+    elsewhere = {argument.arg for argument in function.args.args}
+    pending: list[ast.AST] = list(function.body)
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            bound.add(node.name)
+            continue
+        if isinstance(node, ast.Global | ast.Nonlocal):
+            elsewhere.update(node.names)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            bound.add(node.id)
+        pending.extend(ast.iter_child_nodes(node))
+    return bound - elsewhere
+
+
 def _is_opaque(test: ast.expr) -> bool:
     """Whether nothing the program knows decides the test, so that a loop may as well end at it."""
     if isinstance(test, ast.Call):
@@ -141,8 +166,9 @@ class _Rewriter(ast.NodeTransformer):
         self.generic_visit(node)
         self._depth -= 1
         self._globals = outer
+        first = node.body[0]
+        node.body[0:0] = [_unbind(name, first) for name in sorted(_locals(node))]
         if self._depth == 0:
-            first = node.body[0]
             leave = _hook("_leaving_generator" if generator else "_leaving", first)
             node.body = [ast.copy_location(ast.Try(node.body, [], [], [leave]), first)]
             if not generator:
@@ -172,6 +198,21 @@ class _Rewriter(ast.NodeTransformer):
                 node.value,
             )
         return node
+
+    def visit_Delete(self, node: ast.Delete) -> list[ast.stmt]:
+        """Let the names hold nothing."""
+        return [_unbind(target.id, node) for target in node.targets if isinstance(target, ast.Name)]
+
+    def visit_Compare(self, node: ast.Compare) -> ast.expr:
+        """Ask what an unbound name holds."""
+        self.generic_visit(node)
+        match node:
+            case ast.Compare(left=left, ops=[ast.Is() | ast.IsNot() as test], comparators=[ast.Constant(value=None)]):
+                asked: ast.expr = ast.Call(ast.Name("_is_null", ast.Load()), [left], [])
+                asked = asked if isinstance(test, ast.Is) else ast.UnaryOp(ast.Not(), asked)
+                return ast.copy_location(asked, node)
+            case _:
+                return node
 
     def visit_Raise(self, node: ast.Raise) -> list[ast.stmt]:
         """Announce a raise."""

@@ -103,16 +103,18 @@ class Rows:
 class Scope:
     """A context manager, sync and async, that swallows nothing; entering it may raise."""
 
-    __slots__ = ("_value", "_world")
+    __slots__ = ("_quiet", "_value", "_world")
 
-    def __init__(self, world: World, value: object = OPAQUE) -> None:
-        """Give ``value`` to the body."""
+    def __init__(self, world: World, value: object = OPAQUE, *, quiet: bool = False) -> None:
+        """Give ``value`` to the body; ``quiet``: entering it by a plain ``with`` does not raise."""
         self._world = world
         self._value = value
+        self._quiet = quiet
 
     def __enter__(self) -> object:
         """Raise or go on."""
-        self._world.may_raise(sys._getframe(1))
+        if not self._quiet:
+            self._world.may_raise(sys._getframe(1))
         return self._value
 
     def __exit__(self, *error: object) -> None:
@@ -125,3 +127,78 @@ class Scope:
     def __aexit__(self, *error: object) -> Done:
         """Let pass."""
         return Done()
+
+
+class Unbound:
+    """What a local name holds before it is assigned, and once it is deleted: names do not raise.
+
+    It behaves like something nobody knows: perhaps None, perhaps true or false, and the same each time it is asked.
+    """
+
+    __slots__ = ("_is_null", "_truth", "_world")
+
+    def __init__(self, world: World) -> None:
+        """Be undecided."""
+        self._world = world
+        self._truth: bool | None = None
+        self._is_null: bool | None = None
+
+    def __bool__(self) -> bool:
+        """Decide."""
+        if self._truth is None:
+            self._truth = self._world.choose(2) == 0
+            if self._truth:
+                self._is_null = False
+        return self._truth
+
+    def is_null(self) -> bool:
+        """Decide whether to be None."""
+        if self._is_null is None:
+            self._is_null = self._world.choose(2) == 0
+            if self._is_null:
+                self._truth = False
+        return self._is_null
+
+    def close(self) -> Done:
+        """Release nothing."""
+        self._dereference("close")
+        return Done()
+
+    def cursor(self, *_arguments: object) -> Any:  # noqa: ANN401  of either driver
+        """Be a cursor, or rows."""
+        return self._called("cursor", Unbound(self._world))
+
+    def execute(self, *_arguments: object) -> Any:  # noqa: ANN401  of either driver
+        """Raise or go on."""
+        return self._called("execute", OPAQUE)
+
+    fetch = fetchrow = fetchval = commit = rollback = execute
+
+    def transaction(self) -> Scope:
+        """Give a transaction."""
+        return Scope(self._world)
+
+    def __call__(self, *_arguments: object) -> Any:  # noqa: ANN401  any function
+        """Raise or go on."""
+        return self._called("call", OPAQUE)
+
+    def __enter__(self) -> Self:
+        """Raise or go on."""
+        self._world.may_raise(sys._getframe(1))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Let pass."""
+
+    def _called(self, name: str, value: object) -> object:
+        """Raise or go on in a program of plain functions, be awaited in one of coroutines."""
+        self._dereference(name)
+        frame = sys._getframe(2)
+        if self._world.is_async:
+            return Waiting(self._world, frame, value)
+        self._world.may_raise(frame)
+        return value
+
+    def _dereference(self, name: str) -> None:
+        if self._is_null:
+            raise AttributeError(f"'NoneType' object has no attribute '{name}'")

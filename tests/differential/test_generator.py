@@ -72,11 +72,10 @@ INGREDIENTS = (
 
 NATURAL = re.compile(
     r"\w+: $"  # raised by the program, or thrown into a context manager
-    r"|(UnboundLocalError|NameError): .*(not associated with a value|not defined)"
     r"|AttributeError: 'NoneType' object has no attribute "
     r"|TypeError: 'NoneType' object does not support the (asynchronous )?context manager protocol"
     r"|TypeError: cannot unpack non-iterable NoneType"
-    r"|RuntimeError: (No active exception to reraise|generator didn't yield)",
+    r"|RuntimeError: generator didn't yield",
 )
 
 

@@ -2,7 +2,8 @@
 
 Input: a module's text. Output: whether the generator and the shrinker may use it. A name that is assigned nowhere
 would only show that Python raises NameError, and so would a local variable whose first use stands above its
-first assignment, or that the same block has just deleted; one that may be unbound on some path is kept.
+first assignment, or that the same block has just deleted; one that may be unbound on some path is kept. ``raise``
+alone stands in a handler.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ def is_valid(text: str) -> bool:
     if _free_names(table, bound | _declared(table)):
         return False
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    if _raises_nothing(tree, in_handler=False):
+        return False
     return all(_yields_if_decorated(function) and _assigns_first(function) for function in functions) and not any(
         _uses_deleted(block)
         for node in ast.walk(tree)
@@ -54,6 +57,17 @@ def _free_names(table: symtable.SymbolTable, bound: set[str]) -> bool:
         if _free_names(child, bound):
             return True
     return False
+
+
+def _raises_nothing(node: ast.AST, *, in_handler: bool) -> bool:
+    """Whether ``raise`` alone stands outside any handler: what it raises is the caller's affair."""
+    if isinstance(node, ast.Raise) and node.exc is None:
+        return not in_handler
+    if isinstance(node, ast.ExceptHandler):
+        in_handler = True
+    elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        in_handler = False
+    return any(_raises_nothing(child, in_handler=in_handler) for child in ast.iter_child_nodes(node))
 
 
 def _yields_if_decorated(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:

@@ -8,10 +8,11 @@ connection, the obligation ends there and a new one begins at the line of the ca
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+import traceback
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial, wraps
-from types import FrameType, FunctionType, MethodType
+from types import CoroutineType, FrameType, FunctionType, MethodType
 from typing import Any
 
 from .oracle import Oracle
@@ -66,14 +67,6 @@ def known(error: BaseException) -> BaseException:
     return error
 
 
-def _witness(error: BaseException, frame: FrameType) -> FrameType | None:
-    """The frame that counts as having seen ``error``.
-
-    None for an unbound variable: names are defined not to raise, so which kind of path that is stays open.
-    """
-    return None if isinstance(error, NameError) else frame
-
-
 class Held:
     """The base of fake connections: carries the obligation and notices when nobody refers to it."""
 
@@ -92,8 +85,10 @@ class Held:
             obligation.raised_before_drop = obligation.raises()
 
 
-def connections_in(value: object) -> Iterator[Held]:
-    """The connections that whoever has ``value`` can reach."""
+def connections_in(
+    value: object, of_function: Callable[[FunctionType], Iterable[Held]] = lambda _: ()
+) -> Iterator[Held]:
+    """The connections that whoever has ``value`` can reach; ``of_function``: those that a function hands on."""
     pending = [value]
     while pending:
         item = pending.pop()
@@ -108,19 +103,40 @@ def connections_in(value: object) -> Iterator[Held]:
         elif isinstance(item, partial):
             pending.extend(item.args)
         elif isinstance(item, FunctionType):
-            for cell in item.__closure__ or ():
-                try:
-                    pending.append(cell.cell_contents)
-                except ValueError:  # an unbound variable
-                    continue
+            pending.extend(of_function(item))
+
+
+def _captured(function: FunctionType) -> list[Held]:
+    """The connections that a nested function reads from around it."""
+    found = []
+    for cell in function.__closure__ or ():
+        try:
+            found.append(cell.cell_contents)
+        except ValueError:  # a variable without a value
+            continue
+    return [value for value in found if isinstance(value, Held)]
+
+
+def _outcome(function: FunctionType) -> tuple[object, bool]:
+    """What a call of ``function``, awaited where it must be, returned, and whether it did."""
+    try:
+        result = function()
+        if isinstance(result, CoroutineType):
+            result.send(None)
+    except StopIteration as stop:
+        return stop.value, True
+    except BaseException:  # noqa: BLE001  however it ends
+        return None, False
+    return result, True
 
 
 class World:
     """Everything one program's runs share, and the state of the current run."""
 
-    def __init__(self, limit: int = MAX_ITERATIONS) -> None:
-        """Prepare for one program whose loops run up to ``limit`` times."""
+    def __init__(self, limit: int = MAX_ITERATIONS, *, is_async: bool = False) -> None:
+        """Prepare for one program, of coroutines or not, whose loops run up to ``limit`` times."""
         self.limit = limit
+        self.is_async = is_async
         self.oracle = Oracle()
         self.truths: dict[Site, Truth] = {}
         self.running = False
@@ -209,8 +225,10 @@ class World:
         if self._abandoned:
             raise AbandonedRun
         error = sys.exc_info()[1]
-        if error is not None and self.is_natural(error):
-            self._clock.raised(_witness(error, sys._getframe(1)))
+        if error is not None:
+            traceback.clear_frames(error.__traceback__)  # what failed refers to nothing any more
+            if self.is_natural(error):
+                self._clock.raised(sys._getframe(1))
 
     def is_natural(self, error: BaseException) -> bool:
         """Whether Python itself raised ``error``, which nobody has noted yet."""
@@ -226,9 +244,32 @@ class World:
 
     def stored(self, value: object) -> object:
         """Hand on the connections in ``value``."""
-        for connection in connections_in(value):
+        for connection in connections_in(value, self._handed_on):
             connection.give_back()
         return value
+
+    def _handed_on(self, function: FunctionType) -> list[Held]:
+        """The captured connections that calling ``function`` releases or returns, on some path: tried out aside."""
+        captured = _captured(function)
+        before = [connection.obligation for connection in captured]
+        kept = self.oracle, self._clock, self._obligations, self._loops, self._abandoned, self._leaving_frame
+        self.oracle = Oracle()
+        ends: dict[bool, list[Held]] = {True: [], False: []}
+        returns = False
+        more = bool(captured)
+        while more:
+            self._clock, self._obligations, self._loops, self._abandoned = Clock(), [], {}, False
+            for connection in captured:
+                connection.obligation = Obligation(Site("", 0), 0, 0, self._clock)
+            result, returned = _outcome(function)
+            returns |= returned
+            reached = [*connections_in(result), *(c for c in captured if c.obligation and not c.obligation.held)]
+            ends[returned] += [connection for connection in captured if connection in reached]
+            more = self.oracle.advance()
+        self.oracle, self._clock, self._obligations, self._loops, self._abandoned, self._leaving_frame = kept
+        for connection, obligation in zip(captured, before, strict=True):
+            connection.obligation = obligation
+        return ends[returns]
 
     def leaving(self) -> None:
         """Remember which frame ends; from here on dying names are no drops."""
@@ -247,7 +288,7 @@ class World:
             return
         error = sys.exc_info()[1]
         if error is not None and self.is_natural(error):
-            self._clock.raised(_witness(error, frame))
+            self._clock.raised(frame)
         self._settle(id(frame))
 
     def project(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -288,25 +329,25 @@ class World:
         return call
 
     def _failed(self, error: BaseException, caller: FrameType) -> None:
-        """A project function ended by an exception, which its caller sees now."""
+        """A project function ended by an exception, which its caller sees now, and whose traceback holds nothing."""
+        traceback.clear_frames(error.__traceback__)
         if self._abandoned:
             return
         natural = self.is_natural(error)
         if natural:
             self._clock.raised(None)
-            if not isinstance(error, NameError):
-                self._clock.seen_by[self._leaving_frame] = self._clock.now
+            self._clock.seen_by[self._leaving_frame] = self._clock.now
         self._settle(self._leaving_frame)
         # What a project function does with None is not followed, so which kind of path that makes stays open, too.
         of_none = isinstance(error, AttributeError) and natural
-        self._clock.raised(None if of_none else _witness(error, caller))
+        self._clock.raised(None if of_none else caller)
 
     def _returned(self, result: object, caller: FrameType, line: int) -> None:
         """A project function returned: its caller takes over what the result carries."""
         if self._abandoned:
             return
         owner = self._leaving_frame
-        for connection in connections_in(result):
+        for connection in connections_in(result, self._handed_on):
             obligation = connection.obligation
             if obligation is not None and obligation.held and obligation.owner == owner:
                 connection.give_back()

@@ -1,0 +1,68 @@
+"""Answers that depend on each other: asked for again and again until they stay the same.
+
+    fixpoint.answer(key, lambda: follow(function))
+
+An answer that is asked for while it is being found is taken from the round before ("nothing returns yet" at first).
+Whatever was found by way of such an assumption is found again in the next round, and remembered only once a round of
+the whole cycle has changed nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from leakcheck.ownership.summary import BORROWS, Effect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+_ROUNDS = 6
+"""Rounds of a cycle before its functions are taken to borrow."""
+_UNKNOWN_YET = Effect(frozenset(), frozenset())
+"""What a recursive call does in the first round: nothing returns from it yet."""
+_NO_CYCLE = 1_000_000
+
+
+class Fixpoint:
+    """Remembers effects by key. A cycle is known by its head: the key that was asked for first."""
+
+    def __init__(self) -> None:
+        self._known: dict[Hashable, Effect] = {}
+        self._former: dict[Hashable, Effect] = {}
+        """What the members of unfinished cycles were found to be last."""
+        self._assumed: dict[Hashable, int] = {}
+        """Keys being found, and those found in this round of a cycle, each with the depth of its cycle's head."""
+        self._heads: list[int] = []
+        """For each key being found, outermost first, the depth of the outermost key that it depends on."""
+        self._changed = False
+
+    def answer(self, key: Hashable, find: Callable[[], Effect]) -> Effect:
+        """The effect of ``key``; ``find`` may ask for others, and for itself."""
+        if key in self._known:
+            return self._known[key]
+        if key in self._assumed:
+            self._heads[-1] = min(self._heads[-1], self._assumed[key])
+            return self._former[key]
+        depth = len(self._heads)
+        for _ in range(_ROUNDS):
+            former = self._former.setdefault(key, _UNKNOWN_YET)
+            outer_changed, self._changed = self._changed, False
+            self._assumed[key] = depth
+            self._heads.append(_NO_CYCLE)
+            found = self._former[key] = find()
+            head = self._heads.pop()
+            changed, self._changed = self._changed or found != former, outer_changed
+            if head < depth:  # a member of a cycle around it: its head asks for it again
+                self._assumed[key] = head
+                self._heads[-1] = min(self._heads[-1], head)
+                self._changed |= changed
+                return found
+            members = [k for k, h in self._assumed.items() if h >= depth]
+            for member in members:
+                del self._assumed[member]
+            if head == _NO_CYCLE or not changed:
+                for member in members:
+                    self._known[member] = self._former.pop(member)
+                return found
+        self._known[key] = BORROWS
+        return BORROWS
