@@ -102,7 +102,7 @@ class Acquisitions:
             case Function():
                 facts, _ = self._program.resolver.function(symbol)
                 lends = facts is not None and facts.is_async and facts.is_generator
-                return lends or self._program.hands_out(symbol)
+                return lends or self._program.hands_out(symbol) or self._program.is_undecided(symbol)
             case Class():
                 return self._program.construction(symbol) is not None or self._derived_connection(symbol) is not None
             case _:

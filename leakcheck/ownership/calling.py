@@ -160,8 +160,6 @@ def _unrelated(obligation: Obligation, call: g.Call, before: State, state: State
     captured = obligation.callees.captured_effect(call, obligation.resource, before)
     if captured is not None and captured is not BORROWS:
         return obligation.affected(captured, state, call, call.target)
-    if obligation.callees.takes_or_not(call):
-        return [state.bind({call.target: known}) for known in (Fact.TRUE, Fact.NONE)], [state]
     known = Fact.TRUE if obligation.callees.takes_value(call) else None
     return [state.bind({call.target: known})], [state]
 

@@ -31,6 +31,8 @@ def refine(test: g.Test, value: Value | None) -> tuple[bool, Fact | None]:
     known = truth(value) if test.kind is g.TestKind.TRUTH else is_null(value)
     if known is not None:
         return known is test.outcome, None
+    if value is Fact.OPTIONAL:
+        return True, Fact.TRUE if test.outcome is (test.kind is g.TestKind.TRUTH) else Fact.NONE
     if test.kind is g.TestKind.TRUTH:
         if value is Fact.NOT_NULL:
             return True, Fact.TRUE if test.outcome else Fact.FALSE
@@ -61,6 +63,19 @@ def flag(value: Value | None, *, negated: bool, subject: str) -> Value:
     if null is None:
         return Link(subject, negated)
     return Fact.TRUE if null is not negated else Fact.FALSE
+
+
+def joined(value: Value, other: Value | None) -> Value | None:
+    """What is known where two paths meet."""
+    if value == other:
+        return value
+    met = {value, other}
+    return Fact.OPTIONAL if met <= {Fact.NONE, Fact.TRUE, Fact.OPTIONAL} else None
+
+
+def _dereferenced(value: Value | None) -> Value:
+    """What is known of a variable once a method of it was called: a method of None would have raised."""
+    return Fact.TRUE if value is Fact.OPTIONAL else Fact.NOT_NULL
 
 
 def written(instruction: g.Instruction) -> tuple[str, ...]:
@@ -142,12 +157,12 @@ class Constants:
                 return
             case g.Call(target=target, receiver=receiver) if self.takes_value(instruction):
                 known = Fact.TRUE
-                if receiver is not None and facts.get(receiver) is None:
-                    facts[receiver] = Fact.NOT_NULL
+                if receiver is not None and facts.get(receiver) in (None, Fact.OPTIONAL):
+                    facts[receiver] = _dereferenced(facts.get(receiver))
             case g.Await(target=target, value=value) if facts.get(value) is Fact.TRUE:
                 known = Fact.TRUE
-            case g.Call(receiver=receiver) if receiver is not None and facts.get(receiver) is None:
-                target, known = receiver, Fact.NOT_NULL  # a method of None would have raised
+            case g.Call(receiver=receiver) if receiver is not None and facts.get(receiver) in (None, Fact.OPTIONAL):
+                target, known = receiver, _dereferenced(facts.get(receiver))
             case _:
                 target, known = "", None
         for stale in self.killed(instruction):
@@ -200,11 +215,11 @@ class Constants:
         if known is None:
             start[edge.target.index] = dict(facts)
         else:
-            stale = [name for name, value in known.items() if facts.get(name) != value]
-            if not stale:
+            met = {name: joined(value, facts.get(name)) for name, value in known.items()}
+            if met == known:
                 return
-            for name in stale:
-                del known[name]
+            known.clear()
+            known.update((name, value) for name, value in met.items() if value is not None)
         if edge.target.index not in queued:
             queued.add(edge.target.index)
             queue.append(edge.target)

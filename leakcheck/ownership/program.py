@@ -104,6 +104,7 @@ class Program:
         self._facts: dict[str, ModuleFacts | Failure] = {}
         self._functions: Functions | None = None
         self._hands_out: dict[Function, bool] = {}
+        self._asking: set[Function] = set()
         self._summaries: dict[Function, FunctionSummary | None] = {}
         self._constructions: dict[Class, Acquisition | None] = {}
         self.resolver = Resolver(self)
@@ -243,6 +244,7 @@ class Program:
         found = self._hands_out.get(key)
         if found is None:
             self._hands_out[key] = False  # what a recursive call sees
+            self._asking.add(key)
             from leakcheck.project.gate import may_hand_out
 
             module = self.facts(key.path)
@@ -250,12 +252,19 @@ class Program:
             found = False
             if module is not None and facts is not None and may_hand_out(self, module, facts):
                 if self.functions.is_exploring(module, facts):
+                    self._asking.discard(key)
                     del self._hands_out[key]
                     return False
                 summary = self.summary(key)
                 found = summary is not None and bool(summary.returns or summary.yields) and not summary.manages
             self._hands_out[key] = found
+            self._asking.discard(key)
         return found
+
+    def is_undecided(self, function: Function) -> bool:
+        """Whether what ``hands_out`` said is premature, since the function is being looked at right now."""
+        key = replace(function, bound=False)
+        return key in self._asking or key not in self._hands_out
 
     def summary(self, function: Function) -> FunctionSummary | None:
         """What callers of a project function may assume; None where it cannot be analysed.

@@ -33,6 +33,7 @@ class Fact(Enum):
     FALSY = "falsy"  # None or false
     TRUE = "true"  # true, so not None
     NOT_NULL = "not-null"
+    OPTIONAL = "optional"  # None, or true
     UNBOUND = "unbound"  # reading it raises
 
 
@@ -139,13 +140,13 @@ class State:
 
 def truth(value: Value | None) -> bool | None:
     """Whether the value is true, where known."""
-    if value is None or isinstance(value, Link) or value in (Fact.NOT_NULL, Fact.UNBOUND):
+    if value is None or isinstance(value, Link) or value in (Fact.NOT_NULL, Fact.OPTIONAL, Fact.UNBOUND):
         return None
     return value not in (Fact.NONE, Fact.FALSE, Fact.FALSY)
 
 
 def is_null(value: Value | None) -> bool | None:
     """Whether the value is None, where known."""
-    if value is None or value in (Fact.FALSY, Fact.UNBOUND):
+    if value is None or value in (Fact.FALSY, Fact.OPTIONAL, Fact.UNBOUND):
         return None
     return value is Fact.NONE

@@ -21,6 +21,7 @@ import gc
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -70,6 +71,7 @@ def execute(
     ``thorough`` runs raise on each line what any handler of the program can tell apart: slower, the same truth.
     """
     world = World(limit, is_async=any("asyncpg" in text for text in files.values()))
+    world.unknown = partial(_unknown, world)
     modules = fake_modules(world)
     instrumented = {path: instrument(text, ENTRY) for path, text in files.items()}
     namespaces = _Loader(world, modules, instrumented).load()
@@ -140,6 +142,13 @@ class _Loader:
         if name in self._fakes:
             return self._fakes[name if names else name.partition(".")[0]]
         return __import__(name, fromlist=list(names) if isinstance(names, tuple) else [])
+
+
+def _unknown(world: World, value: object) -> object:
+    """``value`` as its receiver knows it: not whether it is None, before that is asked."""
+    if isinstance(value, Unbound):
+        return value.returned()
+    return Unbound(world, is_none=True) if value is None else value
 
 
 def _is_null(value: object) -> bool:

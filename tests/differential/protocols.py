@@ -130,23 +130,26 @@ class Scope:
 
 
 class Unbound:
-    """What a local name holds before it is assigned, and once it is deleted: names do not raise.
+    """What a local name holds before it is assigned, and once it is deleted, since names do not raise.
+
+    Also the None that a function of the program returns: its caller does not know of it before it asks.
 
     It behaves like something nobody knows: perhaps None, perhaps true or false, and the same each time it is asked.
     """
 
-    __slots__ = ("_is_null", "_truth", "_world")
+    __slots__ = ("_is_none", "_is_null", "_truth", "_world")
 
-    def __init__(self, world: World) -> None:
-        """Be undecided."""
+    def __init__(self, world: World, *, is_none: bool = False) -> None:
+        """Be undecided; ``is_none``: once it is asked, it is None."""
         self._world = world
+        self._is_none = is_none
         self._truth: bool | None = None
         self._is_null: bool | None = None
 
     def __bool__(self) -> bool:
         """Decide."""
         if self._truth is None:
-            self._truth = self._world.choose(2) == 0
+            self._truth = not self._is_none and self._world.choose(2) == 0
             if self._truth:
                 self._is_null = False
         return self._truth
@@ -154,10 +157,14 @@ class Unbound:
     def is_null(self) -> bool:
         """Decide whether to be None."""
         if self._is_null is None:
-            self._is_null = self._world.choose(2) == 0
+            self._is_null = self._is_none or self._world.choose(2) == 0
             if self._is_null:
                 self._truth = False
         return self._is_null
+
+    def returned(self) -> Unbound:
+        """What the caller of a function that returns this knows of it: nothing yet."""
+        return Unbound(self._world, is_none=self._is_none or self._is_null is True)
 
     def close(self) -> Done:
         """Release nothing."""

@@ -137,6 +137,7 @@ class World:
         """Prepare for one program, of coroutines or not, whose loops run up to ``limit`` times."""
         self.limit = limit
         self.is_async = is_async
+        self.unknown: Callable[[object], object] = lambda value: value  # what a caller knows of what is returned
         self.oracle = Oracle()
         self.truths: dict[Site, Truth] = {}
         self.running = False
@@ -304,7 +305,7 @@ class World:
                 self._failed(error, caller)
                 raise
             self._returned(result, caller, caller.f_lineno)
-            return result
+            return result if function.__name__ == "__init__" else self.unknown(result)
 
         return call
 
@@ -318,7 +319,7 @@ class World:
                 self._failed(error, caller)
                 raise
             self._returned(result, caller, line)
-            return result
+            return self.unknown(result)
 
         @wraps(function)
         def call(*arguments: object) -> Awaitable[Any]:
