@@ -146,6 +146,7 @@ class DriverClass:
     bind: str = ""  # the constructor's argument that it takes from: without one, or with a connection, it takes nothing
     shared: bool = False  # nested checkouts in one task are the same one
     pool: Pooling | None = None
+    embedded: bool = False  # there is no server: opening a connection opens a file
     constructs: bool = True  # calling the class builds an instance; else `names` serve annotations only
 
     @property

@@ -20,7 +20,7 @@ from fixture_file import (
 )
 
 from leakcheck.diagnostic import Applicability, Diagnostic, Edit, Position, Severity, Span
-from leakcheck.rules import select
+from leakcheck.rules import DEFAULT_CODES, select
 
 if TYPE_CHECKING:
     from conftest import Diagnose, Inspect
@@ -42,8 +42,8 @@ def shows_graphs(location: Path) -> bool:
 
 def selected(fixture: Fixture, diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
     """The diagnostics of the rules that the fixture asks for; by default all that are on by default."""
-    codes = select(fixture.select) if fixture.select else None
-    return [one for one in diagnostics if codes is None or one.code in codes]
+    codes = select(fixture.select) if fixture.select else DEFAULT_CODES
+    return [one for one in diagnostics if one.code in codes]
 
 
 @pytest.mark.parametrize("location", LOCATIONS, ids=name_of)

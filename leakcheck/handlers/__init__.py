@@ -1,4 +1,4 @@
-"""What runs how often, and the pools that are built there: the findings LC201 and LC202.
+"""What runs how often, and the pools that are built there: the findings LC201 to LC206.
 
 Flow-insensitive on purpose: whether a pool is built again for each request is a question of who calls whom, and of
 where the pool is kept, not of the order of statements. Read in this order.
@@ -9,5 +9,6 @@ lasts), ``fate`` (what becomes of a value: kept, closed, or neither), ``construc
 The project: ``search`` (who mentions a function, bytes first), ``roles`` (how often a function runs, by what frameworks
 say of it), ``chains`` (from a construction up to the handler that reaches it).
 
-Results: ``faults`` (the findings of one file), ``analysis`` (these and the leaks, as the engine asks for them).
+Results: ``waiting`` (what a constructor's arguments say), ``faults`` (the findings of one file), ``analysis`` (these
+and the leaks, as the engine asks for them).
 """

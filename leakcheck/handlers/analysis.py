@@ -28,6 +28,7 @@ class Analysis:
         self._program = Program(config, read, roots)
         self._constructions = Constructions(self._program)
         self._top = str(config.root)
+        self._thorough = bool(config.select or config.extend_select)  # what is off by default may be asked for
         self._faults: Faults | None = None
 
     def select(self, paths: Sequence[str]) -> list[str]:
@@ -38,7 +39,7 @@ class Analysis:
         """The leaks of one file, and its pools."""
         found = self._program.analyse(path)
         facts = self._program.facts(path) if found.failure is None else None
-        if facts is None or not self._constructions.may_hold(facts):
+        if facts is None or not self._constructions.may_hold(facts, connections=self._thorough):
             return found
         pools = on_large_stack(lambda: self.faults.of(path))
         return replace(found, leaks=(*found.leaks, *pools)) if pools else found
@@ -49,5 +50,5 @@ class Analysis:
         if self._faults is None:
             from leakcheck.handlers.faults import Faults
 
-            self._faults = Faults(self._program, self._constructions, self._top)
+            self._faults = Faults(self._program, self._constructions, self._top, thorough=self._thorough)
         return self._faults

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from leakcheck.handlers.search import Search
     from leakcheck.handlers.syntax import Tree
     from leakcheck.ownership.program import Program
+    from leakcheck.project.facts import FunctionFacts
 
 _DEPTH = 6
 _RUNNERS = (CallKind.SPAWNS, CallKind.RUNS, CallKind.PASSES)
@@ -84,14 +85,16 @@ class Chains:
         self._search = search
         self._roles = roles
         self._fates = Fates(program, roles.frameworks.transient)
+        self._ends_when_closed = True
 
     def story(self, construction: Construction) -> Story:
         """What becomes of what is built, in the function that builds it."""
         managed = construction.made.with_effect is WithEffect.RELEASES
         return self._fates.of(construction.tree, construction.call, managed=managed)
 
-    def find(self, construction: Construction) -> Chain | None:
+    def find(self, construction: Construction, *, ends_when_closed: bool = True) -> Chain | None:
         """The shortest chain from something that runs again and again; None where none is seen."""
+        self._ends_when_closed = ends_when_closed
         story = self.story(construction)
         text = construction.tree.text(construction.call.func)
         built = Step(
@@ -122,6 +125,11 @@ class Chains:
         for mention in self._search.mentions(function):
             if mention.how is How.CALLS and isinstance(mention.node, ast.Call):
                 yield Caller(mention.tree, mention.node, self._fates.of(mention.tree, mention.node, managed=True))
+
+    def runs_once(self, tree: Tree, facts: FunctionFacts) -> bool:
+        """Whether a function runs once in a process: memoised, or a start-up hook."""
+        role = self._roles.of(tree.facts, facts)
+        return self._roles.is_memoised(facts) or (role is not None and role.run.is_once)
 
     # What runs a way
 
@@ -181,7 +189,7 @@ class Chains:
         per_object: bool = False,
     ) -> _Way | None:
         """The way that goes on from a call with this story; None where it ends."""
-        if story.fate in (Fate.KEPT, Fate.CLOSED):
+        if story.fate is Fate.KEPT or (story.fate is Fate.CLOSED and self._ends_when_closed):
             return None
         facts = tree.function(call)
         if facts is None:

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from leakcheck.project.names import Symbol
 
 
+_CLASSES = ("Pool", "Engine", "Client", "Database")
+"""How project classes that derive from a pool are named."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Construction:
     """One call that builds something that connects; ``made`` is what it builds."""
@@ -44,20 +48,46 @@ class Constructions:
             name: found for name, found in {**drivers.class_names, **made}.items() if found in _pooled(drivers)
         }
         self._words = frozenset(name.rpartition(".")[2] for name in self._pools)
+        self._openers = frozenset(name.rpartition(".")[2] for name, op in drivers.calls.items() if op.acquires)
 
-    def may_hold(self, module: ModuleFacts) -> bool:
-        """Whether a file calls or imports anything by the name of a constructor, or derives from something."""
+    def may_hold(self, module: ModuleFacts, *, connections: bool) -> bool:
+        """Whether a file calls or imports anything by the name of a constructor of a pool, or of a connection."""
+        cached = "functools" in module.packages and any(f.is_async and f.decorators for f in module.functions.values())
+        if cached or (connections and not self._openers.isdisjoint(_called(module))):
+            return True
         imported = {target.rpartition(".")[2] for targets in module.scope.imports.values() for target in targets}
-        called = [*(f.calls for f in module.functions.values()), *(s.calls for s in module.statements)]
-        return not self._words.isdisjoint(imported) or any(not self._words.isdisjoint(calls) for calls in called)
+        return not self._words.isdisjoint(imported) or not self._words.isdisjoint(_called(module))
 
     def pools_in(self, tree: Tree) -> Iterator[Construction]:
         """The calls of a file that build a pool, in source order."""
-        calls = [node for node in tree.parents if isinstance(node, ast.Call)]
-        for call in sorted(calls, key=lambda c: (c.lineno, c.col_offset)):
+        for call in self._calls(tree, self._words):
             made = self._made(tree, call)
             if made is not None and not given(call, made.pool.not_with if made.pool is not None else ()):
                 yield Construction(tree, call, made)
+
+    def connections_in(self, tree: Tree) -> Iterator[Construction]:
+        """The calls of a file's functions that open a connection of no pool, in source order."""
+        drivers = self._program.drivers
+        for call in self._calls(tree, self._openers):
+            if tree.within(call) is None or given(call, ("pool_name", "pool_size")):
+                continue
+            for symbol in self._program.resolver.resolve(ex.from_ast(call.func), tree.scope(call)):
+                operation = drivers.calls.get(symbol.name) if isinstance(symbol, External) else None
+                made = drivers.classes[operation.acquires] if operation is not None and operation.acquires else None
+                if made is not None and made.pool is None and made.noun == "connection":
+                    yield Construction(tree, call, made)
+                    break
+
+    def _calls(self, tree: Tree, words: frozenset[str]) -> list[ast.Call]:
+        """The calls of one of these names, of what is imported under another, and of classes named like a pool."""
+        imported = tree.facts.scope.imports.items()
+        aliases = {local for local, targets in imported if any(t.rpartition(".")[2] in words for t in targets)}
+        found: list[ast.Call] = []
+        for call in tree.calls:
+            name = ex.last_name(ex.from_ast(call.func)) or ""
+            if name in words or name in aliases or name.endswith(_CLASSES):
+                found.append(call)
+        return sorted(found, key=lambda call: (call.lineno, call.col_offset))
 
     def _made(self, tree: Tree, call: ast.Call) -> DriverClass | None:
         callee = ex.from_ast(call.func)
@@ -78,6 +108,11 @@ class Constructions:
                 return self._program.resolver.hierarchy.external_bases(symbol)
             case _:
                 return []
+
+
+def _called(module: ModuleFacts) -> set[str]:
+    functions = {name for function in module.functions.values() for name in function.calls}
+    return functions.union(*(statement.calls for statement in module.statements))
 
 
 def _pooled(drivers: Drivers) -> frozenset[str]:

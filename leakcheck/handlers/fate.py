@@ -182,7 +182,7 @@ class _Holders:
             case ast.NamedExpr(target=target, value=value) if self._carries(value, carriers):
                 self._bind(target, declared, module=module)
             case ast.Return(value=ast.expr() as value) | ast.Yield(value=ast.expr() as value):
-                self.leaves = self.leaves or self._carries(value, carriers)
+                self.leaves = self.leaves or self._gives(value, carriers)
             case ast.withitem(context_expr=value, optional_vars=ast.expr() as target) if self._carries(value, carriers):
                 self._bind(target, declared, module=module)
             case ast.Call(func=ast.Name(id="setattr"), args=[base, ast.Constant(value=str() as attr), value]):
@@ -213,6 +213,15 @@ class _Holders:
             else:
                 pending.extend(ast.iter_child_nodes(node))
         return False
+
+    def _gives(self, value: ast.expr, carriers: set[int]) -> bool:
+        """Whether whoever gets the value has what we follow, and not only what some function made with it."""
+        match value:
+            case ast.Call(func=func) if id(value) not in carriers:
+                name = (chain(func) or "").rpartition(".")[2]
+                return (name[:1].isupper() or "session" in name) and self._carries(value, carriers)
+            case _:
+                return self._carries(value, carriers)
 
     def _bind(self, target: ast.AST, declared: set[str], *, module: bool) -> None:
         match target:

@@ -1,44 +1,150 @@
-"""From constructions to findings: built by what runs again and again (LC201), or for each object or call (LC202)."""
+"""From constructions to findings.
+
+Built by what runs again and again (LC201), once for each object, turn or call (LC202), cached as a coroutine (LC206),
+by a constructor whose arguments let callers wait for ever (LC203) or connections grow old (LC204). And single
+connections that are opened for each run (LC205).
+"""
 
 from __future__ import annotations
 
+import ast
 from typing import TYPE_CHECKING
 
-from leakcheck.diagnostic import Severity
+from leakcheck import expression as ex
+from leakcheck.diagnostic import Severity, Step, StepKind
 from leakcheck.driver import Dropped
 from leakcheck.framework import load_frameworks
 from leakcheck.handlers.chains import Chains
-from leakcheck.handlers.roles import Roles
+from leakcheck.handlers.fate import Fate
+from leakcheck.handlers.roles import Roles, a
 from leakcheck.handlers.search import Search
+from leakcheck.handlers.waiting import Waiting
 from leakcheck.ownership.leak import Leak, LeakKind
+from leakcheck.project.names import External, Function, Scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from leakcheck.diagnostic import Step
     from leakcheck.handlers.constructions import Construction, Constructions
+    from leakcheck.handlers.syntax import Tree
     from leakcheck.ownership.program import Program
+    from leakcheck.project.facts import FunctionFacts
+
+_CACHES = frozenset({"functools.cache", "functools.lru_cache"})
 
 
 class Faults:
-    """Finds the faults about pools of one file at a time."""
+    """Finds the faults about pools of one file at a time; ``thorough``: those that must be asked for, too."""
 
-    def __init__(self, program: Program, constructions: Constructions, top: str) -> None:
+    def __init__(self, program: Program, constructions: Constructions, top: str, *, thorough: bool) -> None:
+        self._program = program
         self._constructions = constructions
+        self._thorough = thorough
         self._search = Search(program, top)
         self._chains = Chains(program, self._search, Roles(program, load_frameworks()))
+        self._waiting = Waiting(program, self._search)
 
     def of(self, path: str) -> tuple[Leak, ...]:
-        """The faults of the pools that a file builds."""
+        """The faults of the pools that a file builds, and of the connections that it opens for each run."""
         tree = self._search.tree(path)
-        return () if tree is None else tuple(f for c in self._constructions.pools_in(tree) for f in self._faults(c))
+        if tree is None:
+            return ()
+        found = [fault for each in self._constructions.pools_in(tree) for fault in self._of_pool(each)]
+        for each in self._constructions.connections_in(tree):
+            found += self._of_connection(each)
+        return tuple(found)
 
-    def _faults(self, construction: Construction) -> Iterator[Leak]:
+    def _of_pool(self, construction: Construction) -> Iterator[Leak]:
+        fault = self._cached(construction) or self._repeated(construction) or self._turned(construction)
+        if fault is not None:
+            yield fault
+            return
+        waits = self._waiting.for_ever(construction)
+        if waits is not None:
+            tree, call = waits
+            steps: tuple[Step, ...] = (
+                self._built(construction),
+                Step(StepKind.CALL, tree.path, tree.span(call), f"`{tree.text(call.func)}()` waits without a timeout"),
+            )
+            cause = tree.text(call.func)
+            yield self._leak(construction, LeakKind.POOL_WAITS, Severity.NOTE, steps, cause=f"`{cause}()`")
+        if self._thorough and self._waiting.never_expires(construction):
+            pool = construction.made.pool
+            keyword = pool.expires_by[0] if pool is not None else ""
+            steps = self._only(construction)
+            yield self._leak(construction, LeakKind.POOL_NEVER_EXPIRES, Severity.NOTE, steps, cause=f"`{keyword}`")
+
+    def _of_connection(self, construction: Construction) -> Iterator[Leak]:
+        fault = self._cached(construction)
+        if fault is None and self._thorough and not construction.made.embedded:
+            chain = self._chains.find(construction, ends_when_closed=False)
+            if chain is not None:
+                kind, reason = LeakKind.CONNECTION_PER_REQUEST, chain.role.run.per
+                fault = self._leak(construction, kind, Severity.NOTE, chain.steps, cause=chain.starter, reason=reason)
+        if fault is not None:
+            yield fault
+
+    def _repeated(self, construction: Construction) -> Leak | None:
+        """LC201, LC202: built by what a framework runs."""
         chain = self._chains.find(construction)
-        if chain is not None:
-            kind = LeakKind.POOL_PER_CALL if chain.per_object else LeakKind.POOL_IN_HANDLER
-            severity = Severity.NOTE if chain.role.run.forks else _severity(construction)
-            yield self._leak(construction, kind, severity, chain.steps, cause=chain.starter, reason=chain.role.run.per)
+        if chain is None:
+            return None
+        kind = LeakKind.POOL_PER_CALL if chain.per_object else LeakKind.POOL_IN_HANDLER
+        severity = Severity.NOTE if chain.role.run.forks else _severity(construction)
+        return self._leak(construction, kind, severity, chain.steps, cause=chain.starter, reason=chain.role.run.per)
+
+    def _turned(self, construction: Construction) -> Leak | None:
+        """LC202: built in a loop, or in a function that a loop calls, and gone with the turn."""
+        story, tree, call = self._chains.story(construction), construction.tree, construction.call
+        facts = tree.function(call)
+        if story.fate is not Fate.OPEN or story.leaves or facts is None or self._chains.runs_once(tree, facts):
+            return None
+        if _is_turned(tree, call):
+            steps = self._only(construction)
+            kind, severity = LeakKind.POOL_PER_CALL, _severity(construction)
+            return self._leak(construction, kind, severity, steps, cause=f"a loop of `{facts.name}()`", reason="turn")
+        for caller in self._chains.callers(Function(tree.path, facts.qualname)):
+            if _is_turned(caller.tree, caller.call):
+                name = caller.tree.text(caller.call.func)
+                step = Step(
+                    StepKind.CALL, caller.tree.path, caller.tree.span(caller.call), f"calls `{name}()` in a loop"
+                )
+                steps = (step, *self._only(construction))
+                kind, severity = LeakKind.POOL_PER_CALL, _severity(construction)
+                cause = f"`{facts.name}()`, which a loop calls"
+                return self._leak(construction, kind, severity, steps, cause=cause, reason="call")
+        return None
+
+    def _cached(self, construction: Construction) -> Leak | None:
+        """LC206: the coroutine is cached instead of what it builds."""
+        tree = construction.tree
+        facts = tree.function(construction.call)
+        if facts is None or not facts.is_async or facts.is_generator or not self._is_cached(tree, facts):
+            return None
+        node = tree.definition(facts.qualname)
+        steps = [self._built(construction)]
+        if node is not None:
+            message = f"`{facts.name}()` is cached as a coroutine, which can be awaited once"
+            steps.insert(0, Step(StepKind.CALL, tree.path, tree.headline(node), message))
+        kind = LeakKind.ASYNC_FACTORY_CACHED
+        return self._leak(construction, kind, Severity.ERROR, tuple(steps), cause=f"`{facts.name}()`")
+
+    def _is_cached(self, tree: Tree, facts: FunctionFacts) -> bool:
+        outer = tree.facts.functions.get(facts.parent) if facts.parent else None
+        for decorator in facts.decorators:
+            bare = decorator.func if isinstance(decorator, ex.Call) else decorator
+            symbols = self._program.resolver.resolve(bare, Scope.of(tree.facts, outer))
+            if any(isinstance(s, External) and s.name in _CACHES for s in symbols):
+                return True
+        return False
+
+    def _only(self, construction: Construction) -> tuple[Step, ...]:
+        return (self._built(construction),)
+
+    def _built(self, construction: Construction) -> Step:
+        tree, call = construction.tree, construction.call
+        message = f"`{tree.text(call.func)}()` builds {a(construction.made.noun)}"
+        return Step(StepKind.ACQUIRE, tree.path, tree.span(call), message)
 
     def _leak(
         self,
@@ -48,7 +154,7 @@ class Faults:
         steps: tuple[Step, ...],
         *,
         cause: str,
-        reason: str,
+        reason: str = "",
     ) -> Leak:
         tree, call, made = construction.tree, construction.call, construction.made
         name = self._chains.story(construction).name
@@ -71,3 +177,9 @@ def _severity(construction: Construction) -> Severity:
     """An error where the connections outlive the pool that is dropped; else each run only connects anew."""
     pool = construction.made.pool
     return Severity.WARNING if pool is None or pool.dropped is Dropped.CLOSED else Severity.ERROR
+
+
+def _is_turned(tree: Tree, call: ast.Call) -> bool:
+    """Whether a loop runs the call again after it has succeeded: a loop that is left then is a retry."""
+    loop = tree.loop(call)
+    return loop is not None and not any(isinstance(n, (ast.Break, ast.Return)) for n in ast.walk(loop))

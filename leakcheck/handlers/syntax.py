@@ -37,6 +37,7 @@ class Tree:
             self.root = ast.parse(source.text)
         self._source = source
         self.parents: dict[ast.AST, ast.AST] = {}
+        self.calls: list[ast.Call] = []
         self._mentions: dict[str, list[ast.Name | ast.Attribute]] = {}
         rows = {(f.row, f.name): f for f in facts.functions.values()}
         self._functions: dict[ast.AST, FunctionFacts] = {}
@@ -48,6 +49,8 @@ class Tree:
                 self._mentions.setdefault(node.id, []).append(node)
             elif isinstance(node, ast.Attribute):
                 self._mentions.setdefault(node.attr, []).append(node)
+            elif isinstance(node, ast.Call):
+                self.calls.append(node)
             elif isinstance(node, FUNCTIONS) and (node.lineno, node.name) in rows:
                 self._functions[node] = rows[node.lineno, node.name]
                 self._definitions[self._functions[node].qualname] = node

@@ -27,6 +27,10 @@ class LeakKind(Enum):
     NESTED_CHECKOUT = "LC110"
     POOL_IN_HANDLER = "LC201"
     POOL_PER_CALL = "LC202"
+    POOL_WAITS = "LC203"
+    POOL_NEVER_EXPIRES = "LC204"
+    CONNECTION_PER_REQUEST = "LC205"
+    ASYNC_FACTORY_CACHED = "LC206"
 
 
 @dataclass(frozen=True, slots=True)

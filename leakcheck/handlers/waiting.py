@@ -1,0 +1,108 @@
+"""What the arguments of a pool's constructor say: whether taking a connection may wait for ever, and whether one ages.
+
+pool = asyncpg.create_pool(dsn)      with `pool.acquire()` somewhere, and no timeout on any: waits for ever
+create_engine(url)                   no `pool_recycle`: its connections never expire
+"""
+
+from __future__ import annotations
+
+import ast
+from typing import TYPE_CHECKING
+
+from leakcheck import expression as ex
+from leakcheck.handlers.constructions import given
+from leakcheck.handlers.places import chain
+from leakcheck.project.names import Instance
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from leakcheck.driver import DriverClass
+    from leakcheck.handlers.constructions import Construction
+    from leakcheck.handlers.search import Search
+    from leakcheck.handlers.syntax import Tree
+    from leakcheck.ownership.program import Program
+
+_BOUNDING = frozenset({"wait_for", "timeout", "timeout_at", "fail_after", "move_on_after", "async_timeout"})
+
+
+class Waiting:
+    """Answers about constructions."""
+
+    def __init__(self, program: Program, search: Search) -> None:
+        self._program = program
+        self._search = search
+
+    def for_ever(self, construction: Construction) -> tuple[Tree, ast.Call] | None:
+        """The call that waits for a connection without end: the constructor's own, or the first that takes one."""
+        pool, call = construction.made.pool, construction.call
+        if pool is None:
+            return None
+        if given(call, pool.forever_with):
+            return construction.tree, call
+        if not pool.waits_forever or given(call, pool.bounded_by) or _is_open(call):
+            return None
+        takes = list(self._takes(construction.made, construction.tree.path))
+        if any(_is_bounded(tree, node) for tree, node in takes):
+            return None
+        return next(iter(takes), None)
+
+    def never_expires(self, construction: Construction) -> bool:
+        """Whether nothing limits the age of its connections, though something could."""
+        pool, call = construction.made.pool, construction.call
+        if pool is None or not pool.expires_by or _is_open(call):
+            return False
+        embedded = any(isinstance(n, ast.Constant) and str(n.value).startswith("sqlite") for n in ast.walk(call))
+        return not embedded and not given(call, pool.expires_by)
+
+    def _takes(self, made: DriverClass, path: str) -> Iterator[tuple[Tree, ast.Call]]:
+        """Every call of the project that takes a connection from a pool of this class, or from one named like it."""
+        for name, operation in made.methods.items():
+            if operation.acquires is None:
+                continue
+            for each in self._search.holding(path, name):
+                tree = self._search.tree(each)
+                if tree is not None:
+                    yield from ((tree, call) for call in self._takes_in(tree, name, made))
+
+    def _takes_in(self, tree: Tree, name: str, made: DriverClass) -> Iterator[ast.Call]:
+        for node in tree.mentions(name):
+            match tree.parents[node]:
+                case ast.Call(func=ast.Attribute(value=receiver) as func) as call if func is node:
+                    if self._is_pool(tree, receiver, made):
+                        yield call
+                case _:
+                    pass
+
+    def _is_pool(self, tree: Tree, receiver: ast.expr, made: DriverClass) -> bool:
+        reduced = ex.from_ast(receiver)
+        symbols = self._program.resolver.resolve(reduced, tree.scope(receiver))
+        found = [s.of for s in symbols if isinstance(s, Instance)]
+        if found:
+            return made.id in found
+        return made.id in self._program.drivers.receiver_classes(ex.last_name(reduced) or "")
+
+
+def _is_open(call: ast.Call) -> bool:
+    """Whether more arguments may be given than can be seen."""
+    return any(keyword.arg is None for keyword in call.keywords)
+
+
+def _is_bounded(tree: Tree, call: ast.Call) -> bool:
+    """Whether a wait has a timeout: an argument, a function around it, or a block."""
+    if any(k.arg in (None, "timeout", "wait_timeout") for k in call.keywords):
+        return True
+    for above, child in tree.around(call):
+        match above:
+            case ast.Call(func=func) if child is not func and _last(func) in _BOUNDING:
+                return True
+            case ast.With(items=items) | ast.AsyncWith(items=items) if child in above.body:
+                if any(isinstance(i.context_expr, ast.Call) and _last(i.context_expr.func) in _BOUNDING for i in items):
+                    return True
+            case _:
+                pass
+    return False
+
+
+def _last(node: ast.AST) -> str:
+    return (chain(node) or "").rpartition(".")[2]
