@@ -118,14 +118,13 @@ class Functions:
         """What a call in the unit takes."""
         key = id(call.node)
         if key not in unit.sites:
-            unit.sites[key] = None
+            found: Acquisition | None = None
             if self._acquisitions.possible(call.func, unit.scope):
                 reduced = reduce(call.node) if isinstance(call.node, cst.Call) else ex.Call(call.func)
                 assert isinstance(reduced, ex.Call)
                 callees = self.units.callees(unit)
-                unit.sites[key] = self._acquisitions.at(
-                    reduced, unit.scope, awaited=lambda: callees.is_entered_or_awaited(call)
-                )
+                found = self._acquisitions.at(reduced, unit.scope, awaited=lambda: callees.is_entered_or_awaited(call))
+            unit.sites[key] = found
         return unit.sites[key]
 
     def found(self, unit: Unit) -> tuple[list[Found], list[Skip]]:

@@ -6,19 +6,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import libcst as cst
-from libcst.metadata import CodeRange, MetadataWrapper, PositionProvider
 
 from leakcheck.cfg.walk import walk
 from leakcheck.diagnostic import Position, Span
+from leakcheck.ownership.positions import places_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from leakcheck.cfg.graph import ControlFlowGraph
     from leakcheck.ownership.acquire import Acquisition
     from leakcheck.ownership.callees import Callees
     from leakcheck.ownership.constants import Constants
     from leakcheck.ownership.found import Found
+    from leakcheck.ownership.positions import Place
     from leakcheck.ownership.program import Skip
     from leakcheck.project.facts import FunctionFacts
     from leakcheck.project.names import Scope
@@ -27,19 +28,18 @@ if TYPE_CHECKING:
 class Syntax:
     """A text that LibCST has parsed, with what is computed from the tree when first asked for."""
 
-    __slots__ = ("_spans", "_statements", "module")
+    __slots__ = ("_places", "_statements", "module")
 
     def __init__(self, text: str) -> None:
         self.module = cst.parse_module(text)
-        self._spans: Mapping[cst.CSTNode, CodeRange] | None = None
+        self._places: dict[int, Place] | None = None
         self._statements: dict[int, cst.CSTNode] | None = None
 
-    def place(self, node: cst.CSTNode) -> CodeRange:
+    def place(self, node: cst.CSTNode) -> Place:
         """Where ``node`` stands in the text."""
-        if self._spans is None:
-            wrapper = MetadataWrapper(self.module, unsafe_skip_copy=True)
-            self._spans = wrapper.resolve(PositionProvider)
-        return self._spans[node]
+        if self._places is None:
+            self._places = places_of(self.module)
+        return self._places[id(node)]
 
     def statement(self, node: cst.CSTNode) -> cst.CSTNode | None:
         """The innermost statement around ``node``."""
@@ -63,11 +63,8 @@ class Slice:
 
     def span(self, node: cst.CSTNode) -> Span:
         """Where ``node`` stands in the file."""
-        found = self.syntax.place(node)
-        return Span(
-            Position(found.start.line + self.row_offset, found.start.column + 1),
-            Position(found.end.line + self.row_offset, found.end.column + 1),
-        )
+        row, column, end_row, end_column = self.syntax.place(node)
+        return Span(Position(row + self.row_offset, column + 1), Position(end_row + self.row_offset, end_column + 1))
 
     def statement(self, node: cst.CSTNode) -> Span:
         """The span of the simple statement, or of the header of the compound statement, around ``node``."""

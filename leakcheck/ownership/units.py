@@ -40,6 +40,8 @@ class Units:
     def __init__(self, program: Program) -> None:
         self._program = program
         self._units: dict[tuple[str, str], Unit | None] = {}
+        self._by_node: dict[int, Unit] = {}
+        """The units of functions, nested functions and lambdas by the identity of their syntax, which they keep."""
         self._building: set[int] = set()
         self._endings: dict[Function, str | None] = {}
 
@@ -59,11 +61,11 @@ class Units:
 
     def nested(self, unit: Unit, node: cst.CSTNode) -> Unit | None:
         """The unit of a function or lambda nested in another; None for a class, or where there is none."""
-        inner = next((u for u in self._units.values() if u is not None and u.node is node), None)
+        inner = self._by_node.get(id(node))
         if inner is None and isinstance(node, cst.Lambda):
             name = f"{unit.name}.<lambda {unit.order(node)}>"
             inner = Unit(unit.part, node, name, unit.scope, None, is_async=False, parent=unit)
-            self._units[unit.path, name] = inner
+            self._units[unit.path, name] = self._by_node[id(node)] = inner
         return inner
 
     def _make_units(self, module: ModuleFacts, item: FunctionFacts | Statement) -> None:
@@ -90,7 +92,7 @@ class Units:
         self, module: ModuleFacts, part: Slice, node: cst.FunctionDef, facts: FunctionFacts, parent: Unit | None
     ) -> None:
         unit = Unit(part, node, facts.qualname, Scope.of(module, facts), facts, facts.is_async, parent)
-        self._units[module.path, facts.qualname] = unit
+        self._units[module.path, facts.qualname] = self._by_node[id(node)] = unit
         source = self._program.source(module.path)
         if facts.is_async and facts.is_generator and not isinstance(source, Failure):
             closed = re.compile(rf"\baclosing\(\s*(?:\w+\.)*{re.escape(facts.name)}\(")

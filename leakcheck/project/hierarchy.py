@@ -14,7 +14,7 @@ from leakcheck import expression as ex
 from leakcheck.project.names import Class, External, Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from leakcheck.project.facts import ClassFacts, ModuleFacts
     from leakcheck.project.names import Symbols
@@ -34,23 +34,26 @@ class Hierarchy:
         self._facts = facts
         self._resolve = resolve
 
-    def lineage(self, of: Class) -> list[tuple[Class, ClassFacts, ModuleFacts]]:
-        """The class and its bases within the project, nearest first."""
-        found: list[tuple[Class, ClassFacts, ModuleFacts]] = []
+    def lineage(self, of: Class) -> Iterator[tuple[Class, ClassFacts, ModuleFacts]]:
+        """The class and its bases within the project, nearest first.
+
+        Who finds what it looks for in the first class needs no other file.
+        """
+        found = 0
         queue, seen = [of], {of}
-        while queue and len(found) < _LONGEST:
+        while queue and found < _LONGEST:
             cls = queue.pop(0)
             module = self._facts(cls.path)
             facts = module.classes.get(cls.qualname) if module is not None else None
             if module is None or facts is None:
                 continue
-            found.append((cls, facts, module))
+            found += 1
+            yield cls, facts, module
             for base in facts.bases:
                 for symbol in self._resolve(base, Scope(module)):
                     if isinstance(symbol, Class) and symbol not in seen:
                         seen.add(symbol)
                         queue.append(symbol)
-        return found
 
     def external_bases(self, of: Class) -> list[str]:
         """Qualified names of the library classes that a project class derives from."""
