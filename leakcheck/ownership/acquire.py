@@ -128,7 +128,7 @@ class Acquisitions:
                 return found
         if _is_settled(symbols, self._drivers):
             return None
-        by_name = self._by_name(call.func)
+        by_name = self._by_name(call.func, scope, awaited=awaited)
         if by_name is not None:
             return by_name
         if isinstance(call.func, ex.Attribute):
@@ -138,16 +138,22 @@ class Acquisitions:
                 return self._by_evidence(call, call.func, scope, awaited)
         return None
 
-    def _by_name(self, func: ex.Expression) -> Acquisition | None:
+    def _by_name(self, func: ex.Expression, scope: Scope, *, awaited: bool) -> Acquisition | None:
         """A driver reached in a way that resolution cannot follow, or a callee named like a session factory."""
         operation = self._drivers.calls.get(ex.dotted(func) or "")
         if operation is not None and "." in operation.name:
             return self._by_operation(operation, None)
-        for class_id in self._drivers.receiver_classes(ex.last_name(func) or ""):
-            known = self._drivers.classes[class_id]
-            call = known.methods.get("__call__")
-            if known.kind is ClassKind.FACTORY and call is not None:
-                return self._by_operation(call, None)
+        in_coroutine = bool(scope.functions) and scope.functions[-1].is_async
+        for known in self._program.factories_named(ex.last_name(func) or ""):
+            if scope.module.packages.isdisjoint(self._drivers.packages_of(known.id)):
+                continue
+            made = known.methods["__call__"]
+            is_async = any(o.awaited for o in self._drivers.classes[made.acquires or ""].methods.values())
+            if is_async is not in_coroutine:
+                continue
+            # An async function may use either: only what stands around the call, or an import, tells.
+            if not is_async or awaited or _imports_module_of(known, scope):
+                return self._by_operation(made, None)
         return None
 
     def _run_elsewhere(self, call: ex.Call, symbols: Symbols) -> ex.Call | None:
@@ -293,6 +299,13 @@ class Acquisitions:
             if packages and not imported and not operation.distinctive:
                 continue
             yield (_IMPORTED if imported else 0) + (2 if named else 0) + (1 if not packages else 0), operation
+
+
+def _imports_module_of(known: DriverClass, scope: Scope) -> bool:
+    """Whether the file imports something from the module that defines a driver's class."""
+    modules = {name.rpartition(".")[0] for name in known.names}
+    targets = (t for facts in (*(f.scope for f in scope.functions), scope.module.scope) for t in facts.imports.items())
+    return any(target.rpartition(".")[0] in modules for _, found in targets for target in found)
 
 
 def _spelling(func: ex.Expression) -> str:

@@ -47,11 +47,13 @@ class Found:
         facts = self.unit.facts
         return facts is not None and self.call.receiver in facts.scope.assignments
 
-    def stores(self) -> Iterator[tuple[str, Ending]]:
-        """Attributes of self that took the resource."""
+    def stores(self, *, elsewhere: bool = False) -> Iterator[tuple[str, Ending]]:
+        """Attributes of self that took the resource, or those of other objects, as ``g.db``."""
         seen: set[str] = set()
         for ending in self.exploration.endings:
             attribute = ending.state.moved_to
-            if ending.state.status is Status.MOVED and attribute and "." not in attribute and attribute not in seen:
+            if ending.state.status is not Status.MOVED or not attribute:
+                continue
+            if ("." in attribute) is elsewhere and attribute not in seen:
                 seen.add(attribute)
                 yield attribute, ending

@@ -33,6 +33,7 @@ from leakcheck.ownership.report import reported, stored_leak
 from leakcheck.ownership.state import Box, Hold, State, Status
 from leakcheck.ownership.steps import acquire_steps
 from leakcheck.ownership.summary import FunctionSummary, Owned
+from leakcheck.ownership.teardown import Teardown
 from leakcheck.ownership.units import Units, name_of
 from leakcheck.project.annotations import injections
 from leakcheck.project.facts import FunctionFacts, ModuleFacts, Statement
@@ -64,6 +65,7 @@ class Functions:
         self.given = Given(program, self.units)
         self.raising = Raising(program, self.units)
         self.owners = Owners(program, self.given)
+        self.teardown = Teardown(program)
 
     def unit(self, module: ModuleFacts, item: FunctionFacts | Statement) -> Unit | None:
         """The unit of a function or module-level statement, None where it cannot be parsed."""
@@ -101,16 +103,20 @@ class Functions:
         return FileAnalysis(leaks=tuple(unique.values()), skipped=tuple(skipped))
 
     def _stored(self, found: Found, item: FunctionFacts | Statement) -> Iterable[Leak]:
-        """LC109: kept on self by a class that never gives it back."""
+        """LC109: kept on self by a class that never gives it back, or for a request that ends without."""
+        for stored, ending in found.stores(elsewhere=True):
+            hook = self.teardown.missing(found.unit, stored, found.acquisition.resource)
+            if hook is not None:
+                yield stored_leak(found, stored, ending, hook)
         if isinstance(item, Statement) or item.owner is None:
             return
         cls = Class(found.unit.path, item.owner)
         for attribute, ending in found.stores():
-            if "." in attribute or self.owners.releases(cls, attribute, found.acquisition.resource):
+            if self.owners.releases(cls, attribute, found.acquisition.resource):
                 continue
             if self.owners.released_elsewhere(cls, attribute, found.acquisition.resource):
                 continue
-            yield stored_leak(found, attribute, ending)
+            yield stored_leak(found, f"self.{attribute}", ending)
 
     # Acquires
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from leakcheck.cfg.graph import Call
     from leakcheck.config import Config
+    from leakcheck.driver import DriverClass
     from leakcheck.ownership.acquire import Acquisition
     from leakcheck.ownership.functions import Functions
     from leakcheck.ownership.leak import Leak
@@ -103,10 +104,12 @@ class Program:
         self._sources: dict[str, Source | Failure] = {}
         self._facts: dict[str, ModuleFacts | Failure] = {}
         self._functions: Functions | None = None
+        self._factories: dict[str, tuple[DriverClass, ...]] = {}
         self._hands_out: dict[Function, bool] = {}
         self._asking: set[Function] = set()
         self._summaries: dict[Function, FunctionSummary | None] = {}
         self._constructions: dict[Class, Acquisition | None] = {}
+        self.request_objects = {"flask.g": "teardown_appcontext", "quart.g": "teardown_appcontext"}
         self.resolver = Resolver(self)
         self.acquisitions = Acquisitions(self)
         self.handed_out: set[str] | None = None
@@ -182,6 +185,13 @@ class Program:
     def acquisition(self, unit: Unit, call: Call) -> Acquisition | None:
         """What a call takes."""
         return self.functions.acquisition(unit, call)
+
+    def factories_named(self, name: str) -> tuple[DriverClass, ...]:
+        """The drivers' factories that a callee of this name may be."""
+        if name not in self._factories:
+            classes = (self.drivers.classes[class_id] for class_id in self.drivers.receiver_classes(name))
+            self._factories[name] = tuple(c for c in classes if "__call__" in c.methods)
+        return self._factories[name]
 
     def is_coroutine(self, function: Function) -> bool:
         """Whether calling it only makes a coroutine."""

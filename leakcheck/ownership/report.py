@@ -41,16 +41,16 @@ def reported(found: Found, *, in_main: bool, module_level: bool) -> list[Leak]:
     return [replace(leak, severity=leak.severity.lowered()) for leak in leaks] if in_main else leaks
 
 
-def stored_leak(found: Found, attribute: str, ending: Ending) -> Leak:
-    """LC109: the attribute of self that nobody releases."""
+def stored_leak(found: Found, attribute: str, ending: Ending, hook: str = "") -> Leak:
+    """LC109: the attribute that nobody releases; ``hook`` is what ends the request for which it is kept."""
     stored = next((e for e in reversed(ending.events) if e.kind is EventKind.TRANSFER), None)
     steps = list(acquire_steps(found))
+    whose = f"no function of `{hook}`" if hook else "no method"
     if stored is not None:
         span = found.unit.part.span(stored.instruction.node)
-        steps.append(
-            Step(StepKind.STORE, found.unit.path, span, f"kept in `self.{attribute}`, which no method gives back")
-        )
-    return _leak(found, LeakKind.OWNER_NEVER_RELEASES, Severity.ERROR, steps, name=f"self.{attribute}")
+        steps.append(Step(StepKind.STORE, found.unit.path, span, f"kept in `{attribute}`, which {whose} gives back"))
+    reason = f"give it back in a function registered with `{hook}`" if hook else ""
+    return _leak(found, LeakKind.OWNER_NEVER_RELEASES, Severity.ERROR, steps, name=attribute, reason=reason)
 
 
 def _release_leak(found: Found, *, module_level: bool) -> Leak | None:

@@ -194,7 +194,9 @@ def matters(program: Program, facts: ModuleFacts, item: FunctionFacts | Statemen
 
 def _any_takes(program: Program, calls: dict[str, list[ex.Expression]], scope: Scope) -> bool:
     return any(
-        name in program.acquiring_names or any(_takes(program, e, scope) for e in expressions)
+        name in program.acquiring_names
+        or program.factories_named(name)
+        or any(_takes(program, e, scope) for e in expressions)
         for name, expressions in calls.items()
     )
 
@@ -210,7 +212,8 @@ def may_hand_out(program: Program, facts: ModuleFacts, function: FunctionFacts) 
     while pending:
         match pending.pop():
             case ex.Call(func=func, args=args, keywords=keywords):
-                if ex.last_name(func) in program.acquiring_names or _takes(program, func, scope):
+                name = ex.last_name(func) or ""
+                if name in program.acquiring_names or program.factories_named(name) or _takes(program, func, scope):
                     return True
                 if (ex.last_name(func) or "a")[0].isupper() or ex.last_name(func) in _WRAPPERS:
                     pending.extend((*args, *(v for _, v in keywords)))

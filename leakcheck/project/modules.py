@@ -25,6 +25,10 @@ _MAPPED = {"ansible_collections.": 3}
 
 _MARKERS = frozenset({".git", "pyproject.toml", "setup.py", "setup.cfg", "requirements.txt"})
 """Entries of a folder that is a project."""
+_INSTALLED = frozenset({"node_modules", "site-packages", "__pycache__"})
+"""Folders of what others wrote."""
+_LEVELS = 4
+"""How many folders above the project's own are asked whether the repository starts there."""
 _NO_ROOT = frozenset({"__init__.py", "pyvenv.cfg"})
 """Entries of a folder that imports do not start from: a package, other people's installation."""
 
@@ -39,6 +43,7 @@ class Modules:
         self._listings: dict[str, frozenset[str]] = {}
         self._found: dict[tuple[str, str], str | None] = {}
         self._above: dict[str, str] = {}
+        self._projects: dict[str, list[str]] = {}
         self._places: dict[str, tuple[list[str], list[str]]] = {}
 
     def find(self, module: str, importer: str) -> str | None:
@@ -60,6 +65,27 @@ class Modules:
                 prefix = base.removeprefix("./") if base != "." else ""
                 found.extend(os.path.join(prefix, f) for f in files if f.endswith(".py"))
         return found
+
+    def project_of(self, path: str, most: int) -> list[str]:
+        """All Python files of the project that a file belongs to: nothing where there are more than ``most``."""
+        top = self._end(os.path.abspath(os.path.dirname(path)))
+        for above in (top, *_parents(top)[:_LEVELS]):
+            if ".git" in self._entries(above):
+                top = above
+                break
+        if top not in self._projects:
+            self._projects[top] = []
+            for base, folders, files in os.walk(top):
+                folders[:] = sorted(f for f in folders if not f.startswith(".") and f not in _INSTALLED)
+                if "pyvenv.cfg" in files:
+                    folders.clear()
+                    continue
+                found = (displayed(os.path.join(base, f), self._here) for f in sorted(files) if f.endswith(".py"))
+                self._projects[top].extend(found)
+                if len(self._projects[top]) > most:
+                    self._projects[top] = []
+                    break
+        return self._projects[top]
 
     def neighbours(self, paths: Collection[str]) -> dict[str, str]:
         """Importable names that lie beside the packages of these files, or in their ``src``, with their places."""
@@ -190,3 +216,12 @@ class Modules:
                 entries = frozenset()
             self._listings[folder] = entries
         return entries
+
+
+def _parents(folder: str) -> list[str]:
+    """The folders above, nearest first."""
+    found: list[str] = []
+    while os.path.dirname(folder) != folder:
+        folder = os.path.dirname(folder)
+        found.append(folder)
+    return found

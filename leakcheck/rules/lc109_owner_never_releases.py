@@ -5,6 +5,10 @@
 Reports a connection that is stored on `self` or `cls` when no method of the class or its bases
 releases that attribute, whatever the method is called.
 
+Also reports one that is stored on an object that a web framework makes for each request (`flask.g`),
+when nothing in the whole project takes it off again and releases it, or only a function that is neither
+registered nor called.
+
 Also reports an `__enter__` or `__aenter__` that can raise after it took the connection: `__exit__`
 runs only for a block that was entered, so nothing gives it back then.
 
@@ -93,13 +97,15 @@ from leakcheck.rule import Rule
 
 
 def say(leak: Leak) -> str:
-    """The headline; ``cause`` is set where an `__enter__` raises after the checkout."""
+    """The headline; ``cause`` is set where an `__enter__` raises, ``reason`` where a framework ends the object."""
     holder = leak.name or leak.acquire
     if leak.cause:
         return (
             f"`{holder}` is lost when `{leak.cause}` raises while the block is entered, for the exit method"
             f" does not run then; release it and re-raise: `{leak.release}`"
         )
+    if leak.reason:
+        return f"`{holder}` outlives the request, and nothing in the project gives it back; {leak.reason}"
     return f"`{holder}` is kept by an object that never gives it back; add a `close()` that does: `{leak.release}`"
 
 

@@ -1,0 +1,144 @@
+"""Who gives back what is kept for one request: ``flask.g.db = connect()``.
+
+Such an object is gone when the request ends, and a function registered with the framework's teardown hook closes what
+is on it. It may stand anywhere in the project, so every file that names the attribute is looked at, bytes first.
+
+    teardown.missing(unit, "g.db", resource)   →   "teardown_appcontext", where nobody takes `db` off `g` and closes it
+
+A function that does so counts where it is decorated, or mentioned besides its definition; so does one that closes what
+the storing function returned. In doubt somebody gives it back.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from leakcheck import expression as ex
+from leakcheck.ownership.program import Failure
+from leakcheck.project.names import External, Function, Scope
+
+if TYPE_CHECKING:
+    from leakcheck.driver import DriverClass
+    from leakcheck.ownership.program import Program
+    from leakcheck.ownership.unit import Unit
+    from leakcheck.project.facts import FunctionFacts, ModuleFacts
+
+_MOST_FILES = 4_000
+"""In a larger project nobody knows everything; nothing is said then."""
+
+
+class Teardown:
+    """Looks for the end of what is stored on objects that live as long as a request."""
+
+    def __init__(self, program: Program) -> None:
+        self._program = program
+        self._missing: dict[tuple[str, str, str], bool] = {}
+
+    def missing(self, unit: Unit, stored: str, resource: DriverClass) -> str | None:
+        """The hook in which nothing gives back what ``unit`` stored as ``g.db``; None for any other object."""
+        hook = self._hook(unit, stored)
+        if hook is None:
+            return None
+        attribute = stored.rpartition(".")[2]
+        key = (unit.path, unit.name, attribute)
+        if key not in self._missing:
+            self._missing[key] = not self._is_given_back(unit, attribute, resource)
+        return hook if self._missing[key] else None
+
+    def _hook(self, unit: Unit, stored: str) -> str | None:
+        """What a framework calls when the object that holds the attribute comes to its end."""
+        first, *parts = stored.split(".")[:-1]
+        base: ex.Expression = ex.Name(first)
+        for part in parts:
+            base = ex.Attribute(base, part)
+        for symbol in self._program.resolver.resolve(base, unit.scope):
+            if isinstance(symbol, External) and symbol.name in self._program.request_objects:
+                return self._program.request_objects[symbol.name]
+        return None
+
+    def _is_given_back(self, unit: Unit, attribute: str, resource: DriverClass) -> bool:
+        paths = self._program.modules.project_of(unit.path, _MOST_FILES)
+        if not paths:
+            return True
+        storing = unit.facts.name if unit.facts is not None else ""
+        words = [re.compile(rf"\b{re.escape(word)}\b") for word in (attribute, storing) if word]
+        for path in paths:
+            if not any(word in self._program.data(path) for word in (attribute.encode(), storing.encode())):
+                continue
+            module = self._program.facts(path)
+            if module is None:
+                return True  # it cannot be read, and may do anything
+            for facts in module.functions.values():
+                text = self._text(path, facts)
+                if not any(word.search(text) for word in words):
+                    continue
+                if self._closes(module, facts, attribute, storing, resource) and (
+                    facts.name == storing or facts.decorators or self._is_mentioned(paths, facts.name)
+                ):
+                    return True
+        return False
+
+    def _text(self, path: str, facts: FunctionFacts) -> str:
+        source = self._program.source(path)
+        return "" if isinstance(source, Failure) else source.rows(facts.first_row, facts.last_row)
+
+    def _closes(
+        self, module: ModuleFacts, facts: FunctionFacts, attribute: str, storing: str, resource: DriverClass
+    ) -> bool:
+        """Whether some call in the function releases what is called so, or what the storing function gave it."""
+        scope = Scope.of(module, facts)
+        text = self._text(module.path, facts)
+        if re.search(rf"\b(?:closing|with|enter_context)\b[^\n]*\b{re.escape(storing)}\(", text):
+            return True
+        return any(
+            self._releases(callee, scope, resource) and self._concerns(callee, facts, text, attribute, storing)
+            for name, callees in facts.calls.items()
+            if self._program.calls.says_release(name) or self._is_release(name, resource)
+            for callee in callees
+        )
+
+    def _is_release(self, name: str, resource: DriverClass) -> bool:
+        """Whether a method of this name gives the resource back, or some pool its argument."""
+        own = resource.methods.get(name)
+        return (own is not None and own.releases is not None) or any(
+            isinstance(operation.releases, int) for _, operation in self._program.drivers.methods_named(name)
+        )
+
+    def _releases(self, callee: ex.Expression, scope: Scope, resource: DriverClass) -> bool:
+        """Whether the callee releases: a function of the project has to, anything else may."""
+        functions = [s for s in self._program.resolver.resolve(callee, scope) if isinstance(s, Function)]
+        given = self._program.functions.given
+        return not functions or any(
+            not (effects := given.parameters(f, resource)) or any(e.releases for e in effects.values())
+            for f in functions
+        )
+
+    @staticmethod
+    def _concerns(callee: ex.Expression, facts: FunctionFacts, text: str, attribute: str, storing: str) -> bool:
+        """Whether what is released may be what was stored: a name that was bound to something else is not."""
+        held = callee.base if isinstance(callee, ex.Attribute) else None
+        if not isinstance(held, ex.Name):
+            return True
+        values = facts.scope.assignments.get(held.id, ())
+        if not values:
+            return True
+        return (
+            any(
+                ex.last_name(value) in (attribute, storing)
+                or (isinstance(value, ex.Call) and ex.last_name(value.func) in ("pop", "get", "getattr", "__getattr__"))
+                for value in values
+            )
+            or re.search(rf"\b{re.escape(held.id)}\b[^\n]*=[^\n]*\b{re.escape(attribute)}\b", text) is not None
+        )
+
+    def _is_mentioned(self, paths: list[str], name: str) -> bool:
+        """Whether a function is named anywhere but where it is defined and imported."""
+        word = name.encode()
+        mention = re.compile(rb"\b" + re.escape(word) + rb"\b")
+        aside = re.compile(rb"^[ \t]*(?:from|import)\b.*$|\bdef[ \t]+" + re.escape(word) + rb"\b", re.MULTILINE)
+        return any(
+            mention.search(aside.sub(b"", self._program.data(path))) is not None
+            for path in paths
+            if word in self._program.data(path)
+        )
