@@ -64,12 +64,16 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Frameworks:
-    """All frameworks. ``memoisers`` and ``keepers`` are decorators by their last names, ``transient`` dotted names."""
+    """All frameworks. ``memoisers`` and ``keepers`` are decorators by their last names, ``transient`` dotted names.
+
+    ``ends`` maps those of them that code keeps things on to the hook in which these are to be given back.
+    """
 
     runs: tuple[Run, ...]
     memoisers: frozenset[str]  # the function runs once in a process
     keepers: frozenset[str]  # the method runs once for its object
     transient: frozenset[str]  # objects that end with the request
+    ends: Mapping[str, str]
     _by_member: dict[str, tuple[Run, ...]] = field(default_factory=dict, compare=False, repr=False)
 
     def decorated(self, owner: str, name: str) -> Run | None:
@@ -89,6 +93,11 @@ class Frameworks:
     def derived(self, base: str, method: str) -> Run | None:
         """How a method of a class with this base (a qualified name) runs."""
         return _first(r for r in self.runs if _has(r.methods, method) and _is_one_of(r.bases, r, base))
+
+    def is_made_each_time(self, base: str) -> bool:
+        """Whether an object of a class with this base (a qualified name) is made for each request, job or event."""
+        run = self.derived(base, "__init__")
+        return run is not None and not run.is_once
 
     def shaped(self, looks: Looks) -> Run | None:
         """How a function runs by its looks alone."""
@@ -186,6 +195,7 @@ def restored(document: Mapping[str, Any]) -> Frameworks:
         memoisers=frozenset(document["memoisers"]),
         keepers=frozenset(document["keepers"]),
         transient=frozenset(document["transient"]),
+        ends=document["ends"],
     )
 
 

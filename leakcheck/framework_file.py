@@ -25,6 +25,7 @@ _FILE_KEYS: dict[str, tuple[type, ...]] = {
     "memoisers": (list,),
     "keepers": (list,),
     "transient": (list,),
+    "ends": (dict,),
     "runs": (dict,),
 }
 _RUN_KEYS: dict[str, tuple[type, ...]] = {
@@ -55,7 +56,7 @@ def builtin_sources() -> list[Path]:
 
 def read_frameworks(paths: Iterable[Path]) -> dict[str, Any]:
     """The document that ``framework.restored`` takes."""
-    document: dict[str, Any] = {"runs": [], "memoisers": [], "keepers": [], "transient": []}
+    document: dict[str, Any] = {"runs": [], "memoisers": [], "keepers": [], "transient": [], "ends": {}}
     for path in paths:
         source = Document(path)
         data = source.check("", source.data, _FILE_KEYS)
@@ -71,6 +72,8 @@ def read_frameworks(paths: Iterable[Path]) -> dict[str, Any]:
             document[key] = sorted({*document[key], *data.get(key, ())})
         names = {f"{package}.{name}" for package in data["packages"] for name in data.get("transient", ())}
         document["transient"] = sorted({*document["transient"], *names})
+        for name, hook in data.get("ends", {}).items():
+            document["ends"].update({f"{package}.{name}": hook for package in data["packages"]})
     return document
 
 

@@ -27,7 +27,6 @@ class Analysis:
     def __init__(self, config: Config, read: Callable[[str], bytes], roots: Sequence[Path]) -> None:
         self._program = Program(config, read, roots)
         self._constructions = Constructions(self._program)
-        self._top = str(config.root)
         self._thorough = bool(config.select or config.extend_select)  # what is off by default may be asked for
         self._faults: Faults | None = None
 
@@ -50,5 +49,5 @@ class Analysis:
         if self._faults is None:
             from leakcheck.handlers.faults import Faults
 
-            self._faults = Faults(self._program, self._constructions, self._top, thorough=self._thorough)
+            self._faults = Faults(self._program, self._constructions, thorough=self._thorough)
         return self._faults

@@ -36,11 +36,11 @@ _CACHES = frozenset({"functools.cache", "functools.lru_cache"})
 class Faults:
     """Finds the faults about pools of one file at a time; ``thorough``: those that must be asked for, too."""
 
-    def __init__(self, program: Program, constructions: Constructions, top: str, *, thorough: bool) -> None:
+    def __init__(self, program: Program, constructions: Constructions, *, thorough: bool) -> None:
         self._program = program
         self._constructions = constructions
         self._thorough = thorough
-        self._search = Search(program, top)
+        self._search = Search(program)
         self._chains = Chains(program, self._search, Roles(program, load_frameworks()))
         self._waiting = Waiting(program, self._search)
 

@@ -8,7 +8,6 @@ The files are those of the project around the one that defines it, whatever was 
 from __future__ import annotations
 
 import ast
-import os
 import re
 from dataclasses import dataclass
 from enum import Enum
@@ -17,29 +16,15 @@ from typing import TYPE_CHECKING
 from leakcheck import expression as ex
 from leakcheck.handlers.syntax import FUNCTIONS, Tree
 from leakcheck.ownership.program import Failure
-from leakcheck.project.files import displayed
 from leakcheck.project.names import Class, Function, Instance
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from leakcheck.ownership.program import Program
 
-_MOST_FILES = 5000
-"""A larger project is searched only around the file in question."""
 _MOST_TREES = 150
 """A name that so many files hold says nothing."""
-_MARKERS = (
-    ".git",
-    "pyproject.toml",
-    "setup.py",
-    "setup.cfg",
-    "manage.py",
-    "requirements.txt",
-    "Pipfile",
-    "leakcheck.toml",
-)
-_PRUNED = frozenset({"__pycache__", "node_modules", "site-packages", "venv", "env", "build", "dist"})
 _PASSING = frozenset({"partial", "sync_to_async", "database_sync_to_async", "async_to_sync", "wraps", "as_view"})
 """Functions that give back what they are given, to be called as before."""
 _PLAIN = re.compile(r"[A-Za-z_]\w*\Z")
@@ -65,13 +50,11 @@ class Mention:
 
 
 class Search:
-    """Finds mentions; ``top`` is the directory that the configuration governs."""
+    """Finds mentions."""
 
-    def __init__(self, program: Program, top: str) -> None:
+    def __init__(self, program: Program) -> None:
         self._program = program
-        self._top = os.path.abspath(top)
         self._trees: dict[str, Tree | None] = {}
-        self._files: dict[str, tuple[str, ...]] = {}
         self._mentions: dict[Function | Class, tuple[Mention, ...]] = {}
 
     def tree(self, path: str) -> Tree | None:
@@ -143,35 +126,9 @@ class Search:
         return found
 
     def project(self, path: str) -> tuple[str, ...]:
-        """The Python files of the project that ``path`` belongs to, in the order of their names."""
-        root = self._root(os.path.dirname(os.path.abspath(path)))
-        if root not in self._files:
-            self._files[root] = tuple(self._walk(root))
-        return self._files[root] or tuple(sorted({path, *self._program.modules.beside([path])}))
-
-    def _walk(self, root: str) -> Sequence[str]:
-        """The Python files below ``root``; none where they are too many."""
-        here = os.getcwd()
-        found: list[str] = []
-        for base, folders, files in os.walk(root):
-            folders[:] = sorted(f for f in folders if not f.startswith(".") and f not in _PRUNED)
-            found.extend(os.path.join(base, f) for f in sorted(files) if f.endswith(".py"))
-            if len(found) > _MOST_FILES:
-                return ()
-        return [displayed(each, here) for each in found]
-
-    def _root(self, folder: str) -> str:
-        """The nearest directory that looks like a project's, else what the configuration governs, else the folder."""
-        current = folder
-        while True:
-            if any(os.path.exists(os.path.join(current, marker)) for marker in _MARKERS):
-                return current
-            if current == self._top:
-                return current
-            above = os.path.dirname(current)
-            if above == current:
-                return folder
-            current = above
+        """The Python files of the project that ``path`` belongs to, of its own package where those are too many."""
+        modules = self._program.modules
+        return modules.project_of(path) or tuple(sorted({path, *modules.beside([path])}))
 
 
 def _classified(tree: Tree, node: ast.Name | ast.Attribute) -> Iterator[Mention]:

@@ -13,7 +13,7 @@ Functions: ``unit`` and ``units`` (a function as syntax, graph and positions), `
 something), ``conditional`` (only where they are given none), ``usage`` (what becomes of the values of calls),
 ``callees`` (what calls do, as the transfer function asks), ``given`` (what functions do with arguments), ``raising``
 (which cannot raise), ``owners`` (classes that keep a resource), ``pools`` (whether two are the same), ``consumers``
-(loops that leave a generator that lends one).
+(loops that leave a generator that lends one), ``teardown`` (who ends what is kept for a request).
 
 Results: ``found`` (one acquire and its endings), ``steps`` (a path in words), ``report`` (which paths are faults),
 ``leak`` (a fault, as rules see it), ``summary`` (what callers may assume), ``summary_data`` (the same for JSON),

@@ -83,7 +83,7 @@ class Acquisitions:
             return True
         if _is_settled(symbols, self._drivers):
             return False
-        if self._by_name(func) is not None:
+        if self._named(func) is not None or any(self._factories(func, scope)):
             return True
         if not isinstance(func, ex.Attribute) or not any(self._evidence(func, scope)):
             return False
@@ -128,7 +128,7 @@ class Acquisitions:
                 return found
         if _is_settled(symbols, self._drivers):
             return None
-        by_name = self._by_name(call.func, scope, awaited=awaited)
+        by_name = self._by_name(call.func, scope, awaited)
         if by_name is not None:
             return by_name
         if isinstance(call.func, ex.Attribute):
@@ -138,21 +138,28 @@ class Acquisitions:
                 return self._by_evidence(call, call.func, scope, awaited)
         return None
 
-    def _by_name(self, func: ex.Expression, scope: Scope, *, awaited: bool) -> Acquisition | None:
-        """A driver reached in a way that resolution cannot follow, or a callee named like a session factory."""
+    def _named(self, func: ex.Expression) -> Operation | None:
+        """The operation of a driver that is reached in a way that resolution cannot follow."""
         operation = self._drivers.calls.get(ex.dotted(func) or "")
-        if operation is not None and "." in operation.name:
-            return self._by_operation(operation, None)
-        in_coroutine = bool(scope.functions) and scope.functions[-1].is_async
+        return operation if operation is not None and "." in operation.name else None
+
+    def _factories(self, func: ex.Expression, scope: Scope) -> Iterator[tuple[DriverClass, Operation]]:
+        """Session factories that a callee may be that is named like one, in a file that knows their package."""
         for known in self._program.factories_named(ex.last_name(func) or ""):
-            if scope.module.packages.isdisjoint(self._drivers.packages_of(known.id)):
-                continue
-            made = known.methods["__call__"]
+            if not scope.module.packages.isdisjoint(self._drivers.packages_of(known.id)):
+                yield known, known.methods["__call__"]
+
+    def _by_name(self, func: ex.Expression, scope: Scope, awaited: Callable[[], bool]) -> Acquisition | None:
+        named = self._named(func)
+        if named is not None:
+            return self._by_operation(named, None)
+        in_coroutine = bool(scope.functions) and scope.functions[-1].is_async
+        for known, made in self._factories(func, scope):
             is_async = any(o.awaited for o in self._drivers.classes[made.acquires or ""].methods.values())
             if is_async is not in_coroutine:
                 continue
             # An async function may use either: only what stands around the call, or an import, tells.
-            if not is_async or awaited or _imports_module_of(known, scope):
+            if not is_async or awaited() or _imports_module_of(known, scope):
                 return self._by_operation(made, None)
         return None
 

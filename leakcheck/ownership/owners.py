@@ -9,10 +9,12 @@ A class that keeps a resource and has a way to give it back is a resource itself
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
 from leakcheck.driver import ClassKind, DriverClass, Operation, Protocol, UseAfterRelease, WithEffect
+from leakcheck.framework import load_frameworks
 from leakcheck.ownership.acquire import Acquisition
 from leakcheck.ownership.program import Failure
 from leakcheck.ownership.summary import BORROWS, TAKES, Effect, End
@@ -53,7 +55,7 @@ class Owners:
             name = self.field_at(cls, place)
             if name is not None:
                 return TAKES if self.releases(cls, name, resource) else BORROWS
-        return TAKES if self._program.resolver.hierarchy.has_unknown_base(cls) else BORROWS
+        return TAKES if self._may_inherit_anything(cls) else BORROWS
 
     def kept_in(self, cls: Class, place: int | str, resource: DriverClass) -> str | None:
         """The attribute in which constructing a project class keeps an argument."""
@@ -90,7 +92,7 @@ class Owners:
         if key not in self._keepers:
             self._keepers[key] = False
             self._keepers[key] = bool(self.releasing_methods(cls, attribute, resource)) or (
-                self._program.resolver.hierarchy.has_unknown_base(cls)
+                self._may_inherit_anything(cls)
             )
         return self._keepers[key]
 
@@ -114,6 +116,10 @@ class Owners:
                 if concerned and self._given.gives_back(function, method, attribute, resource):
                     found[method.name] = method.is_async
         return found
+
+    def _may_inherit_anything(self, cls: Class) -> bool:
+        """Whether the class derives from one that may give back what is kept, as those of Python do not."""
+        return self._program.resolver.hierarchy.has_unknown_base(cls, _leaves_alone)
 
     def _mentions(self, path: str, method: FunctionFacts, attribute: str) -> bool:
         source = self._program.source(path)
@@ -164,6 +170,12 @@ class Owners:
     def resource(self, resource_id: str) -> DriverClass:
         """A resource by id: a driver's class, or a project class that owns one."""
         return self._program.drivers.classes.get(resource_id) or self._resources[resource_id]
+
+
+def _leaves_alone(base: str) -> bool:
+    """Whether a library's class is known not to touch what its subclasses keep."""
+    standard = base.partition(".")[0] in sys.stdlib_module_names and not base.endswith("ExitStack")
+    return standard or load_frameworks().is_made_each_time(base)
 
 
 def _as_resource(cls: Class, methods: dict[str, bool]) -> DriverClass:

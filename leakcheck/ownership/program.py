@@ -109,7 +109,6 @@ class Program:
         self._asking: set[Function] = set()
         self._summaries: dict[Function, FunctionSummary | None] = {}
         self._constructions: dict[Class, Acquisition | None] = {}
-        self.request_objects = {"flask.g": "teardown_appcontext", "quart.g": "teardown_appcontext"}
         self.resolver = Resolver(self)
         self.acquisitions = Acquisitions(self)
         self.handed_out: set[str] | None = None

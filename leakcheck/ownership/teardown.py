@@ -15,17 +15,17 @@ import re
 from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
+from leakcheck.framework import load_frameworks
 from leakcheck.ownership.program import Failure
 from leakcheck.project.names import External, Function, Scope
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from leakcheck.driver import DriverClass
     from leakcheck.ownership.program import Program
     from leakcheck.ownership.unit import Unit
     from leakcheck.project.facts import FunctionFacts, ModuleFacts
-
-_MOST_FILES = 4_000
-"""In a larger project nobody knows everything; nothing is said then."""
 
 
 class Teardown:
@@ -52,13 +52,14 @@ class Teardown:
         base: ex.Expression = ex.Name(first)
         for part in parts:
             base = ex.Attribute(base, part)
+        ends = load_frameworks().ends
         for symbol in self._program.resolver.resolve(base, unit.scope):
-            if isinstance(symbol, External) and symbol.name in self._program.request_objects:
-                return self._program.request_objects[symbol.name]
+            if isinstance(symbol, External) and symbol.name in ends:
+                return ends[symbol.name]
         return None
 
     def _is_given_back(self, unit: Unit, attribute: str, resource: DriverClass) -> bool:
-        paths = self._program.modules.project_of(unit.path, _MOST_FILES)
+        paths = self._program.modules.project_of(unit.path)
         if not paths:
             return True
         storing = unit.facts.name if unit.facts is not None else ""
@@ -132,7 +133,7 @@ class Teardown:
             or re.search(rf"\b{re.escape(held.id)}\b[^\n]*=[^\n]*\b{re.escape(attribute)}\b", text) is not None
         )
 
-    def _is_mentioned(self, paths: list[str], name: str) -> bool:
+    def _is_mentioned(self, paths: Sequence[str], name: str) -> bool:
         """Whether a function is named anywhere but where it is defined and imported."""
         word = name.encode()
         mention = re.compile(rb"\b" + re.escape(word) + rb"\b")

@@ -64,13 +64,18 @@ class Hierarchy:
                 found.extend(s.name for s in self._resolve(plain, Scope(module)) if isinstance(s, External))
         return found
 
-    def has_unknown_base(self, of: Class) -> bool:
-        """Whether some base is neither a project class nor ``object`` and friends: it may define anything."""
+    def has_unknown_base(self, of: Class, is_known: Callable[[str], bool]) -> bool:
+        """Whether some base is neither a project class nor ``object`` and friends: it may define anything.
+
+        ``is_known`` tells by its qualified name whether a library's class leaves alone what its subclasses keep.
+        """
         for _, facts, module in self.lineage(of):
             for base in facts.bases:
                 plain = base.base if isinstance(base, ex.Item) else base
                 if ex.last_name(plain) in _HARMLESS:
                     continue
-                if not any(isinstance(s, Class) for s in self._resolve(plain, Scope(module))):
+                symbols = self._resolve(plain, Scope(module))
+                known = (isinstance(s, Class) or (isinstance(s, External) and is_known(s.name)) for s in symbols)
+                if not any(known):
                     return True
         return False

@@ -23,12 +23,14 @@ _MAPPED = {"ansible_collections.": 3}
 """Names under which a loader shows a whole project: how many of their first words the project's files lack."""
 
 
-_MARKERS = frozenset({".git", "pyproject.toml", "setup.py", "setup.cfg", "requirements.txt"})
+_MARKERS = frozenset({
+    ".git", "pyproject.toml", "setup.py", "setup.cfg", "manage.py", "requirements.txt", "Pipfile", "leakcheck.toml",
+})  # fmt: skip
 """Entries of a folder that is a project."""
-_INSTALLED = frozenset({"node_modules", "site-packages", "__pycache__"})
-"""Folders of what others wrote."""
-_LEVELS = 4
-"""How many folders above the project's own are asked whether the repository starts there."""
+_PRUNED = frozenset({"__pycache__", "node_modules", "site-packages", "venv", "env", "build", "dist"})
+"""Folders of what nobody wrote here."""
+_MOST_FILES = 5000
+"""A larger project is not searched as a whole."""
 _NO_ROOT = frozenset({"__init__.py", "pyvenv.cfg"})
 """Entries of a folder that imports do not start from: a package, other people's installation."""
 
@@ -43,7 +45,7 @@ class Modules:
         self._listings: dict[str, frozenset[str]] = {}
         self._found: dict[tuple[str, str], str | None] = {}
         self._above: dict[str, str] = {}
-        self._projects: dict[str, list[str]] = {}
+        self._projects: dict[str, tuple[str, ...]] = {}
         self._places: dict[str, tuple[list[str], list[str]]] = {}
 
     def find(self, module: str, importer: str) -> str | None:
@@ -66,26 +68,31 @@ class Modules:
                 found.extend(os.path.join(prefix, f) for f in files if f.endswith(".py"))
         return found
 
-    def project_of(self, path: str, most: int) -> list[str]:
-        """All Python files of the project that a file belongs to: nothing where there are more than ``most``."""
-        top = self._end(os.path.abspath(os.path.dirname(path)))
-        for above in (top, *_parents(top)[:_LEVELS]):
-            if ".git" in self._entries(above):
-                top = above
-                break
+    def project_of(self, path: str) -> tuple[str, ...]:
+        """The Python files of the project that a file belongs to, in the order of their names; none where too many."""
+        top = self._nearest_project(os.path.abspath(os.path.dirname(path)))
         if top not in self._projects:
-            self._projects[top] = []
-            for base, folders, files in os.walk(top):
-                folders[:] = sorted(f for f in folders if not f.startswith(".") and f not in _INSTALLED)
-                if "pyvenv.cfg" in files:
-                    folders.clear()
-                    continue
-                found = (displayed(os.path.join(base, f), self._here) for f in sorted(files) if f.endswith(".py"))
-                self._projects[top].extend(found)
-                if len(self._projects[top]) > most:
-                    self._projects[top] = []
-                    break
+            self._projects[top] = tuple(self._walk(top))
         return self._projects[top]
+
+    def _nearest_project(self, folder: str) -> str:
+        """The nearest folder that looks like a project, else what the configuration governs, else the folder."""
+        current = folder
+        while self._entries(current).isdisjoint(_MARKERS) and current != self._project:
+            above = os.path.dirname(current)
+            if above == current:
+                return folder
+            current = above
+        return current
+
+    def _walk(self, top: str) -> list[str]:
+        found: list[str] = []
+        for base, folders, files in os.walk(top):
+            folders[:] = sorted(f for f in folders if not f.startswith(".") and f not in _PRUNED)
+            found.extend(os.path.join(base, f) for f in sorted(files) if f.endswith(".py"))
+            if len(found) > _MOST_FILES:
+                return []
+        return [displayed(each, self._here) for each in found]
 
     def neighbours(self, paths: Collection[str]) -> dict[str, str]:
         """Importable names that lie beside the packages of these files, or in their ``src``, with their places."""
@@ -216,12 +223,3 @@ class Modules:
                 entries = frozenset()
             self._listings[folder] = entries
         return entries
-
-
-def _parents(folder: str) -> list[str]:
-    """The folders above, nearest first."""
-    found: list[str] = []
-    while os.path.dirname(folder) != folder:
-        folder = os.path.dirname(folder)
-        found.append(folder)
-    return found

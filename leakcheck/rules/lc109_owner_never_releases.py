@@ -87,7 +87,8 @@ No fix is offered: change the code by hand, as shown above.
 ## Limits
 
 Whether somebody calls the releasing method is not checked here. A class whose base cannot be found
-is not reported, because the base may release the attribute.
+is not reported, because the base may release the attribute; neither is one that derives from a library,
+unless that is Python's own or a framework that makes an object for each request.
 """
 
 from __future__ import annotations
