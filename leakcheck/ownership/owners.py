@@ -16,6 +16,7 @@ from leakcheck import expression as ex
 from leakcheck.driver import ClassKind, DriverClass, Operation, Protocol, UseAfterRelease, WithEffect
 from leakcheck.framework import load_frameworks
 from leakcheck.ownership.acquire import Acquisition
+from leakcheck.ownership.conditional import condition_of
 from leakcheck.ownership.program import Failure
 from leakcheck.ownership.summary import BORROWS, TAKES, Effect, End
 from leakcheck.project.facts import is_self
@@ -164,7 +165,8 @@ class Owners:
                 continue
             wrapped = _as_resource(cls, methods)
             self._resources[wrapped.id] = wrapped
-            return Acquisition(wrapped, Protocol.VALUE, None, steps=owned.steps)
+            condition = condition_of(init, owned.unless, bound=True)
+            return Acquisition(wrapped, Protocol.VALUE, None, steps=owned.steps, condition=condition)
         return None
 
     def resource(self, resource_id: str) -> DriverClass:
