@@ -74,6 +74,7 @@ class Calls:
     release_names: frozenset[str]
     release_objects: frozenset[str]
     locks: frozenset[str]
+    slow: frozenset[str]
     _remembered: dict[str, bool] = field(default_factory=dict, compare=False, repr=False)
 
     def extended(self, patterns: Iterable[str]) -> Calls:
@@ -169,6 +170,7 @@ def load_calls() -> Calls:
         release_names=frozenset(document["release-names"]),
         release_objects=frozenset(document["release-objects"]),
         locks=frozenset(document["locks"]),
+        slow=frozenset(document["slow"]),
     )
 
 

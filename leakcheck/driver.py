@@ -18,6 +18,8 @@ from enum import StrEnum
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
+from leakcheck.driver_session import Session, session_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
@@ -81,15 +83,16 @@ class ClassKind(StrEnum):
     POOL = "pool"  # hands out resources: pool, engine, client
     CONNECTION = "connection"  # must be given back
     FACTORY = "factory"  # calling an instance acquires: sessionmaker
-    OTHER = "other"  # cursors, transactions, whatever methods return
+    TRANSACTION = "transaction"  # begins and ends one, by its methods or as a context manager
+    OTHER = "other"  # cursors, whatever methods return
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
     """What calling a function or method does. Class names are full ids ("psycopg2.Connection").
 
-    The last four fields say when the name alone is evidence: a receiver of no known type is believed only if
-    the call looks like this operation.
+    The four fields from ``distinctive`` on say when the name alone is evidence: a receiver of no known type is
+    believed only if the call looks like this operation.
     """
 
     name: str
@@ -109,6 +112,10 @@ class Operation:
     bound: bool = False  # unresolved: evidence only if the value is bound, entered, returned or passed on
     most_arguments: int | None = None  # unresolved: a call with more positional arguments is something else
     token: str = ""  # a word of every file that calls this, where the name itself is too common a word
+    executes: int | None = None  # the argument that is SQL
+    sends: str = ""  # the SQL that calling it amounts to
+    does_nothing: str = ""  # looks as if it sent that, and why it does not (a sentence)
+    commits: bool = False  # leaving `with` of what this hands out commits, whatever its class says
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +155,7 @@ class DriverClass:
     pool: Pooling | None = None
     embedded: bool = False  # there is no server: opening a connection opens a file
     constructs: bool = True  # calling the class builds an instance; else `names` serve annotations only
+    session: Session | None = None  # None: nothing is known of its transactions
 
     @property
     def driver(self) -> str:
@@ -308,6 +316,8 @@ def _class(class_id: str, fields: Mapping[str, Any], operations: Sequence[Operat
     values = {**fields, "id": class_id, "methods": methods}
     if "pool" in values:
         values["pool"] = pooling(values["pool"])
+    if "session" in values:
+        values["session"] = session_of(values["session"])
     for name, restore in _RESTORED:
         if name in values:
             values[name] = restore(values[name])

@@ -19,6 +19,7 @@ from leakcheck.calls_file import read_calls
 from leakcheck.diagnostic import LeakcheckError
 from leakcheck.driver import DriverClass, Operation, Pooling, compiled_path
 from leakcheck.driver_file import plain_calls, read_drivers
+from leakcheck.driver_session import Session
 from leakcheck.framework_file import compile_frameworks
 
 if TYPE_CHECKING:
@@ -53,14 +54,15 @@ def compile_builtin() -> str:
 def _class_fields(known: DriverClass, operations: dict[str, int]) -> dict[str, Any]:
     methods = {name: _index(operation, operations) for name, operation in known.methods.items()}
     pool = {} if known.pool is None else {"pool": _changed(known.pool)}
-    return {**_changed(known), "methods": methods, **pool}
+    session = {} if known.session is None else {"session": _changed(known.session)}
+    return {**_changed(known), "methods": methods, **pool, **session}
 
 
 def _index(operation: Operation, operations: dict[str, int]) -> int:
     return operations.setdefault(_dump(_changed(operation)), len(operations))
 
 
-def _changed(made: Operation | DriverClass | Pooling) -> dict[str, Any]:
+def _changed(made: Operation | DriverClass | Pooling | Session) -> dict[str, Any]:
     """The fields that differ from their defaults."""
     defaults: dict[str, object] = {
         spec.name: {} if spec.default_factory is dict else spec.default for spec in fields(made)

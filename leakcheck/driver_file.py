@@ -29,6 +29,7 @@ from leakcheck.driver import (
     construction,
     pooling,
 )
+from leakcheck.driver_session import SESSION_KEYS, session_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -63,6 +64,7 @@ _CLASS_KEYS: dict[str, tuple[type, ...]] = {
     "use-after-release": (UseAfterRelease,),
     "docs": (str,),
     "pool": (dict,),
+    "session": (dict,),
 }
 _POOL_KEYS: dict[str, tuple[type, ...]] = {
     "dropped": (Dropped,),
@@ -90,6 +92,10 @@ _OPERATION_KEYS: dict[str, tuple[type, ...]] = {
     "bound": (bool,),
     "most-arguments": (int,),
     "token": (str,),
+    "executes": (int,),
+    "sends": (str,),
+    "does-nothing": (str,),
+    "commits": (bool,),
 }
 _CALL_KEYS = {**_OPERATION_KEYS, "aliases": (list,)}
 _INHERITED = ("kind", "noun", "with", "release", "release-twice", "use-after-release", "docs")
@@ -231,6 +237,9 @@ class Reader:
             given = document.check(f"{key}.pool", table["pool"], _POOL_KEYS)
             settings["pool"] = pooling({word.replace("-", "_"): value for word, value in given.items()})
         start = parent or DriverClass(class_id, ClassKind(table["kind"]))
+        if "session" in table:
+            session = document.check(f"{key}.session", table["session"], SESSION_KEYS)
+            settings["session"] = session_of(session, start.session)
         built = replace(
             start,
             id=class_id,
@@ -261,7 +270,7 @@ class Reader:
             document.fail(
                 f"{key}.releases", f"{built.releases!r} is no argument", 'give "receiver", an index or a keyword'
             )
-        if built.awaited and built.releases is None and not (built.closes or built.pauses):
+        if built.awaited and built.releases is None and not (built.closes or built.pauses or built.sends):
             document.fail(
                 f"{key}.awaited", "nothing is released here", 'remove it or add "releases", "pauses" or "closes"'
             )

@@ -34,6 +34,10 @@ TRIGGERS = (
     b".monitor()",
     b".pubsub(",
     b".transaction()",
+    b"execute",
+    b".fetch",
+    b".scalar",
+    b".exec(",
 )
 # What may be about us in a comment, imports by another name, or is no text.
 _DOUBTFUL = (b"leakcheck:", b"LC", b"ansible_collections", b"\0")

@@ -15,6 +15,12 @@ something), ``conditional`` (only where they are given none), ``usage`` (what be
 (which cannot raise), ``owners`` (classes that keep a resource), ``pools`` (whether two are the same), ``consumers``
 (loops that leave a generator that lends one), ``teardown`` (who ends what is kept for a request).
 
+What is held on a connection: ``session`` (transactions, roles, settings, locks, and what a path knows of them),
+``statements`` (what a call says to the server), ``following`` (the transfer function for them), ``transaction`` and
+``session_state`` (how statements change and end them), ``connections`` (which connections a function has),
+``session_callees`` (what project functions do to them), ``sessions`` (all of one function), ``pool_statements`` and
+``slow`` (statements through a pool, and what waits for something else), ``session_report`` (which paths are faults).
+
 Results: ``found`` (one acquire and its endings), ``steps`` (a path in words), ``report`` (which paths are faults),
 ``leak`` (a fault, as rules see it), ``summary`` (what callers may assume), ``summary_data`` (the same for JSON),
 ``functions`` (function by function), ``program`` (all of it, on demand), ``debug`` (all of it, as text).

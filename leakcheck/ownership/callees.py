@@ -15,7 +15,7 @@ from leakcheck.cfg import graph as g
 from leakcheck.cfg.walk import reduce
 from leakcheck.driver import ClassKind, Operation, UseAfterRelease
 from leakcheck.ownership.pools import nested_checkout, pool_place
-from leakcheck.ownership.state import ALIASES, Box, Closure, Deferred, Hold, Value
+from leakcheck.ownership.state import ALIASES, Box, Closure, Deferred, Hold, Scope, Value
 from leakcheck.ownership.summary import BORROWS, TAKES, Effect
 from leakcheck.ownership.usage import Usage, usage_of
 from leakcheck.project.names import Class, External, Function, Instance, Method
@@ -23,6 +23,7 @@ from leakcheck.project.names import Class, External, Function, Instance, Method
 if TYPE_CHECKING:
     from leakcheck.calls import CallEffect
     from leakcheck.driver import DriverClass
+    from leakcheck.ownership.given import Given
     from leakcheck.ownership.program import Program
     from leakcheck.ownership.state import State
     from leakcheck.ownership.unit import Unit
@@ -40,6 +41,11 @@ class Callees:
         self._symbols: dict[int, Symbols] = {}
         self._quiet: dict[int, bool] = {}
         self._usage: Usage | None = None
+
+    @property
+    def given(self) -> Given:
+        """What project functions do with what they are given."""
+        return self._program.functions.given
 
     def symbols(self, call: g.Call) -> Symbols:
         """What the callee may be."""
@@ -188,7 +194,7 @@ class Callees:
         """Whether instances of the class must be given back themselves."""
         return self._program.drivers.classes[class_id].kind is ClassKind.CONNECTION
 
-    def derived(self, class_id: str) -> Hold | None:
+    def derived(self, class_id: str) -> Hold | Scope | None:
         """How a value that lives by the resource is followed: not at all where it outlives the release unharmed."""
         harmless = self._program.drivers.classes[class_id].use_after_release is UseAfterRelease.HARMLESS
         return None if harmless else Hold.DERIVED
@@ -224,7 +230,7 @@ class Callees:
             symbols = self._program.resolver.resolve(reduce(node), self._unit.scope)
             functions = [s for s in symbols if isinstance(s, Function)]
             for function in functions:
-                effects = self._program.functions.given.parameters(function, resource)
+                effects = self.given.parameters(function, resource)
                 if any(e.releases for e in effects.values()):
                     return TAKES
             if functions:
@@ -247,7 +253,7 @@ class Callees:
             if isinstance(symbol, Method):
                 return TAKES if _is_released(symbol.operation, rest, argument) else BORROWS
             if isinstance(symbol, Function):
-                return self._program.functions.given.argument(symbol, self._place(rest, argument), resource)
+                return self.given.argument(symbol, self._place(rest, argument), resource)
         return TAKES if self._program.calls.says_release(ex.dotted(func) or "") else BORROWS
 
     @staticmethod
@@ -264,7 +270,7 @@ class Callees:
         for symbol in symbols:
             match symbol:
                 case Function():
-                    return self._program.functions.given.argument(symbol, self._place(call, argument), resource)
+                    return self.given.argument(symbol, self._place(call, argument), resource)
                 case Class():
                     return self._program.functions.owners.constructor_effect(
                         symbol, self._place(call, argument), resource
@@ -282,7 +288,7 @@ class Callees:
         """What a method called on self does with a resource that self keeps in ``attribute``."""
         for symbol in self.symbols(call):
             if isinstance(symbol, Function):
-                return self._program.functions.given.attribute(symbol, attribute, resource)
+                return self.given.attribute(symbol, attribute, resource)
         return BORROWS
 
     def boxed_field(self, call: g.Call, argument: g.Argument, resource: DriverClass) -> str | None:
@@ -316,7 +322,7 @@ class Callees:
         held = [n for n, v in state.variables if n in define.captured and _holds(v)]
         if not held:
             return BORROWS
-        return self._program.functions.given.closure(self._unit, define.node, held[0], resource)
+        return self.given.closure(self._unit, define.node, held[0], resource)
 
     def captured_effect(self, call: g.Call, resource: DriverClass, state: State) -> Effect | None:
         """The effect of calling, or handing on, a nested function by its name."""

@@ -16,7 +16,7 @@ from leakcheck.cfg import graph as g
 from leakcheck.ownership.constants import Constants, learn, refine, written
 from leakcheck.ownership.effects import Effects
 from leakcheck.ownership.movement import BACK_TO_OWNER
-from leakcheck.ownership.obligation import Event, EventKind
+from leakcheck.ownership.obligation import FAULTS, Event, EventKind
 from leakcheck.ownership.state import ALIASES, Box, Fact, Link, State, Status
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ class Explorer:
         for event in self.effects.events:
             if event.kind is EventKind.RELEASE:
                 self.result.releases[id(event.instruction.node)] = event.instruction
-            if event.kind in (EventKind.RELEASED_TWICE, EventKind.USED_AFTER, EventKind.NESTED):
+            if event.kind in FAULTS:
                 key = (event.kind, id(event.instruction.node))
                 if key not in self._faulted:
                     self._faulted.add(key)
@@ -180,6 +180,7 @@ class Explorer:
         test = edge.test
         if test is None:
             return state
+        state = self.effects.branched(test, state)
         value = state.get(test.subject)
         if test.kind is g.TestKind.ITERATES:
             # A collection that holds the resource is not exhausted before the resource had its turn.

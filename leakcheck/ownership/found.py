@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from leakcheck.ownership.session import HeldKind
 from leakcheck.ownership.state import Status
 
 if TYPE_CHECKING:
@@ -12,8 +13,12 @@ if TYPE_CHECKING:
 
     from leakcheck.cfg import graph as g
     from leakcheck.ownership.acquire import Acquisition
+    from leakcheck.ownership.connections import Connection
     from leakcheck.ownership.effects import Effects
     from leakcheck.ownership.explore import Ending, Exploration
+    from leakcheck.ownership.following import Following
+    from leakcheck.ownership.obligation import Event
+    from leakcheck.ownership.session import Held
     from leakcheck.ownership.unit import Unit
 
 
@@ -28,6 +33,12 @@ class Found:
     effects: Effects
     unless: str | None = None
     """The parameter that is None wherever it is taken."""
+
+    @property
+    def release_text(self) -> str:
+        """The call that would give the resource back."""
+        name, pool = self.effects.bound_to or "conn", self.acquisition.pool or "pool"
+        return self.acquisition.resource.release.format(name=name, pool=pool)
 
     @property
     def leaks(self) -> list[Ending]:
@@ -57,3 +68,36 @@ class Found:
             if ("." in attribute) is elsewhere and attribute not in seen:
                 seen.add(attribute)
                 yield attribute, ending
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A statement in the wrong place, wherever the path ends."""
+
+    unit: Unit
+    event: Event
+
+
+@dataclass(slots=True, eq=False)
+class SessionFound(Found):
+    """Something taken on a connection, as a transaction or a role, and all that was seen of it."""
+
+    held: Held = field(kw_only=True)
+    connection: Connection = field(kw_only=True)
+    following: Following = field(kw_only=True)
+
+    @property
+    def release_text(self) -> str:
+        """What would end it."""
+        return _ENDINGS[self.held.kind].format(name=self.held.name or "…")
+
+
+_ENDINGS = {
+    HeldKind.TRANSACTION: "COMMIT",
+    HeldKind.SAVEPOINT: "commit()",
+    HeldKind.ROLE: "RESET ROLE",
+    HeldKind.AUTHORIZATION: "RESET SESSION AUTHORIZATION",
+    HeldKind.SETTING: "RESET {name}",
+    HeldKind.LOCK: "unlocking it",
+    HeldKind.LISTEN: "UNLISTEN {name}",
+}

@@ -30,6 +30,8 @@ from leakcheck.ownership.perhaps_none import may_return_none
 from leakcheck.ownership.program import MANAGING, Failure, FileAnalysis, Skip
 from leakcheck.ownership.raising import Raising
 from leakcheck.ownership.report import reported, stored_leak
+from leakcheck.ownership.session_report import fault_leak, session_leaks
+from leakcheck.ownership.sessions import Sessions
 from leakcheck.ownership.state import Box, Hold, State, Status
 from leakcheck.ownership.steps import acquire_steps
 from leakcheck.ownership.summary import FunctionSummary, Owned
@@ -38,6 +40,7 @@ from leakcheck.ownership.units import Units, name_of
 from leakcheck.project.annotations import injections
 from leakcheck.project.facts import FunctionFacts, ModuleFacts, Statement
 from leakcheck.project.names import Class, Scope
+from leakcheck.project.speaking import ends_elsewhere, speaks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -66,6 +69,7 @@ class Functions:
         self.raising = Raising(program, self.units)
         self.owners = Owners(program, self.given)
         self.teardown = Teardown(program)
+        self.sessions = Sessions(program, self.units)
 
     def unit(self, module: ModuleFacts, item: FunctionFacts | Statement) -> Unit | None:
         """The unit of a function or module-level statement, None where it cannot be parsed."""
@@ -99,8 +103,23 @@ class Functions:
                 others = reported(each, in_main=main, module_level=isinstance(item, Statement))
                 leaks += kept
                 leaks += [leak for leak in others if not kept or leak.kind is not LeakKind.ON_EXCEPTION]
+            if isinstance(item, FunctionFacts) and speaks(self._program, module, item):
+                leaks += self._session_leaks(unit, module, item, found, in_main=main)
         unique = {(leak.kind, leak.span): leak for leak in leaks}
         return FileAnalysis(leaks=tuple(unique.values()), skipped=tuple(skipped))
+
+    def _session_leaks(
+        self, unit: Unit, module: ModuleFacts, item: FunctionFacts, acquired: Sequence[Found], *, in_main: bool
+    ) -> Iterable[Leak]:
+        """What the function leaves on its connections."""
+        found, faults = self.sessions.found(unit, acquired)
+        yield from session_leaks(
+            found, in_main=in_main, ends_elsewhere=lambda: ends_elsewhere(self._program, module, item)
+        )
+        for fault in faults:
+            leak = fault_leak(fault)
+            if leak is not None:
+                yield leak
 
     def _stored(self, found: Found, item: FunctionFacts | Statement) -> Iterable[Leak]:
         """LC109: kept on self by a class that never gives it back, or for a request that ends without."""

@@ -56,7 +56,7 @@ class Given:
         facts = module.functions.get(function.qualname) if module is not None else None
         if facts is None:
             return BORROWS
-        name = _parameter_at(facts, place, bound=function.bound and not is_static(facts))
+        name = parameter_at(facts, place, bound=function.bound and not is_static(facts))
         return BORROWS if name is None else self.parameter(function, name, resource)
 
     def parameters(self, function: Function, resource: DriverClass) -> dict[str, Effect]:
@@ -95,11 +95,19 @@ class Given:
                     return True
         return False
 
+    def _effects_of(self, unit: Unit, variable: str, resource: DriverClass) -> Effects:  # noqa: ARG002 - for others
+        """The transfer function for a resource that ``variable`` holds."""
+        return Effects(resource, None, None, self._units.callees(unit))
+
+    def _started(self, state: State) -> State:
+        """The state in which a function starts that is given the resource."""
+        return state
+
     def _follow(self, unit: Unit, variable: str, resource: DriverClass) -> Effect:
         """What a function does with a resource that ``variable`` holds when it starts."""
         try:
             graph, constants = self._units.graph(unit), self._units.constants(unit)
-            effects = Effects(resource, None, None, self._units.callees(unit))
+            effects = self._effects_of(unit, variable, resource)
             explorer = Explorer(graph, constants, effects, every_way_out=True)
             facts = {n: v for n, v in constants.start[graph.entry.index].items() if n != variable}
             starred = unit.facts is not None and any(
@@ -107,7 +115,7 @@ class Given:
             )
             held = Box(((None, Hold.OWN),)) if starred else Hold.OWN
             variables = tuple(sorted({**facts, variable: held}.items()))
-            result = explorer.run(graph.entry, 0, State(Status.HELD, variables))
+            result = explorer.run(graph.entry, 0, self._started(State(Status.HELD, variables)))
         except (TooLargeError, BoundReachedError):
             return BORROWS
         normal: set[End] = set()
@@ -130,7 +138,7 @@ class Given:
         return Effect(frozenset(normal), frozenset(raised), attribute, frozenset(quiet))
 
 
-def _parameter_at(facts: FunctionFacts, place: int | str, *, bound: bool) -> str | None:
+def parameter_at(facts: FunctionFacts, place: int | str, *, bound: bool) -> str | None:
     """The parameter that receives the argument at a position or keyword."""
     if isinstance(place, str):
         return place if any(p.name == place for p in facts.parameters) else None

@@ -31,6 +31,21 @@ class LeakKind(Enum):
     POOL_NEVER_EXPIRES = "LC204"
     CONNECTION_PER_REQUEST = "LC205"
     ASYNC_FACTORY_CACHED = "LC206"
+    TRANSACTION_NEVER_ENDED = "LC301"
+    TRANSACTION_ON_EXCEPTION = "LC302"
+    TRANSACTION_ON_PATH = "LC303"
+    END_DOES_NOTHING = "LC304"
+    COMMIT_AFTER_ERROR = "LC305"
+    SLOW_CALL = "LC306"
+    SAVEPOINT_ONLY = "LC307"
+    ROLE_NEVER_RESET = "LC401"
+    ROLE_ON_EXCEPTION = "LC402"
+    ROLE_ON_PATH = "LC403"
+    SETTING_KEPT = "LC404"
+    LOCK_KEPT = "LC405"
+    LISTENING_KEPT = "LC406"
+    RESET_DOES_NOT_RESET = "LC407"
+    LOCAL_OUTSIDE = "LC408"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +57,10 @@ class Leak:
     call that raises, the near-miss release, the second release or the second checkout, ``reason`` a sentence
     of the driver's file that says why the near miss does not release (else ""). Of a pool, ``acquire`` is the call that
     builds it, ``cause`` what runs again and again, ``reason`` what for ("request").
+
+    About what is held on a connection (LC3, LC4): ``acquire`` is the statement or call that took it ("SET ROLE app"),
+    ``release`` what would end it, ``name`` the role, setting, lock or channel, ``noun`` what it is ("transaction"), and
+    ``reason`` also how the connection went with it.
     """
 
     kind: LeakKind

@@ -32,15 +32,33 @@ class EventKind(Enum):
     NESTED = "nested"
     TRANSFER = "transfer"
     BORROW = "borrow"
+    LOCAL_OUTSIDE = "local-outside"
+    COMMIT_AFTER_ERROR = "commit-after-error"
+    SLOW_CALL = "slow-call"
+    USELESS_END = "useless-end"
+    BROKEN_CACHE = "broken-cache"
+
+
+SESSION_FAULTS = frozenset({
+    EventKind.LOCAL_OUTSIDE, EventKind.COMMIT_AFTER_ERROR, EventKind.SLOW_CALL, EventKind.USELESS_END,
+    EventKind.BROKEN_CACHE,
+})  # fmt: skip
+"""Faults of what is said to the server."""
+FAULTS = SESSION_FAULTS | {EventKind.RELEASED_TWICE, EventKind.USED_AFTER, EventKind.NESTED}
+"""Faults of their own, wherever the path ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened at an instruction; ``note`` is the driver's reason or the callee's name."""
+    """Something that happened at an instruction; ``note`` is the driver's reason or the callee's name.
+
+    ``because`` is an earlier instruction that makes it a fault.
+    """
 
     kind: EventKind
     instruction: g.Instruction
     note: str = ""
+    because: g.Instruction | None = None
 
 
 Outcome = tuple[list[State], list[State]]
@@ -135,9 +153,15 @@ class Obligation:
                 self.event(EventKind.BORROW, call)
                 return state
 
-    def event(self, kind: EventKind, instruction: g.Instruction, note: str = "") -> None:
+    def branched(self, test: g.Test, state: State) -> State:  # noqa: ARG002 - for others
+        """What else a branch teaches about the resource."""
+        return state
+
+    def event(
+        self, kind: EventKind, instruction: g.Instruction, note: str = "", because: g.Instruction | None = None
+    ) -> None:
         """Tell the explorer what happened."""
-        self.events.append(Event(kind, instruction, note))
+        self.events.append(Event(kind, instruction, note, because))
 
     def fresh(self) -> Value:
         """The value that the acquire gives: the resource, or a box around it."""

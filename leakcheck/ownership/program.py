@@ -26,6 +26,7 @@ from leakcheck.project.collector import facts_of
 from leakcheck.project.facts import ModuleFacts
 from leakcheck.project.modules import Modules
 from leakcheck.project.resolver import Resolver
+from leakcheck.project.speaking import Vocabulary
 from leakcheck.project.triggers import Triggers
 from leakcheck.source import Source, SourceError
 
@@ -95,6 +96,7 @@ class Program:
         self.release_names = frozenset(
             name for name, found in self.drivers.methods.items() if any(op.releases is not None for _, op in found)
         )
+        self.vocabulary = Vocabulary.of(self.drivers, self.calls)
         self._begin()
 
     def _begin(self) -> None:
@@ -160,6 +162,19 @@ class Program:
         if found is None:
             self._sources[path] = found = source_of(self.data(path))
         return found
+
+    def rows(self, path: str, first: int, last: int) -> bytes:
+        """The text of some rows of a file, encoded; empty where there is none."""
+        source = self.source(path)
+        return b"" if isinstance(source, Failure) or first > last else source.rows(first, last).encode()
+
+    def around(self, path: str, first: int, last: int) -> tuple[bytes, bytes]:
+        """The text of a file before and after some of its rows, encoded."""
+        source = self.source(path)
+        if isinstance(source, Failure):
+            return b"", b""
+        lines = source.text.splitlines(keepends=True)
+        return "".join(lines[: first - 1]).encode(), "".join(lines[last:]).encode()
 
     def parsed(self, path: str) -> ModuleFacts | Failure:
         """The facts of a file, or why it has none."""

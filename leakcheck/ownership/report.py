@@ -112,7 +112,7 @@ def _leak(
         span=part.span(node),
         statement=part.statement(node),
         steps=tuple(steps),
-        acquire=short(found, found.call.node),
+        acquire=short(found.unit, found.call.node),
         release=release,
         name=holder,
         cause=cause,
@@ -144,7 +144,7 @@ def _fault_leak(found: Found, node: Node, event: Event, before: tuple[Event, ...
         kind,
         Severity.WARNING if event.kind is EventKind.NESTED or node.state.raised else Severity.ERROR,
         steps,
-        cause=short(found, event.instruction.node),
+        cause=short(found.unit, event.instruction.node),
         reason=event.note,
         at=event.instruction.node,
     )

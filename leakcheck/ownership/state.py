@@ -9,10 +9,13 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from leakcheck.ownership.session import UNFOLLOWED, Session
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from leakcheck.cfg.graph import Define
+    from leakcheck.cfg.graph import Call, Define
+    from leakcheck.ownership.statements import Action
     from leakcheck.ownership.summary import Effect
 
 
@@ -78,14 +81,31 @@ class Link:
     negated: bool
 
 
-Value = Fact | Hold | Box | Deferred | Closure | Link
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """A transaction object of the resource. ``begun``: it has begun; one that has not begins when it is entered."""
+
+    class_id: str
+    begun: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A coroutine that sends statements over the resource once it is awaited; ``value`` is what it gives then."""
+
+    call: Call
+    actions: tuple[Action, ...]
+    value: Hold | Scope | None
+
+
+Value = Fact | Hold | Box | Deferred | Closure | Link | Scope | Said
 ALIASES = (Hold.OWN,)
 _REFERENCES = frozenset(Hold) - {Hold.MAYBE}
 
 
 def refers(value: Value) -> bool:
     """Whether a variable with this value keeps the resource within reach."""
-    return value in _REFERENCES or isinstance(value, (Box, Deferred))
+    return value in _REFERENCES or isinstance(value, (Box, Deferred, Scope))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +113,8 @@ class State:
     """One path's knowledge. ``raised``: something raised since the acquire.
 
     ``near_miss``: 1 a ``with`` that does not release was left, 2 a call that looks like a release was made.
-    ``paused``: it holds no connection until it is used again (a session after ``commit()``).
+    ``paused``: it holds no connection until it is used again (a session after ``commit()``). ``session``: what is
+    known of its transaction, where that is followed.
     """
 
     status: Status
@@ -102,6 +123,7 @@ class State:
     near_miss: int = 0
     paused: bool = False
     moved_to: str | None = None  # the attribute of self that took it
+    session: Session = UNFOLLOWED
 
     def get(self, name: str) -> Value | None:
         """What a variable holds, None where nothing is known of it."""

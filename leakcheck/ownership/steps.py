@@ -28,7 +28,7 @@ _TEXT_LIMIT = 60
 def acquire_steps(found: Found) -> tuple[Step, ...]:
     """Where the resource was taken, through all functions that handed it over."""
     part, acquisition = found.unit.part, found.acquisition
-    text = short(found, found.call.node)
+    text = short(found.unit, found.call.node)
     if acquisition.steps:
         first = acquisition.steps[-1]
         what = f"`{text}` hands over the {acquisition.resource.noun} taken at {first.path}:{first.span.start.row}"
@@ -41,7 +41,7 @@ def acquire_steps(found: Found) -> tuple[Step, ...]:
 def path_steps(found: Found, ending: Ending) -> Iterator[Step]:
     """What happens between the acquire and the path's end, and the end itself."""
     part, path = found.unit.part, found.unit.path
-    release = _release_text(found)
+    release = found.release_text
     where: cst.CSTNode | None = None
     seen: set[int] = set()
     hops = found.exploration.path(ending.node)
@@ -120,7 +120,7 @@ def _last_statement(unit: Unit) -> cst.CSTNode | None:
 def _raise_text(found: Found, instruction: g.Instruction) -> str:
     match instruction:
         case g.Call():
-            return f"`{short(found, instruction.node)}` may raise"
+            return f"`{short(found.unit, instruction.node)}` may raise"
         case g.Await():
             return "may raise, or be cancelled here"
         case g.Yield():
@@ -135,21 +135,15 @@ def _raise_text(found: Found, instruction: g.Instruction) -> str:
             return "may raise"
 
 
-def short(found: Found, node: cst.CSTNode) -> str:
+def short(unit: Unit, node: cst.CSTNode) -> str:
     """The text of an expression for a message: a call without its arguments, anything else cut to its start."""
     if isinstance(node, cst.Await) and isinstance(node.expression, cst.Call):
         node = node.expression
     if isinstance(node, cst.Call):
-        func = found.unit.part.text(node.func)
+        func = unit.part.text(node.func)
         return f"{func}({'...' if node.args else ''})"[-_TEXT_LIMIT:]
-    text = found.unit.part.text(node)
+    text = unit.part.text(node)
     return text if len(text) <= _TEXT_LIMIT else text[: _TEXT_LIMIT - 1] + "…"
-
-
-def _release_text(found: Found) -> str:
-    """The call that would give the resource back."""
-    name, pool = found.effects.bound_to or "conn", found.acquisition.pool or "pool"
-    return found.acquisition.resource.release.format(name=name, pool=pool)
 
 
 def cause_text(found: Found, ending: Ending, kind: LeakKind) -> str:
@@ -158,15 +152,19 @@ def cause_text(found: Found, ending: Ending, kind: LeakKind) -> str:
         for event, _ in _history(found.exploration.path(ending.node), ending):
             if event is not None and event.kind is EventKind.NEAR_MISS:
                 node = event.instruction.node
-                return f"with {short(found, node.item)}" if isinstance(node, cst.WithItem) else short(found, node)
+                return (
+                    f"with {short(found.unit, node.item)}"
+                    if isinstance(node, cst.WithItem)
+                    else short(found.unit, node)
+                )
         return ""
     if kind is LeakKind.OVERWRITTEN and ending.lost is not None:
-        return short(found, ending.lost.node)
+        return short(found.unit, ending.lost.node)
     for hop in reversed(found.exploration.path(ending.node)):
         if hop.edge.raised is not None and hop.source.instructions:
             node = hop.source.instructions[-1].node
             if isinstance(node, (cst.Call, cst.Await)):
-                return short(found, node)
+                return short(found.unit, node)
     return ""
 
 

@@ -15,6 +15,7 @@ from leakcheck import expression as ex
 from leakcheck.project.annotations import injections
 from leakcheck.project.facts import FunctionFacts, ModuleFacts, Statement
 from leakcheck.project.names import Class, External, Function, Instance, Method, Scope
+from leakcheck.project.speaking import speaks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -177,7 +178,7 @@ def candidates(program: Program, facts: ModuleFacts) -> list[FunctionFacts | Sta
 
 
 def matters(program: Program, facts: ModuleFacts, item: FunctionFacts | Statement) -> bool:
-    """Whether a function or statement may take a resource, or a framework takes one for it.
+    """Whether a function or statement may take a resource, a framework takes one for it, or it changes a session.
 
     Something must look like taking, by its name at least; then what each call means is asked.
     """
@@ -185,6 +186,8 @@ def matters(program: Program, facts: ModuleFacts, item: FunctionFacts | Statemen
     if isinstance(item, FunctionFacts):
         scope = Scope.of(facts, item)
         injected = [function for _, function in injections(item, facts)] if item.decorators else []
+        if speaks(program, facts, item):
+            return True
     if not _any_takes(program, item.calls, scope) and not any(_takes(program, f, module) for f in injected):
         return False
     possible = program.acquisitions.possible

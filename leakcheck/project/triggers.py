@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING
 
 from leakcheck.driver import ClassKind
+from leakcheck.project.speaking import says_something
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -59,7 +60,10 @@ class Triggers:
         self._alone = tuple(word.encode() for word in sorted({word.replace("_", "").lower() for word in alone}))
 
     def in_(self, data: bytes) -> bool:
-        """Whether a file with these bytes can hold an acquire of its own."""
+        """Whether a file with these bytes can hold an acquire of its own, or change the session of a connection."""
+        return self._acquires(data) or says_something(data, self._packages)
+
+    def _acquires(self, data: bytes) -> bool:
         if not any(token in data for token in self._tokens):
             return False
         if any(package in data for package in self._packages) and self._with_package.search(data) is not None:

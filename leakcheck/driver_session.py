@@ -1,0 +1,85 @@
+"""What a driver's connections do about transactions and session state: the ``[class.X.session]`` tables.
+
+``driver.py`` gives each connection class its ``Session``; a class has that of the class it extends, and its own changes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+class Begins(StrEnum):
+    """What opens a transaction on a connection that is not in autocommit."""
+
+    FIRST_STATEMENT = "first-statement"
+    FIRST_WRITE = "first-write"
+    NEVER = "never"  # each statement is its own transaction until somebody says BEGIN
+    UNKNOWN = "unknown"
+
+
+class OpenAtRelease(StrEnum):
+    """What giving a connection back does with the transaction that is open on it."""
+
+    ROLLED_BACK = "rolled-back"
+    CLOSED = "closed"  # the connection itself ends, and all its state with it
+    PASSED_ON = "passed-on"  # the next borrower goes on in it
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What a connection does about transactions and session state, as measured."""
+
+    dialect: str = ""  # "postgresql", "mysql", "sqlite"; empty where it depends on the driver underneath
+    begins: Begins = Begins.UNKNOWN
+    commits: bool = False  # leaving `with connection` normally commits; else it rolls back or does nothing
+    ends: bool = True  # leaving `with connection` ends the open transaction in some way
+    open: OpenAtRelease = OpenAtRelease.CLOSED
+    begun: OpenAtRelease = OpenAtRelease.ROLLED_BACK  # the same for SQL BEGIN sent in autocommit
+    pooled: bool = False  # giving it back keeps the connection alive, and what is set on it
+    clears: tuple[str, ...] = ()  # the session state that giving it back clears: "setting", "lock", "listen", "role"
+    autocommit: tuple[str, ...] = ()  # attributes, keywords and methods that switch autocommit
+    deaf: bool = False  # in autocommit, commit() and rollback() do nothing after SQL BEGIN
+    blind: bool = False  # after SQL COMMIT the driver believes that its transaction goes on, and sends no BEGIN
+    nests: bool = False  # a block inside the driver's own transaction is a savepoint, and commits nothing
+    caches: bool = False  # DISCARD ALL breaks its statement cache for good
+
+
+SESSION_KEYS: dict[str, tuple[type, ...]] = {
+    "dialect": (str,),
+    "begins": (Begins,),
+    "commits": (bool,),
+    "ends": (bool,),
+    "open": (OpenAtRelease,),
+    "begun": (OpenAtRelease,),
+    "pooled": (bool,),
+    "clears": (list,),
+    "autocommit": (list,),
+    "deaf": (bool,),
+    "blind": (bool,),
+    "nests": (bool,),
+    "caches": (bool,),
+}
+"""The keys of such a table, with the types of their values."""
+
+
+def session_of(fields: Mapping[str, Any], start: Session | None = None) -> Session:
+    """The session that these fields, with their plain values, describe on top of ``start``."""
+    values = dict(fields)
+    for name, restore in _SESSION_RESTORED:
+        if name in values:
+            values[name] = restore(values[name])
+    return replace(start or Session(), **values)
+
+
+_SESSION_RESTORED: tuple[tuple[str, Callable[[Any], Any]], ...] = (
+    ("begins", Begins),
+    ("open", OpenAtRelease),
+    ("begun", OpenAtRelease),
+    ("clears", tuple),
+    ("autocommit", tuple),
+)

@@ -1,0 +1,191 @@
+"""The connections of a function: those that it takes, and the one that it was given or finds somewhere.
+
+    def move(conn):
+        cur = conn.cursor()
+        cur.execute("BEGIN")    →   the connection that is not taken here, known as `conn`
+
+All that a function was given, or finds on ``self`` or in a module, is taken to be one connection: whoever ends a
+transaction through any of these names has ended it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import libcst as cst
+
+from leakcheck import expression as ex
+from leakcheck.cfg.walk import reduce
+from leakcheck.driver import DriverClass, Protocol, endings
+from leakcheck.driver_session import Begins
+from leakcheck.driver_session import Session as DriverSession
+from leakcheck.ownership.acquire import Acquisition
+from leakcheck.ownership.movement import BACK_TO_OWNER
+from leakcheck.project.names import External, Instance, Method
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from leakcheck.cfg import graph as g
+    from leakcheck.ownership.found import Found
+    from leakcheck.ownership.program import Program
+    from leakcheck.ownership.unit import Unit
+
+UNKNOWN_DRIVER = DriverSession()
+_WORDS = frozenset({
+    "c", "con", "conn", "connection", "cnx", "cur", "cursor", "curs", "crsr", "database", "db", "dbh", "session",
+    "tx", "txn", "transaction", "client",
+})  # fmt: skip
+"""What connections and cursors are called, where no driver is imported."""
+_DERIVING = frozenset({"cursor", "execute", "begin", "transaction", "connection", "execution_options"})
+_FLEXIBLE = "generic.Connection"
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A connection in one function. ``names`` are what it is called where it was not taken here.
+
+    ``autocommit`` is None where it is not known; ``leaves_committed``: the ``with`` that hands it out commits.
+    """
+
+    acquisition: Acquisition
+    driver: DriverSession
+    names: frozenset[str] = frozenset()
+    found: Found | None = None
+    autocommit: bool | None = None
+    leaves_committed: bool = False
+
+    @property
+    def resource(self) -> DriverClass:
+        """Its class."""
+        return self.acquisition.resource
+
+
+def taken(found: Found, program: Program) -> Connection | None:
+    """The connection of an acquire; None for what has no SQL session."""
+    resource = found.acquisition.resource
+    driver = resource.session
+    is_call = isinstance(found.call.node, cst.Call)  # else a framework hands it over
+    if (driver is None and resource.driver != "generic") or not is_call or found.acquisition.advances:
+        return None
+    driver = driver or UNKNOWN_DRIVER
+    operations = [
+        s.operation for s in program.resolver.resolve(found.call.func, found.unit.scope) if isinstance(s, Method)
+    ]
+    commits = driver.commits or any(o.commits for o in operations)
+    own_manager = found.acquisition.protocol is not Protocol.VALUE or driver.commits
+    return Connection(
+        found.acquisition,
+        driver,
+        found=found,
+        autocommit=_initial_autocommit(found, driver, program),
+        leaves_committed=commits and own_manager,
+    )
+
+
+def _initial_autocommit(found: Found, driver: DriverSession, program: Program) -> bool | None:
+    """Whether the connection is in autocommit when it is taken, as far as its constructor says."""
+    if driver.begins in (Begins.NEVER, Begins.UNKNOWN):
+        return None
+    keywords = _keywords(found.call)
+    for name in driver.autocommit:
+        if name in keywords:
+            match keywords[name]:
+                case ex.Constant(value=bool() as value):
+                    return value
+                case ex.Constant(value=None):
+                    return True  # sqlite3: isolation_level=None
+                case _:
+                    return None
+    pool = found.acquisition.pool
+    options = ("kwargs", "isolation_level", "execution_options", "autocommit", "init", "configure")
+    if pool is not None and any(program.constructor_keyword(pool, o, found.unit.scope) for o in options):
+        return None
+    return None if found.acquisition.steps else False
+
+
+def _keywords(call: g.Call) -> dict[str, ex.Expression]:
+    reduced = reduce(call.node) if isinstance(call.node, cst.Call) else None
+    return dict(reduced.keywords) if isinstance(reduced, ex.Call) else {}
+
+
+def root(call: g.Call, unit: Unit) -> str | None:
+    """What the connection is called on which a method is called."""
+    return _root(call.func.base, unit) if isinstance(call.func, ex.Attribute) else None
+
+
+def given(names: Iterable[str], unit: Unit, program: Program) -> Connection | None:
+    """The connection that a function knows by these names and has not taken itself."""
+    resource = _class_of(sorted(names), unit, program)
+    if resource is None and not any(is_word(n) for n in names):
+        return None
+    resource = resource or program.drivers.classes[_FLEXIBLE]
+    acquisition = Acquisition(resource, Protocol.VALUE, None)
+    return Connection(acquisition, resource.session or UNKNOWN_DRIVER, frozenset(names))
+
+
+def is_word(name: str) -> bool:
+    """Whether the name says that it is a connection or a cursor."""
+    return any(ending in _WORDS for ending in endings(name.rpartition(".")[2]))
+
+
+def _root(expression: ex.Expression, unit: Unit, depth: int = 6) -> str | None:
+    """The variable or dotted path that holds the connection on which ``expression`` works."""
+    if depth == 0:
+        return None
+    match expression:
+        case ex.Await(value=value) | ex.Entered(value=value):
+            return _root(value, unit, depth - 1)
+        case ex.Call(func=ex.Attribute(base=base, name=name)) if name in _DERIVING:
+            return _root(base, unit, depth - 1)
+        case ex.Attribute(base=base, name=name) if name in BACK_TO_OWNER and _is_cursor(base):
+            return _root(base, unit, depth - 1)
+        case ex.Attribute():
+            return ex.dotted(expression)
+        case ex.Name(id=name):
+            for facts in reversed(unit.scope.functions):
+                for value in facts.scope.assignments.get(name, ()):
+                    inner = value.value if isinstance(value, (ex.Await, ex.Entered)) else value
+                    if (
+                        isinstance(inner, ex.Call)
+                        and isinstance(inner.func, ex.Attribute)
+                        and inner.func.name in _DERIVING
+                    ):
+                        return _root(inner.func.base, unit, depth - 1) or name
+                    if isinstance(inner, (ex.Name, ex.Attribute)) and inner != expression:
+                        return _root(inner, unit, depth - 1) or name
+                if name in facts.scope.assignments:
+                    break
+            return name
+        case _:
+            return None
+
+
+def _is_cursor(expression: ex.Expression) -> bool:
+    return any(e.startswith(("cur", "crsr")) for e in endings(ex.last_name(expression) or "")[-1:])
+
+
+def _class_of(names: Iterable[str], unit: Unit, program: Program) -> DriverClass | None:
+    """The class of the connection: as its names resolve, else that of the only driver the file imports."""
+    drivers = program.drivers
+    for name in names:
+        expression: ex.Expression = ex.Name(name.partition(".")[0])
+        for part in name.split(".")[1:]:
+            expression = ex.Attribute(expression, part)
+        for symbol in program.resolver.resolve(expression, unit.scope):
+            class_id: str | None = None
+            if isinstance(symbol, Instance) and isinstance(symbol.of, str):
+                class_id = symbol.of
+            elif isinstance(symbol, External):
+                class_id = drivers.class_names.get(symbol.name)
+            if class_id is not None and drivers.classes[class_id].session is not None:
+                return drivers.classes[class_id]
+    found = []
+    for driver, packages in drivers.driver_packages.items():
+        if any(p.partition(".")[0] in unit.scope.module.packages for p in packages):
+            ids = [f"{driver}.AsyncConnection", f"{driver}.Connection"] if unit.is_async else [f"{driver}.Connection"]
+            known = next((drivers.classes[i] for i in ids if i in drivers.classes and drivers.classes[i].session), None)
+            if known is not None:
+                found.append(known)
+    return found[0] if len(found) == 1 else drivers.classes[_FLEXIBLE] if found else None

@@ -1,0 +1,309 @@
+"""What one instruction does to a connection's session on one path: the transfer function for what is held on it.
+
+    Following(...).apply(instruction, state)   →   (states after, states when it raises)
+
+A connection is followed twice. First from where it is in reach, to learn what is open where: statements that take
+something are noted in ``takings``, statements in the wrong place are events. Then from each of these, with ``held``
+set, until what was taken has ended: then HELD means that it is held, RELEASED that it has ended.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import libcst as cst
+
+from leakcheck import expression as ex
+from leakcheck.cfg import graph as g
+from leakcheck.cfg.walk import reduce
+from leakcheck.driver import WithEffect
+from leakcheck.driver_session import Begins, OpenAtRelease
+from leakcheck.ownership import session_state, transaction
+from leakcheck.ownership.constants import written
+from leakcheck.ownership.effects import Effects
+from leakcheck.ownership.obligation import EventKind, Outcome, consumed, missed
+from leakcheck.ownership.session import Held, HeldKind, Open
+from leakcheck.ownership.state import Hold, Said, Scope, State, Status, refers
+from leakcheck.ownership.statements import Action, Statements
+from leakcheck.ownership.summary import End
+from leakcheck.sql.event import SqlKind
+
+if TYPE_CHECKING:
+    from leakcheck.driver_session import Session as DriverSession
+    from leakcheck.ownership.session_callees import SessionCallees
+    from leakcheck.ownership.summary import Effect
+
+
+_IN_TRANSACTION = "name='in_transaction')"
+"""The end of the text of a condition that asks for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Where something is taken on a connection: the instruction, what, and the state after it."""
+
+    instruction: g.Instruction
+    call: g.Call
+    held: Held
+    state: State
+
+
+@dataclass(slots=True)
+class Following(Effects):
+    """The transfer function for a connection and for what is held on it; ``speech`` is its ``callees``.
+
+    ``names`` are variables and dotted paths that always hold it, where it was not taken in this function.
+    ``leaves_committed``: leaving the ``with`` that handed it out commits. ``ended``: some statement ended what is held.
+    """
+
+    speech: SessionCallees = field(kw_only=True)
+    statements: Statements = field(kw_only=True)
+    driver: DriverSession = field(kw_only=True)
+    names: frozenset[str] = field(default=frozenset(), kw_only=True)
+    leaves_committed: bool = field(default=False, kw_only=True)
+    held: Held | None = field(default=None, kw_only=True)
+    takings: list[Taken] = field(default_factory=list, kw_only=True)
+    ended: bool = field(default=False, kw_only=True)
+    heard: set[int] = field(default_factory=set, kw_only=True)
+    """The calls that spoke to some connection that was followed."""
+    restored_by: set[int] = field(default_factory=set, kw_only=True)
+    """The statements that set a setting back to what it was before the one that is held."""
+
+    def apply(self, instruction: g.Instruction, state: State) -> Outcome:
+        """The states after the instruction, and those on its exception edges."""
+        if state.status is Status.WAITING:
+            return Effects.apply(self, instruction, state)
+        match instruction:
+            case g.Call():
+                normal, raised = self._call(instruction, state)
+            case g.Await():
+                normal, raised = self._await(instruction, state)
+            case g.Enter():
+                normal, raised = self._enter(instruction, state)
+            case g.Exit():
+                normal, raised = self._exit(instruction, state)
+            case g.StoreAttribute(name=name, base=base) if name in self.driver.autocommit and (
+                state.get(base) is Hold.OWN
+            ):
+                switched = replace(state.session, autocommit=_switch(name, instruction.value))
+                normal, raised = [replace(state.bind(consumed(instruction.value)), session=switched)], [state]
+            case _:
+                normal, raised = Effects.apply(self, instruction, state)
+        normal = [self._named(instruction, s) for s in normal]
+        return (normal, raised) if self.held is not None else ([_kept(s) for s in normal], [_kept(s) for s in raised])
+
+    def _named(self, instruction: g.Instruction, state: State) -> State:
+        """The names that always hold the connection hold it, whatever was just assigned to them."""
+        again = {
+            n: Hold.OWN for n in written(instruction) if n in self.names and not isinstance(state.get(n), (Hold, Scope))
+        }
+        return state.bind(again) if again and state.status is Status.HELD else state
+
+    # Calls
+
+    def _call(self, call: g.Call, state: State) -> Outcome:
+        if call.receiver is not None and not refers_to(state, call.receiver) and self.names:
+            dotted = ex.dotted(call.func.base) if isinstance(call.func, ex.Attribute) else None
+            if dotted in self.names:
+                state = state.bind({call.receiver: Hold.OWN})
+        value = state.get(call.receiver) if call.receiver is not None else None
+        said = next((v for a in call.arguments if isinstance(v := state.get(a.operand), Said)), None)
+        if said is not None:  # `wait_for(conn.execute(...))`
+            return [state.bind({call.target: said})], []
+        actions = self.statements.actions(call, value, self.resource) or self._left_by(call, state)
+        normal, raised = Effects.apply(self, call, state)
+        if value is not None:
+            self.heard.add(id(call.node))
+        if not actions:
+            return transaction.other_call(self, call, normal), raised
+        if self.callees.is_entered_or_awaited(call):
+            after = normal[0] if normal else state
+            kept = after.get(call.target)
+            given = kept if isinstance(kept, (Hold, Scope)) else None
+            return [after.bind({call.target: Said(call, actions, given)})], []
+        done: list[State] = []
+        failed: list[State] = []
+        for after in normal:
+            if after.status is not Status.HELD:
+                done.append(after)
+                continue
+            states, errors = self._say(call, call, actions, after)
+            done += states
+            failed += errors
+        return done, failed or raised
+
+    def _left_by(self, call: g.Call, state: State) -> tuple[Action, ...]:
+        """What a project function leaves open on the connection for its caller to end: it says as much."""
+        if self.held is not None:
+            return ()
+        found: list[Action] = []
+        for left in self.speech.leaves(call):
+            operand = next((a.operand for a in call.arguments if a is left.argument), None)
+            holds = refers_to(state, operand) if operand is not None else left.path in self.names
+            if holds:
+                found.append(left.action)
+        return tuple(found)
+
+    def _await(self, instruction: g.Await, state: State) -> Outcome:
+        said = state.get(instruction.value)
+        if not isinstance(said, Said):
+            return Effects.apply(self, instruction, state)
+        before = state.bind(consumed(instruction.value)).bind({instruction.target: said.value})
+        return self._say(instruction, said.call, said.actions, before)
+
+    def _say(
+        self, instruction: g.Instruction, call: g.Call, actions: tuple[Action, ...], before: State
+    ) -> tuple[list[State], list[State]]:
+        """The states after all that one call says; a statement that ends something has done so even if it raises."""
+        state = before
+        for action in actions:
+            if state.status is Status.HELD:
+                state = self._act(instruction, call, action, state)
+        if any(a.takes for a in actions):
+            return [state], [before]
+        if all(a.kind in transaction.ENDING or a.kind in session_state.ENDING for a in actions):
+            failed = state
+            if any(a.kind is SqlKind.COMMIT for a in actions):
+                failed = transaction.after_failed_commit(self, instruction, before)
+            elif self.held is not None and any(a.kind is SqlKind.ROLLBACK for a in actions):
+                failed = self.done(instruction, state, by_statement=False)  # it only raises on a dead connection
+            elif state.status is Status.HELD and state.session.resetting and not before.session.resetting:
+                failed = self.done(instruction, state)
+            return [state], [failed]
+        session = state.session
+        in_transaction = session.open is Open.YES or (
+            session.open is Open.MAYBE and session.autocommit is None and self.driver.begins is Begins.FIRST_STATEMENT
+        )
+        if self.held is not None or not in_transaction:
+            return [state], [state]
+        marked = replace(session, failed=session.failed or instruction)
+        return [state], [replace(state, session=marked)]
+
+    def _act(self, instruction: g.Instruction, call: g.Call, action: Action, state: State) -> State:
+        """The state after one statement."""
+        state = transaction.begun_by(self, action, state)
+        if self.held is None:
+            session_state.check(self, call, action, state)
+        if action.takes and self.held is None:
+            state = self._take(instruction, call, action, state)
+        if self.held is not None and self.held.kind is not HeldKind.TRANSACTION:
+            state = session_state.after(self, call, action, state)
+        if state.status is Status.HELD:
+            state = transaction.after(self, call, action, state)
+        if state.status is Status.HELD and self.held is not None:
+            state = replace(state, session=replace(state.session, worked=True))
+        return state
+
+    def _take(self, instruction: g.Instruction, call: g.Call, action: Action, state: State) -> State:
+        text = self.statements.text(call) if action.operation is None and not action.text else action.text
+        held = session_state.held_by(action, text)
+        fresh = state.session.open is not Open.NO and held.kind is not HeldKind.TRANSACTION
+        starting = replace(state.session, fresh=fresh, resetting=False, worked=False)
+        if held.kind is HeldKind.TRANSACTION:
+            starting = replace(starting, open=Open.YES, manual=action.operation is None)
+            scope = state.get(call.target)
+            if action.operation is not None and isinstance(scope, Scope):
+                state = state.bind({call.target: Scope(scope.class_id, begun=True)})
+        self.takings.append(Taken(instruction, call, held, replace(state, session=starting, raised=False, near_miss=0)))
+        return state
+
+    def take_savepoint(self, instruction: g.Enter, state: State) -> None:
+        """A block that is a savepoint only: somebody must still commit."""
+        node = instruction.node
+        if self.held is None and isinstance(node, cst.WithItem) and isinstance(node.item, cst.Call):
+            call = g.Call(node.item, instruction.target, reduce(node.item.func), None, None, None, ())
+            starting = replace(state, raised=False, near_miss=0)
+            self.takings.append(Taken(instruction, call, Held(SqlKind.SAVEPOINT), starting))
+
+    def branched(self, test: g.Test, state: State) -> State:
+        """``if conn.in_transaction:`` says whether there is one."""
+        known = test.kind is g.TestKind.TRUTH and test.subject.endswith(_IN_TRANSACTION) and not test.outcome
+        held = self.held is not None and self.held.kind is HeldKind.TRANSACTION and state.status is Status.HELD
+        return _without_holders(state).with_status(Status.RELEASED) if known and held else state
+
+    # With blocks
+
+    def _enter(self, instruction: g.Enter, state: State) -> Outcome:
+        value = state.get(instruction.manager)
+        if isinstance(value, Scope):
+            return transaction.entered(self, instruction, value, state)
+        normal, raised = Effects.apply(self, instruction, state)
+        if value is Hold.DERIVED:  # a cursor gives itself
+            normal = [s.bind({instruction.target: Hold.DERIVED}) for s in normal]
+        if instruction.target in self.names and value is None:  # somebody else's context manager hands it out
+            normal = [s.bind({instruction.manager: Hold.MANAGER, instruction.target: Hold.OWN}) for s in normal]
+        return normal, raised
+
+    def _exit(self, instruction: g.Exit, state: State) -> Outcome:
+        value = state.get(instruction.manager)
+        if isinstance(value, Scope):
+            return [transaction.left(self, instruction, state)], []
+        if value is Hold.OWN and self.resource.with_effect is not WithEffect.RELEASES:
+            after = state.bind({instruction.manager: None})
+            if not self.driver.ends:
+                return [after], []
+            commits = self.driver.commits and not instruction.exceptional
+            kind = SqlKind.COMMIT if commits else SqlKind.ROLLBACK
+            return [transaction.ended(self, instruction, kind, after)], []
+        return Effects.apply(self, instruction, state)
+
+    # The connection goes, and what is held with it
+
+    def released(self, instruction: g.Instruction, state: State, *, by_with: bool = False) -> State:
+        """The connection is given back or closed."""
+        if state.status is not Status.HELD:
+            return state
+        commits = isinstance(instruction, g.Exit) and not instruction.exceptional and self.leaves_committed
+        if commits and by_with:
+            state = transaction.ended(self, instruction, SqlKind.COMMIT, state)
+            if state.status is not Status.HELD:
+                return state
+        if self.held is None or self.names:
+            return self.done(instruction, state, by_statement=False)
+        gone = session_state.given_back(self, state, committed=commits)
+        return self.done(instruction, state, by_statement=False) if not gone else self.lost_with(state, gone)
+
+    def done(self, instruction: g.Instruction, state: State, *, by_statement: bool = True) -> State:
+        """What was held has ended: nothing of the connection matters any more."""
+        self.event(EventKind.RELEASE, instruction)
+        self.ended = self.ended or by_statement
+        return _without_holders(state).with_status(Status.RELEASED)
+
+    def lost_with(self, state: State, gone: str) -> State:
+        """The connection goes, and what is held is held still."""
+        if state.session.resetting:
+            state = missed(state, 2)
+        return _without_holders(replace(state, session=replace(state.session, gone=gone)))
+
+    def _ended(self, end: End, effect: Effect, state: State, call: g.Instruction, target: str) -> State:
+        if end is End.RELEASED:
+            return self.done(call, state)
+        return Effects._ended(self, end, effect, state, call, target)
+
+    def passes_on(self, state: State) -> OpenAtRelease:
+        """What giving the connection back does with the transaction that is open in this state."""
+        manual = state.session.manual and (state.session.autocommit is True or self.driver.begins is Begins.NEVER)
+        return self.driver.begun if manual else self.driver.open
+
+
+def refers_to(state: State, operand: str) -> bool:
+    """Whether an operand has to do with the connection."""
+    value = state.get(operand)
+    return value is not None and refers(value)
+
+
+def _kept(state: State) -> State:
+    """Where the connection itself is followed, whoever else has it does not matter."""
+    return state.with_status(Status.HELD) if state.status is Status.MOVED else state
+
+
+def _without_holders(state: State) -> State:
+    return state.bind({n: None for n, v in state.variables if refers(v) or v is Hold.MAYBE})
+
+
+def _switch(name: str, value: str) -> bool | None:
+    """Whether autocommit is on after an assignment to the attribute: ``isolation_level = None`` turns it on."""
+    if name == "isolation_level":
+        return True if value == g.NONE else None
+    return {g.TRUE: True, g.FALSE: False}.get(value)

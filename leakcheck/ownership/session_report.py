@@ -1,0 +1,243 @@
+"""From what is held on connections to leaks: transactions left open, roles, settings, locks and subscriptions kept.
+
+The connection's own leak comes first: where it is lost, what is open on it is not told besides.
+"""
+
+from __future__ import annotations
+
+import builtins
+from typing import TYPE_CHECKING
+
+import libcst as cst
+
+from leakcheck import expression as ex
+from leakcheck.cfg.walk import reduce, walk
+from leakcheck.diagnostic import Severity, Step, StepKind
+from leakcheck.driver_session import Begins
+from leakcheck.ownership.leak import Leak, LeakKind
+from leakcheck.ownership.obligation import EventKind
+from leakcheck.ownership.session import HeldKind
+from leakcheck.ownership.state import Status
+from leakcheck.ownership.steps import cause_text, path_steps, reason_text, short
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from leakcheck.ownership.explore import Ending
+    from leakcheck.ownership.found import Fault, SessionFound
+
+_TRANSACTION = (LeakKind.TRANSACTION_NEVER_ENDED, LeakKind.TRANSACTION_ON_EXCEPTION, LeakKind.TRANSACTION_ON_PATH)
+_ROLE = (LeakKind.ROLE_NEVER_RESET, LeakKind.ROLE_ON_EXCEPTION, LeakKind.ROLE_ON_PATH)
+_KINDS = {
+    HeldKind.TRANSACTION: _TRANSACTION,
+    HeldKind.ROLE: _ROLE,
+    HeldKind.AUTHORIZATION: _ROLE,
+    HeldKind.SETTING: (LeakKind.SETTING_KEPT,) * 3,
+    HeldKind.LOCK: (LeakKind.LOCK_KEPT,) * 3,
+    HeldKind.LISTEN: (LeakKind.LISTENING_KEPT,) * 3,
+    HeldKind.SAVEPOINT: (LeakKind.SAVEPOINT_ONLY,) * 3,
+}
+"""Where no path ends it, where only what raises leaves it, and where some quiet path does."""
+_NEAR_MISSES = {
+    HeldKind.TRANSACTION: LeakKind.END_DOES_NOTHING,
+    HeldKind.ROLE: LeakKind.RESET_DOES_NOT_RESET,
+    HeldKind.AUTHORIZATION: LeakKind.RESET_DOES_NOT_RESET,
+    HeldKind.SETTING: LeakKind.RESET_DOES_NOT_RESET,
+    HeldKind.LISTEN: LeakKind.RESET_DOES_NOT_RESET,
+}
+_NOUNS = {
+    HeldKind.TRANSACTION: "transaction",
+    HeldKind.SAVEPOINT: "savepoint",
+    HeldKind.ROLE: "role",
+    HeldKind.AUTHORIZATION: "session authorization",
+    HeldKind.SETTING: "setting",
+    HeldKind.LOCK: "lock",
+    HeldKind.LISTEN: "subscription",
+}
+
+
+def session_leaks(
+    found: Sequence[SessionFound], *, in_main: bool, ends_elsewhere: Callable[[], bool]
+) -> Iterator[Leak]:
+    """The leaks of all that a function takes on connections, one for each.
+
+    ``ends_elsewhere``: whether other functions of the file end such things.
+    """
+    restoring = {site for each in found for site in each.following.restored_by}
+    for each in found:
+        if id(each.call.node) in restoring:
+            continue  # it sets back what was set before
+        leak = _session_leak(each, in_main=in_main, ends_elsewhere=ends_elsewhere)
+        if leak is not None:
+            yield leak
+
+
+def _session_leak(found: SessionFound, *, in_main: bool, ends_elsewhere: Callable[[], bool]) -> Leak | None:
+    kept = [e for e in found.exploration.endings if e.state.status is Status.HELD]
+    leaks = [e for e in kept if _counts(found, e)]
+    ended = found.following.ended or any(e.state.status is Status.MOVED for e in found.exploration.endings)
+    if found.held.tried and ended:
+        return None  # what unlocks it under a condition knows whether it was taken
+    if not leaks or (found.connection.names and not ended and not _is_alone(found, ends_elsewhere=ends_elsewhere)):
+        return None
+    leaks.sort(key=lambda e: (e.state.raised, len(found.exploration.path(e.node))))
+    quiet = [e for e in leaks if not e.state.raised]
+    missed = [e for e in leaks if e.state.near_miss == 2]
+    never, on_exception, on_path = _KINDS[found.held.kind]
+    kind, ending = on_exception, leaks[0]
+    if missed and found.held.kind in _NEAR_MISSES:
+        kind, ending = _NEAR_MISSES[found.held.kind], missed[0]
+    elif not ended:
+        kind = never
+    elif quiet:
+        kind = on_path
+    severity = Severity.ERROR if quiet or not ended else Severity.WARNING
+    return _leak(found, kind, severity.lowered() if in_main else severity, ending)
+
+
+def _counts(found: SessionFound, ending: Ending) -> bool:
+    """Whether a path that leaves it held is a fault of its own."""
+    if ending.state.session.gone:
+        return True
+    if not found.connection.names or ending.lost is not None:
+        return False  # the connection itself is lost there, or somebody else's
+    match found.held.kind:
+        case HeldKind.TRANSACTION:
+            return True
+        case HeldKind.LOCK:
+            return True
+        case HeldKind.ROLE | HeldKind.AUTHORIZATION:
+            # Whoever gave the connection rolls back what a failed function did, which undoes it where it was set in
+            # the caller's transaction.
+            return not ending.state.raised or found.connection.driver.begins is Begins.NEVER
+        case _:
+            return False
+
+
+def _is_alone(found: SessionFound, *, ends_elsewhere: Callable[[], bool]) -> bool:
+    """Whether nobody else is there to end what this function leaves on a connection that is not its own."""
+    if found.held.kind is HeldKind.LOCK:
+        return False
+    facts = found.unit.facts
+    name = facts.name.strip("_") if facts is not None else ""
+    if name.startswith(_OPENING_NAMES):
+        return False
+    return any(e.state.session.worked for e in found.exploration.endings) and not ends_elsewhere()
+
+
+_OPENING_NAMES = (
+    "begin", "start", "open", "set", "switch", "assume", "become", "use", "enter", "setup", "init", "connect",
+    "configure", "on_", "before", "acquire", "lock", "as_", "impersonate", "prepare",
+)  # fmt: skip
+"""Functions named like these are there to leave it open."""
+
+
+def _leak(found: SessionFound, kind: LeakKind, severity: Severity, ending: Ending) -> Leak:
+    part, held = found.unit.part, found.held
+    steps = [_start(found), *_path(found, ending)]
+    said = short(found.unit, found.call.node)
+    return Leak(
+        kind=kind,
+        severity=severity,
+        span=part.span(found.call.node),
+        statement=part.statement(found.call.node),
+        steps=tuple(steps),
+        acquire=held.text or said,
+        release=found.release_text,
+        name=held.name,
+        cause=cause_text(found, ending, kind),
+        reason=ending.state.session.gone or reason_text(found, ending),
+        noun=_NOUNS[held.kind],
+    )
+
+
+def _start(found: SessionFound) -> Step:
+    verb = {
+        HeldKind.TRANSACTION: "transaction begun here",
+        HeldKind.SAVEPOINT: "only a savepoint: a transaction is open already",
+        HeldKind.LOCK: "locked here",
+        HeldKind.LISTEN: "subscribed here",
+    }.get(found.held.kind, f"{_NOUNS[found.held.kind]} set here")
+    return Step(StepKind.ACQUIRE, found.unit.path, found.unit.part.span(found.call.node), verb)
+
+
+def _path(found: SessionFound, ending: Ending) -> Sequence[Step]:
+    steps = list(path_steps(found, ending))
+    gone = ending.state.session.gone
+    if gone and ending.lost is not None:
+        span = found.unit.part.span(ending.lost.node)
+        steps[-1] = Step(StepKind.RELEASE, found.unit.path, span, f"the connection goes back here: {gone}")
+    return steps
+
+
+_FAULTS = {
+    EventKind.LOCAL_OUTSIDE: LeakKind.LOCAL_OUTSIDE,
+    EventKind.COMMIT_AFTER_ERROR: LeakKind.COMMIT_AFTER_ERROR,
+    EventKind.SLOW_CALL: LeakKind.SLOW_CALL,
+    EventKind.USELESS_END: LeakKind.END_DOES_NOTHING,
+    EventKind.BROKEN_CACHE: LeakKind.RESET_DOES_NOT_RESET,
+}
+_FAULT_WORDS = {
+    EventKind.LOCAL_OUTSIDE: "no transaction is open here",
+    EventKind.COMMIT_AFTER_ERROR: "commits a transaction that has failed: the server rolls it back without an error",
+    EventKind.SLOW_CALL: "the transaction is open meanwhile",
+    EventKind.USELESS_END: "has no effect",
+    EventKind.BROKEN_CACHE: "the driver goes on to use prepared statements that are gone",
+}
+_BECAUSE_WORDS = {
+    EventKind.COMMIT_AFTER_ERROR: (StepKind.RAISE, "may raise; the error is swallowed and the transaction goes on"),
+    EventKind.SLOW_CALL: (StepKind.CALL, "the transaction ends here"),
+    EventKind.USELESS_END: (StepKind.CALL, "runs outside the transaction that it was meant for"),
+}
+
+
+def fault_leak(fault: Fault) -> Leak | None:
+    """A statement in the wrong place."""
+    event, unit = fault.event, fault.unit
+    if event.kind is EventKind.COMMIT_AFTER_ERROR and not _is_swallowed(fault):
+        return None
+    part, node = unit.part, event.instruction.node
+    steps = [Step(StepKind.USE, unit.path, part.span(node), event.note or _FAULT_WORDS[event.kind])]
+    cause = ""
+    if event.because is not None:
+        kind, words = _BECAUSE_WORDS[event.kind]
+        step = Step(kind, unit.path, part.span(event.because.node), words)
+        steps = [step, *steps] if kind is StepKind.RAISE else [*steps, step]
+        cause = short(unit, event.because.node)
+    severity = Severity.WARNING if event.kind in (EventKind.SLOW_CALL, EventKind.COMMIT_AFTER_ERROR) else Severity.ERROR
+    return Leak(
+        kind=_FAULTS[event.kind],
+        severity=severity,
+        span=part.span(node),
+        statement=part.statement(node),
+        steps=tuple(steps),
+        acquire=short(unit, node),
+        release="",
+        name=None,
+        cause=cause,
+        reason=event.note,
+        noun="transaction",
+    )
+
+
+_NO_ERRORS_OF_A_STATEMENT = frozenset({"OperationalError", "InterfaceError", "CancelledError", "TimeoutError"})
+"""A connection that is gone, and what is no error of a driver."""
+
+
+def _is_swallowed(fault: Fault) -> bool:
+    """Whether the statement stands in a ``try`` whose handler takes a driver's errors."""
+    assert fault.event.because is not None
+    failing = fault.event.because.node
+    for node in walk(fault.unit.node):
+        if not isinstance(node, cst.Try) or not any(n is failing for n in walk(node.body)):
+            continue
+        for handler in node.handlers:
+            types = reduce(handler.type) if handler.type is not None else None
+            items = types.items if isinstance(types, ex.Sequence) else (types,)
+            for item in items:
+                name = ex.last_name(item) if item is not None else "BaseException"
+                if name in ("Exception", "BaseException"):
+                    return True
+                if name is not None and name not in _NO_ERRORS_OF_A_STATEMENT and not hasattr(builtins, name):
+                    return True
+    return False

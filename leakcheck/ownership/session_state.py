@@ -1,0 +1,123 @@
+"""How statements end what is held on a connection: a role, a setting, a lock, a subscription.
+
+    SET ROLE a, RESET ALL    →   held: RESET ALL does not touch the role
+    SET ROLE a, ROLLBACK     →   ended, where it was set in the transaction that is rolled back
+
+Each function takes the transfer function at work and a state, and returns the state after.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from leakcheck.driver_session import Begins, OpenAtRelease
+from leakcheck.ownership.obligation import EventKind, missed
+from leakcheck.ownership.session import ENDS, NAMED, TAKES, Held, HeldKind, Open
+from leakcheck.sql.event import SqlKind
+
+if TYPE_CHECKING:
+    from leakcheck.cfg import graph as g
+    from leakcheck.ownership.following import Following
+    from leakcheck.ownership.state import State
+    from leakcheck.ownership.statements import Action
+
+ENDING = frozenset(kind for kinds in ENDS.values() for kind in kinds if kind not in TAKES) | {
+    SqlKind.DISCARD_ALL,
+}
+_LOCAL = frozenset({SqlKind.SET, SqlKind.SET_ROLE, SqlKind.SET_AUTHORIZATION})
+ROLES = frozenset({HeldKind.ROLE, HeldKind.AUTHORIZATION})
+
+
+def held_by(action: Action, text: str) -> Held:
+    """What a statement takes."""
+    name = action.event.name
+    if action.kind is SqlKind.GET_LOCK and name is not None:
+        name = name.partition(",")[0]  # without its timeout
+    return Held(action.kind, name, text, tried="_try_" in text)
+
+
+def check(following: Following, call: g.Call, action: Action, state: State) -> None:
+    """Tell of a statement that has no effect here, or harms the driver."""
+    session, driver = state.session, following.driver
+    if action.kind is SqlKind.DISCARD_ALL and action.operation is None and driver.caches:
+        following.event(EventKind.BROKEN_CACHE, call)
+    unprotected = driver.begins is Begins.NEVER or session.autocommit is True
+    if action.event.local and action.alone and action.kind in _LOCAL and session.open is Open.NO and unprotected:
+        following.event(EventKind.LOCAL_OUTSIDE, call)
+
+
+def _is_transactional(following: Following) -> bool:
+    """Whether a rollback undoes what is said of it."""
+    held = following.held
+    return held is not None and held.kind is not HeldKind.LOCK and following.driver.dialect != "mysql"
+
+
+def _undone(following: Following, state: State) -> bool:
+    """Whether a rollback now undoes that it was set."""
+    return state.session.fresh and _is_transactional(following)
+
+
+def after(following: Following, call: g.Call, action: Action, state: State) -> State:
+    """What a statement does to what is held."""
+    held = following.held
+    assert held is not None
+    kind, name = action.kind, action.event.name
+    if kind is SqlKind.DISCARD_ALL:
+        if state.session.open is Open.YES and action.operation is None:
+            return _near_miss(following, call, "DISCARD ALL fails inside a transaction", state)
+        return following.done(call, state)
+    if held.kind in ROLES and kind is SqlKind.RESET_ALL:
+        return _near_miss(following, call, "RESET ALL does not touch the role: send RESET ROLE", state)
+    if held.kind is HeldKind.AUTHORIZATION and kind is SqlKind.RESET_ROLE:
+        why = "RESET ROLE does not end SET SESSION AUTHORIZATION: send RESET SESSION AUTHORIZATION"
+        return _near_miss(following, call, why, state)
+    if kind not in ENDS[held.kind] or action.event.local:
+        return state
+    if kind is SqlKind.SET and held.kind is HeldKind.SETTING and name == held.name:
+        following.restored_by.add(id(call.node))
+    if kind in NAMED and None not in (name, held.name) and name not in (held.name, "*"):
+        return state
+    if state.session.open is Open.YES and not state.session.fresh and _is_transactional(following):
+        return replace(state, session=replace(state.session, resetting=True))
+    return following.done(call, state)
+
+
+def _near_miss(following: Following, instruction: g.Instruction, why: str, state: State) -> State:
+    following.event(EventKind.NEAR_MISS, instruction, why)
+    return missed(state, 2)
+
+
+def after_end(following: Following, instruction: g.Instruction, kind: SqlKind, state: State) -> State:
+    """What the end of the transaction does to what is held."""
+    session = state.session
+    if kind is SqlKind.ROLLBACK:
+        if _undone(following, state):
+            return following.done(instruction, state, by_statement=False)
+        if session.resetting:
+            state = _near_miss(following, instruction, "the rollback undoes the reset: the role is back", state)
+        return replace(state, session=replace(state.session, resetting=False))
+    if session.resetting:
+        return following.done(instruction, state)
+    return replace(state, session=replace(session, fresh=False))
+
+
+def given_back(following: Following, state: State, *, committed: bool) -> str:
+    """How what is held outlives giving the connection back; empty where it does not."""
+    held, driver, session = following.held, following.driver, state.session
+    assert held is not None
+    opened = following.passes_on(state)
+    if held.kind in (HeldKind.TRANSACTION, HeldKind.SAVEPOINT):
+        if opened is OpenAtRelease.PASSED_ON:
+            return "passed on open to whoever takes the connection next"
+        return "" if state.raised else "rolled back: what was done in it is lost"
+    if not driver.pooled or held.kind.value in driver.clears:
+        return ""
+    if session.open is Open.YES and not committed:
+        if opened is OpenAtRelease.CLOSED or (_undone(following, state) and opened is OpenAtRelease.ROLLED_BACK):
+            return ""
+        if session.resetting:
+            return "the pool's rollback undoes the reset"
+    elif session.resetting:
+        return ""
+    return "passed on to whoever takes the connection next"

@@ -1,0 +1,223 @@
+"""What a function leaves on its connections: transactions, roles, settings, locks, subscriptions.
+
+Each connection is followed once to find where something is taken on it, and then from each of these places until it
+has ended; see ``following``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from leakcheck.cfg import graph as g
+from leakcheck.cfg.builder import TooLargeError
+from leakcheck.driver import ClassKind
+from leakcheck.ownership import connections
+from leakcheck.ownership.explore import BoundReachedError, Exploration, Explorer, seeds
+from leakcheck.ownership.following import Following, Taken
+from leakcheck.ownership.found import Fault, SessionFound
+from leakcheck.ownership.obligation import SESSION_FAULTS
+from leakcheck.ownership.pool_statements import pool_faults
+from leakcheck.ownership.session import Held, Open, Session
+from leakcheck.ownership.session_callees import SessionCallees, SessionGiven
+from leakcheck.ownership.state import Hold, State, Status
+from leakcheck.ownership.statements import QUIET, Action, Statements
+from leakcheck.ownership.steps import short
+from leakcheck.project.names import Function, Method
+from leakcheck.project.speaking import speaks
+from leakcheck.sql.event import SqlEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from leakcheck.ownership.connections import Connection
+    from leakcheck.ownership.found import Found
+    from leakcheck.ownership.program import Program
+    from leakcheck.ownership.unit import Unit
+    from leakcheck.ownership.units import Units
+
+
+class Sessions:
+    """Answers about functions; what one leaves open for its callers to end is computed once."""
+
+    def __init__(self, program: Program, units: Units) -> None:
+        self._program = program
+        self._units = units
+        self._given: dict[Held, SessionGiven] = {}
+        self._left: dict[Function, tuple[tuple[str, Action], ...]] = {}
+
+    def found(self, unit: Unit, acquired: Iterable[Found]) -> tuple[Sequence[SessionFound], Sequence[Fault]]:
+        """Everything that the unit takes on its connections, with what becomes of it on all paths; and other faults."""
+        search = _Search(self._program, self._units, self, unit)
+        try:
+            search.run(acquired)
+        except TooLargeError:
+            return (), ()
+        return search.found, search.faults
+
+    def given(self, held: Held) -> SessionGiven:
+        """What project functions do with a thing that is held on a connection that they are given."""
+        if held not in self._given:
+            self._given[held] = SessionGiven(self._program, self._units, held)
+        return self._given[held]
+
+    def left_by(self, function: Function) -> tuple[tuple[str, Action], ...]:
+        """What a project function leaves open, on all ways on which it returns, on a connection that is not its own.
+
+        With the name by which it knows the connection.
+        """
+        key = replace(function, bound=False)
+        if key not in self._left:
+            self._left[key] = ()
+            module = self._program.facts(key.path)
+            facts = module.functions.get(key.qualname) if module is not None else None
+            if module is not None and facts is not None and speaks(self._program, module, facts):
+                unit = self._units.of(key)
+                found, _ = self.found(unit, ()) if unit is not None else ((), ())
+                self._left[key] = tuple(_left(each) for each in found if _leaves(each))
+        return self._left[key]
+
+
+class _Search:
+    """Follows the connections of one unit."""
+
+    def __init__(self, program: Program, units: Units, sessions: Sessions, unit: Unit) -> None:
+        self._program = program
+        self._units = units
+        self._sessions = sessions
+        self._unit = unit
+        self._statements = Statements(unit, program)
+        self._heard: set[int] = set()
+        self.found: list[SessionFound] = []
+        self.faults: list[Fault] = []
+
+    def run(self, acquired: Iterable[Found]) -> None:
+        """Follow the connections that were acquired here, then the one that was not. Raises TooLargeError."""
+        graph = self._units.graph(self._unit)
+        self.faults += pool_faults(self._program, self._unit, graph, self._statements)
+        self._heard.update(id(f.event.instruction.node) for f in self.faults)
+        for each in acquired:
+            own = connections.taken(each, self._program)
+            if own is not None:
+                self._follow(own)
+        names = self._unheard(graph)
+        given = connections.given(names, self._unit, self._program) if names else None
+        if given is not None:
+            self._follow(given)
+
+    def _unheard(self, graph: g.ControlFlowGraph) -> frozenset[str]:
+        """What the connection is called that was not taken here."""
+        callees = SessionCallees(self._unit, self._program, None)
+        names: set[str | None] = set()
+        own: set[str | None] = {None}
+        for block in graph.blocks:
+            for call in block.instructions:
+                if not isinstance(call, g.Call):
+                    continue
+                if id(call.node) in self._heard:
+                    own.add(connections.root(call, self._unit))
+                    continue
+                names.update(
+                    left.path if left.argument is None else left.argument.operand for left in callees.leaves(call)
+                )
+                symbols = callees.symbols(call)
+                if call.method is not None and not any(isinstance(s, Function) for s in symbols):
+                    methods = [s for s in symbols if isinstance(s, Method)]
+                    names.add(self._named_by(call, methods))
+        return frozenset(n for n in names - own if n is not None and n[0] not in "%#")
+
+    def _named_by(self, call: g.Call, methods: Sequence[Method]) -> str | None:
+        """What a call on it calls the connection; None where it is on something else."""
+        name = connections.root(call, self._unit)
+        if methods:
+            pooled = any(self._program.drivers.classes[m.of].kind is ClassKind.POOL for m in methods)
+            return None if pooled else name
+        if any(e.kind not in QUIET for e in self._statements.executing(call)):
+            return name
+        vocabulary = self._program.vocabulary
+        concerns = call.method == "cursor" or call.method in vocabulary.sending or call.method in vocabulary.executing
+        return name if concerns and name is not None and connections.is_word(name) else None
+
+    def _follow(self, connection: Connection) -> None:
+        """Add what is taken on one connection, and what is wrong on it."""
+        first = self._following(connection, None)
+        try:
+            explored = self._explore(connection, first)
+        except BoundReachedError:
+            return
+        self.faults += [Fault(self._unit, event) for _, event, _ in explored.faults if event.kind in SESSION_FAULTS]
+        groups: dict[tuple[int, Held], list[Taken]] = {}
+        for each in first.takings:
+            groups.setdefault((id(each.call.node), each.held), []).append(each)
+        for (_, held), group in groups.items():
+            try:
+                self._add(connection, held, group)
+            except BoundReachedError:
+                continue
+
+    def _add(self, connection: Connection, held: Held, group: Sequence[Taken]) -> None:
+        """Add one thing that is taken, followed from all places where it is. Raises BoundReachedError."""
+        graph, constants = self._units.graph(self._unit), self._units.constants(self._unit)
+        places = {id(i): (block, n) for block in graph.blocks for n, i in enumerate(block.instructions)}
+        effects = self._following(connection, held)
+        explorer = Explorer(graph, constants, effects)
+        for instruction, state in dict.fromkeys((id(t.instruction), t.state) for t in group):
+            block, position = places[instruction]
+            explorer.run(block, position + 1, state)
+        call, acquisition, result = group[0].call, connection.acquisition, explorer.result
+        self.found.append(
+            SessionFound(
+                self._unit, call, acquisition, result, effects, held=held, connection=connection, following=effects
+            )
+        )
+
+    def _following(self, connection: Connection, held: Held | None) -> Following:
+        acquisition = connection.acquisition
+        given = self._sessions.given(held) if held is not None else None
+        callees = SessionCallees(self._unit, self._program, given)
+        return Following(
+            acquisition.resource,
+            acquisition.pool,
+            connection.found.call.node if connection.found is not None else None,
+            callees,
+            acquisition.position,
+            acquisition.companions,
+            acquisition.takes_receiver,
+            speech=callees,
+            statements=self._statements,
+            driver=connection.driver,
+            names=connection.names,
+            leaves_committed=connection.leaves_committed,
+            held=held,
+            heard=self._heard,
+        )
+
+    def _explore(self, connection: Connection, effects: Following) -> Exploration:
+        """Follow a connection from where it is in reach. Raises BoundReachedError."""
+        graph, constants = self._units.graph(self._unit), self._units.constants(self._unit)
+        explorer = Explorer(graph, constants, effects)
+        if connection.found is None:
+            facts = dict(constants.start[graph.entry.index])
+            facts.update(dict.fromkeys(connection.names, Hold.OWN))
+            state = State(Status.HELD, tuple(sorted(facts.items())), session=Session(open=Open.MAYBE))
+            return explorer.run(graph.entry, 0, state)
+        for block, position, instruction in seeds(graph, connection.found.call.node):
+            facts = constants.before(block, position)
+            constants.step(facts, instruction)
+            known = {n: v for n, v in facts.items() if not (n.startswith("%") and n[1:].isdigit())}
+            session = Session(open=Open.NO, autocommit=connection.autocommit)
+            state = State(Status.WAITING, tuple(sorted(known.items())), session=session)
+            explorer.run(block, position + 1, effects.taken(instruction, connection.acquisition.protocol, state))
+        return explorer.result
+
+
+def _leaves(found: SessionFound) -> bool:
+    """Whether it is held on every way on which the function returns."""
+    returned = [e for e in found.exploration.endings if e.returned]
+    return len(found.connection.names) == 1 and bool(returned) and all(e.state.status is Status.HELD for e in returned)
+
+
+def _left(found: SessionFound) -> tuple[str, Action]:
+    (name,) = found.connection.names
+    text = found.held.text or short(found.unit, found.call.node)
+    return name, Action(SqlEvent(found.held.by, found.held.name), text=text)

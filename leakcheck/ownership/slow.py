@@ -1,0 +1,63 @@
+"""Calls that wait for something outside the database: an HTTP request, a sleep, a subprocess, a user.
+
+notify(order)    →   slow, where ``notify`` is a project function that calls ``requests.post``
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from leakcheck import expression as ex
+from leakcheck.project.names import External, Function, Instance
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from leakcheck.ownership.program import Program
+    from leakcheck.project.names import Scope
+
+_ASYNC_PACKAGES = frozenset({"aiohttp", "anyio", "asyncio", "trio"})
+_DEPTH = 2
+"""How many project functions deep a slow call is looked for."""
+
+
+def is_slow(program: Program, callee: ex.Expression, scope: Scope, depth: int = _DEPTH) -> bool:
+    """Whether calling ``callee`` is slow, itself or through project functions."""
+    if any(name in program.calls.slow for name in _names(program, callee, scope)):
+        return True
+    if depth == 0:
+        return False
+    for symbol in program.resolver.resolve(callee, scope):
+        if not isinstance(symbol, Function):
+            continue
+        facts, inner = program.resolver.function(symbol)
+        if facts is None or inner is None or facts.is_generator:
+            continue
+        for name, expressions in facts.calls.items():
+            for expression in expressions if name in program.vocabulary.slow or depth > 1 else ():
+                if is_slow(program, expression, inner, depth - 1):
+                    return True
+    return False
+
+
+def is_coroutine(program: Program, callee: ex.Expression, scope: Scope) -> bool:
+    """Whether calling ``callee`` only makes a coroutine."""
+    for symbol in program.resolver.resolve(callee, scope):
+        if isinstance(symbol, Function) and program.is_coroutine(symbol):
+            return True
+    return any(name.partition(".")[0] in _ASYNC_PACKAGES or "Async" in name for name in _names(program, callee, scope))
+
+
+def _names(program: Program, callee: ex.Expression, scope: Scope) -> Iterator[str]:
+    """The qualified names that a callee may have."""
+    if isinstance(callee, ex.Name) and callee.id == "input" and not program.resolver.resolve(callee, scope):
+        yield "input"
+    if (ex.last_name(callee) or "") not in program.vocabulary.slow:
+        return
+    for symbol in program.resolver.resolve(callee, scope):
+        if isinstance(symbol, External):
+            yield symbol.name
+    if isinstance(callee, ex.Attribute):
+        for symbol in program.resolver.resolve(callee.base, scope):
+            if isinstance(symbol, Instance) and isinstance(symbol.of, External):
+                yield f"{symbol.of.name}.{callee.name}"

@@ -1,0 +1,185 @@
+"""How statements, ``with`` blocks and calls change the transaction that is open on a connection.
+
+Each function takes the transfer function at work and a state, and returns the state after.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from leakcheck.driver_session import Begins
+from leakcheck.ownership import session_state
+from leakcheck.ownership.obligation import EventKind
+from leakcheck.ownership.session import HeldKind, Open
+from leakcheck.ownership.state import Scope, State, Status
+from leakcheck.sql.event import SqlKind
+
+if TYPE_CHECKING:
+    from leakcheck.cfg import graph as g
+    from leakcheck.ownership.following import Following
+    from leakcheck.ownership.obligation import Outcome
+    from leakcheck.ownership.statements import Action
+
+ENDING = frozenset({SqlKind.COMMIT, SqlKind.ROLLBACK})
+_OUTSIDE = frozenset({SqlKind.BEGIN, SqlKind.COMMIT, SqlKind.ROLLBACK, SqlKind.SET_AUTOCOMMIT})
+"""What a driver that begins by itself does not begin for; all of these are read before."""
+_WRITES = frozenset({SqlKind.WRITE})
+_AFTER_UNSEEN = frozenset({SqlKind.WRITE, SqlKind.DDL, SqlKind.UNKNOWN})
+_UNSEEN = "the driver has not seen it and sends no BEGIN: each later statement is committed by itself"
+
+
+def begun_by(following: Following, action: Action, state: State) -> State:
+    """The transaction that a driver opens by itself before it sends a statement."""
+    session = state.session
+    if session.open is not Open.NO or action.kind in _OUTSIDE or action.operation is not None:
+        return state
+    match following.driver.begins:
+        case Begins.FIRST_STATEMENT:
+            begins = session.autocommit is False
+        case Begins.FIRST_WRITE:
+            begins = session.autocommit is False and action.kind in _WRITES
+        case _:
+            begins = False
+    if not begins or session.unseen is not None:
+        return state
+    return replace(state, session=replace(session, open=Open.YES, manual=False))
+
+
+def after(following: Following, call: g.Call, action: Action, state: State) -> State:
+    """What a statement does to the transaction."""
+    session = state.session
+    if session.unseen is not None and action.kind in _AFTER_UNSEEN and following.held is None:
+        following.event(EventKind.USELESS_END, session.unseen, _UNSEEN, call)
+    match action.kind:
+        case SqlKind.BEGIN:
+            begun = replace(session, open=Open.YES, manual=action.operation is None, unseen=None)
+            return state if session.open is Open.YES else replace(state, session=begun)
+        case SqlKind.COMMIT | SqlKind.ROLLBACK:
+            return _end(following, call, action, state)
+        case SqlKind.ROLLBACK_TO:
+            return replace(state, session=replace(session, failed=None))
+        case SqlKind.SET_AUTOCOMMIT:
+            switched = replace(session, autocommit={"on": True, "off": False}.get(action.event.name or ""))
+            return replace(state, session=switched)
+        case SqlKind.DDL if following.driver.dialect == "mysql":
+            return ended(following, call, SqlKind.COMMIT, state)  # it commits what is open
+        case _:
+            return state
+
+
+def _end(following: Following, call: g.Call, action: Action, state: State) -> State:
+    session, operation = state.session, action.operation
+    useless = _useless(following, call, action, state)
+    if useless:
+        if following.held is None:
+            following.event(EventKind.USELESS_END, call, useless)
+            return state
+        return following.done(call, state)  # reported there
+    begun_by_driver = session.open is Open.YES and session.autocommit is False
+    state = ended(following, call, action.kind, state)
+    if state.status is not Status.HELD:
+        return state
+    if operation is None and following.driver.blind and begun_by_driver:
+        return replace(state, session=replace(state.session, unseen=call))
+    if operation is not None and operation.pauses and following.held is not None:
+        gone = session_state.given_back(following, state, committed=action.kind is SqlKind.COMMIT)
+        return following.lost_with(state, gone) if gone else following.done(call, state, by_statement=False)
+    return state
+
+
+def _useless(following: Following, call: g.Call, action: Action, state: State) -> str:
+    """Why an end of the transaction ends nothing; empty where it does."""
+    session, operation = state.session, action.operation
+    if operation is None:
+        return ""
+    if operation.does_nothing:
+        return operation.does_nothing if session.open is Open.YES else ""
+    if operation.awaited and not following.callees.is_awaited(call):
+        return "it is a coroutine: without `await` nothing is sent"
+    if following.driver.deaf and session.autocommit is True and session.manual and session.open is Open.YES:
+        return (
+            f"in autocommit `{operation.name}()` leaves a transaction that SQL began as it is: send {action.kind.name}"
+        )
+    return ""
+
+
+def ended(following: Following, instruction: g.Instruction, kind: SqlKind, state: State) -> State:
+    """The state after the transaction has ended."""
+    held = following.held
+    if held is None and kind is SqlKind.COMMIT:
+        _check_commit(following, instruction, state)
+    if held is not None and held.kind in (HeldKind.TRANSACTION, HeldKind.SAVEPOINT):
+        return following.done(instruction, state)
+    if held is not None:
+        state = session_state.after_end(following, instruction, kind, state)
+        if state.status is not Status.HELD:
+            return state
+    session = replace(state.session, open=Open.NO, manual=False, failed=None, slow=None, unseen=None, scopes=())
+    return replace(state, session=session)
+
+
+def _check_commit(following: Following, instruction: g.Instruction, state: State) -> None:
+    """Tell of a commit that saves nothing, or comes late."""
+    session = state.session
+    if session.failed is not None and following.driver.dialect == "postgresql":
+        following.event(EventKind.COMMIT_AFTER_ERROR, instruction, because=session.failed)
+    if session.slow is not None:
+        following.event(EventKind.SLOW_CALL, session.slow, because=instruction)
+
+
+def after_failed_commit(following: Following, instruction: g.Instruction, state: State) -> State:
+    """What a COMMIT that raises leaves: the server has rolled back, or the connection is gone."""
+    if following.held is not None and (state.session.resetting or following.held.kind is HeldKind.TRANSACTION):
+        return following.done(instruction, state)
+    return ended(following, instruction, SqlKind.ROLLBACK, state)
+
+
+def entered(following: Following, instruction: g.Enter, scope: Scope, state: State) -> Outcome:
+    """``with conn.transaction():`` opens a transaction, or a savepoint where one is open."""
+    session = state.session
+    before = Open.NO if scope.begun else session.open
+    inside = replace(session, open=Open.YES, scopes=(*session.scopes, (instruction.manager, before)))
+    if before is Open.NO:
+        inside = replace(inside, manual=False)
+    bound = state.bind({instruction.target: Scope(scope.class_id, begun=True)})
+    if before is Open.YES and not session.manual and not session.scopes and following.driver.nests:
+        following.take_savepoint(instruction, replace(bound, session=inside))
+    return [replace(bound, session=inside)], [state]
+
+
+def left(following: Following, instruction: g.Exit, state: State) -> State:
+    """Leaving it ends what it opened; of what was open before nothing is known that was not."""
+    session = state.session
+    opened = next((o for n, o in session.scopes if n == instruction.manager), None)
+    outer = tuple(s for s in session.scopes if s[0] != instruction.manager)
+    state = replace(state.bind({instruction.manager: None}), session=replace(session, scopes=outer))
+    kind = SqlKind.ROLLBACK if instruction.exceptional else SqlKind.COMMIT
+    if opened is Open.NO:
+        return ended(following, instruction, kind, state)
+    if opened is Open.MAYBE:
+        if following.held is None and not instruction.exceptional:
+            _check_commit(following, instruction, state)
+        if following.held is not None and following.held.kind not in (HeldKind.TRANSACTION, HeldKind.SAVEPOINT):
+            state = session_state.after_end(following, instruction, kind, state)
+        return replace(state, session=replace(state.session, open=Open.MAYBE, failed=None))
+    return replace(state, session=replace(state.session, failed=None)) if instruction.exceptional else state
+
+
+def other_call(following: Following, call: g.Call, states: list[State]) -> list[State]:
+    """A call that says nothing itself; a project function that has the connection may have said anything."""
+    if following.held is None and following.speech.is_slow(call):
+        return [
+            replace(s, session=replace(s.session, slow=call))
+            if s.session.open is Open.YES and s.session.slow is None
+            else s
+            for s in states
+        ]
+    if not following.speech.may_speak(call):
+        return states
+    return [
+        replace(s, session=replace(s.session, open=Open.MAYBE, failed=None))
+        if s.status is Status.HELD and following.held is None
+        else s
+        for s in states
+    ]

@@ -1,0 +1,88 @@
+"""Which files, then which functions, may change a session: by their bytes, before any LibCST.
+
+cur.execute("SET ROLE app")   →   worth following
+cur.execute("SELECT 1")       →   not
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from leakcheck.calls import Calls
+    from leakcheck.driver import Drivers
+    from leakcheck.ownership.program import Program
+    from leakcheck.project.facts import FunctionFacts, ModuleFacts
+
+_QUOTED = (
+    rb"\.(?:begin|start_transaction)\(|[\"';]\s*(?:BEGIN|START\s+TRANSACTION|SET\s|LISTEN\s|LOCK\s+TABLES?|DISCARD\s)"
+)
+_INSIDE = (
+    rb"set_config\s*\(|advisory_lock|GET_LOCK\s*\(|\bSESSION\s+AUTHORIZATION|\bSET\s+(?:LOCAL\s+|SESSION\s+)?ROLE\b"
+)
+_SQL = re.compile(rb"(?i:" + _QUOTED + rb"|" + _INSIDE + rb")")
+"""The statements that take something, as they stand in source text."""
+_METHODS = frozenset({"begin", "start_transaction"})
+_ENDS = re.compile(
+    rb"(?i)[\"';]\s*(?:COMMIT|END|ROLLBACK|ABORT|RESET\s|DISCARD\s)\b|\.(?:commit|rollback)\b|\bSET\s+ROLE\s+NONE"
+)
+_EXECUTING = (b"execute", b".fetch", b".scalar", b".exec(")
+"""One of these is in every file that sends SQL and holds no acquire of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """Names of methods and functions by what they do: execute SQL, amount to some, or wait for something slow.
+
+    ``packages`` are the top-level packages of drivers.
+    """
+
+    executing: frozenset[str]
+    sending: frozenset[str]
+    slow: frozenset[str]
+    packages: frozenset[str]
+
+    @staticmethod
+    def of(drivers: Drivers, calls: Calls) -> Vocabulary:
+        """The names that the drivers' files and ``calls.toml`` use."""
+        methods = drivers.methods.items()
+        return Vocabulary(
+            executing=frozenset(name for name, found in methods if any(o.executes is not None for _, o in found)),
+            sending=frozenset(name for name, found in methods if any(o.sends for _, o in found)),
+            slow=frozenset(name.rpartition(".")[2] for name in calls.slow),
+            packages=frozenset(package.partition(".")[0] for package in drivers.packages),
+        )
+
+
+def says_something(data: bytes, packages: Iterable[bytes]) -> bool:
+    """Whether a file with these bytes may change a session; ``packages`` are those of drivers."""
+    if not any(word in data for word in _EXECUTING):
+        return False
+    commits = b".commit(" in data and any(package in data for package in packages)
+    return commits or _SQL.search(data) is not None
+
+
+def speaks(program: Program, module: ModuleFacts, function: FunctionFacts) -> bool:
+    """Whether a function may change the session of a connection, or do something while a transaction is open."""
+    calls = function.calls.keys()
+    executes = not program.vocabulary.executing.isdisjoint(calls)
+    imports_driver = not program.vocabulary.packages.isdisjoint(module.packages)
+    if imports_driver and not ({"transaction"} | program.vocabulary.sending).isdisjoint(calls):
+        return True
+    if imports_driver and executes and not program.vocabulary.slow.isdisjoint(calls):
+        return True
+    if not executes and _METHODS.isdisjoint(calls):
+        return False
+    text = program.rows(module.path, function.first_row, function.last_row)
+    return _SQL.search(text) is not None or (imports_driver and b"except" in text)
+
+
+def ends_elsewhere(program: Program, module: ModuleFacts, function: FunctionFacts) -> bool:
+    """Whether some other function of the file ends transactions or resets something."""
+    return any(
+        _ENDS.search(text) is not None for text in program.around(module.path, function.first_row, function.last_row)
+    )

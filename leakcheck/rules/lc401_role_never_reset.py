@@ -1,0 +1,76 @@
+"""A role is set on a connection and never reset: whoever uses it next is this user.
+
+## What it does
+
+Reports `SET ROLE`, `SET SESSION AUTHORIZATION` and `set_config('role', …, false)` that no path resets before the
+connection goes back to its pool, or, on a connection that the function was given, before it ends.
+
+## Why is this bad?
+
+The next request that gets this connection runs with the rights of this one: it reads another tenant's rows, or
+fails for lack of rights. Measured on PostgreSQL 15 and 18 with every pool (psycopg2, psycopg_pool, asyncpg,
+aiopg, SQLAlchemy, Django, peewee, DBUtils; PgBouncer in transaction mode): none resets a role after a commit or
+in autocommit. asyncpg sends RESET ALL, which does not touch roles. Only a rollback of the transaction in which
+it was set undoes it.
+
+- <https://www.postgresql.org/docs/current/sql-set-role.html>
+
+## Example
+
+```python
+from psycopg_pool import ConnectionPool
+
+pool = ConnectionPool("dbname=shop")
+
+
+def orders_of(tenant):
+    with pool.connection() as conn:
+        conn.execute("SET ROLE tenant")
+        return conn.execute("SELECT * FROM orders WHERE tenant = %s", (tenant,)).fetchall()
+```
+
+## Use instead
+
+```python
+from psycopg_pool import ConnectionPool
+
+pool = ConnectionPool("dbname=shop")
+
+
+def orders_of(tenant):
+    with pool.connection() as conn:
+        conn.execute("SET LOCAL ROLE tenant")  # ends with the transaction, however that ends
+        return conn.execute("SELECT * FROM orders WHERE tenant = %s", (tenant,)).fetchall()
+```
+
+Outside a transaction (asyncpg, autocommit) open one first: there `SET LOCAL` does nothing.
+
+## Fix safety
+
+No fix is offered: change the code by hand, as shown above.
+
+## Limits
+
+A connection that is really closed takes its role with it and is not reported. On a connection that the function was
+given it is reported only where the function goes on to use it, and nothing else in the file resets or ends anything.
+"""
+
+from __future__ import annotations
+
+from leakcheck.ownership.leak import Leak, LeakKind
+from leakcheck.rule import Rule
+
+
+def say(leak: Leak) -> str:
+    """The headline: what is kept, and the remedy."""
+    kept = f"the connection goes on with this {leak.noun}"
+    return f"`{leak.acquire}` is never reset: {kept}; send `{leak.release}` in `finally`"
+
+
+RULE = Rule(
+    code="LC401",
+    name="role-never-reset",
+    page=__doc__,
+    kind=LeakKind.ROLE_NEVER_RESET,
+    say=say,
+)

@@ -1,0 +1,76 @@
+"""A setting is changed for the session and survives the connection's return to its pool.
+
+## What it does
+
+Reports `SET x = …` and `set_config('x', …, false)` on a connection that is taken from a pool and given back without
+`RESET x`, `RESET ALL` or `SET x = DEFAULT` on some path, where that pool does not reset settings.
+
+## Why is this bad?
+
+The next borrower works with a `search_path`, a `statement_timeout`, a time zone or a tenant of somebody else.
+Measured: after a commit, and in autocommit, settings survive in psycopg2's pool, psycopg_pool, aiopg,
+SQLAlchemy (also on asyncpg), Django, peewee and DBUtils; on MySQL in SQLAlchemy, aiomysql, asyncmy and DBUtils,
+where a rollback does not undo them either. asyncpg's own pool, mysql.connector's and mariadb's reset them, and
+are not reported. A custom setting such as `app.tenant` is left as an empty string by a reset, never as NULL.
+
+- <https://www.postgresql.org/docs/current/sql-set.html>
+
+## Example
+
+```python
+from psycopg_pool import ConnectionPool
+
+pool = ConnectionPool("dbname=shop")
+
+
+def orders_of(tenant):
+    with pool.connection() as conn:
+        conn.execute("SELECT set_config('app.tenant', %s, false)", (tenant,))
+        return conn.execute("SELECT * FROM orders").fetchall()
+```
+
+## Use instead
+
+```python
+from psycopg_pool import ConnectionPool
+
+pool = ConnectionPool("dbname=shop")
+
+
+def orders_of(tenant):
+    with pool.connection() as conn:
+        conn.execute("SELECT set_config('app.tenant', %s, true)", (tenant,))  # ends with the transaction
+        return conn.execute("SELECT * FROM orders").fetchall()
+```
+
+A setting that every connection is to have belongs into the pool's `configure=` or the connection's options.
+
+## Fix safety
+
+No fix is offered: change the code by hand, as shown above.
+
+## Limits
+
+Only pools that are known are reported; on a connection that the function was given, a setting is taken to be
+meant for good.
+"""
+
+from __future__ import annotations
+
+from leakcheck.ownership.leak import Leak, LeakKind
+from leakcheck.rule import Rule
+
+
+def say(leak: Leak) -> str:
+    """The headline: what is kept, and the remedy."""
+    remedy = f"use SET LOCAL, or `{leak.release}` in `finally`"
+    return f"`{leak.acquire}` outlives this checkout: the next borrower gets it; {remedy}"
+
+
+RULE = Rule(
+    code="LC404",
+    name="setting-not-reset",
+    page=__doc__,
+    kind=LeakKind.SETTING_KEPT,
+    say=say,
+)

@@ -1,0 +1,74 @@
+"""A lock of the session is taken and not released on some path.
+
+## What it does
+
+Reports `pg_advisory_lock` and its kin, MySQL's `GET_LOCK` and `LOCK TABLES`, that are not released in `finally`, on a
+connection that goes on living: given back to a pool that does not release it, or not the function's own.
+
+## Why is this bad?
+
+A session lock belongs to the connection, not to the transaction: measured on PostgreSQL 15 and 18, neither
+COMMIT nor ROLLBACK releases it, and of all pools only asyncpg's own does. The connection goes on with the lock,
+and everybody who waits for it waits until that connection is closed.
+
+- <https://www.postgresql.org/docs/current/explicit-locking.html#ADVISORY-LOCKS>
+- <https://dev.mysql.com/doc/refman/8.4/en/locking-functions.html>
+
+## Example
+
+```python
+from psycopg_pool import ConnectionPool
+
+pool = ConnectionPool("dbname=shop")
+
+
+def rebuild(index):
+    with pool.connection() as conn:
+        conn.execute("SELECT pg_advisory_lock(42)")
+        conn.execute("CALL rebuild(%s)", (index,))
+        conn.execute("SELECT pg_advisory_unlock(42)")
+```
+
+## Use instead
+
+```python
+from psycopg_pool import ConnectionPool
+
+pool = ConnectionPool("dbname=shop")
+
+
+def rebuild(index):
+    with pool.connection() as conn:
+        conn.execute("SELECT pg_advisory_xact_lock(42)")  # ends with the transaction
+        conn.execute("CALL rebuild(%s)", (index,))
+```
+
+## Fix safety
+
+No fix is offered: change the code by hand, as shown above.
+
+## Limits
+
+A lock that is taken on a connection of the function's caller and never released in it is taken to be meant for good.
+"""
+
+from __future__ import annotations
+
+from leakcheck.diagnostic import Severity
+from leakcheck.ownership.leak import Leak, LeakKind
+from leakcheck.rule import Rule
+
+
+def say(leak: Leak) -> str:
+    """The headline: what is kept and when, and the remedy."""
+    when = f" when `{leak.cause}` raises" if leak.cause and leak.severity is Severity.WARNING else ""
+    return f"`{leak.acquire}` is not released{when}; unlock it in `finally`, or use a lock of the transaction"
+
+
+RULE = Rule(
+    code="LC405",
+    name="advisory-lock-not-released",
+    page=__doc__,
+    kind=LeakKind.LOCK_KEPT,
+    say=say,
+)
