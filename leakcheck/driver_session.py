@@ -1,6 +1,6 @@
 """What a driver's connections do about transactions and session state: the ``[class.X.session]`` tables.
 
-``driver.py`` gives each connection class its ``Session``; a class has that of the class it extends, and its own changes.
+``driver.py`` gives each connection class its ``Session``: that of the class it extends, with its own changes.
 """
 
 from __future__ import annotations

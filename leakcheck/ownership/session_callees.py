@@ -24,7 +24,7 @@ from leakcheck.ownership.session import HeldKind, Open, Session
 from leakcheck.ownership.slow import is_coroutine, is_slow
 from leakcheck.ownership.state import Hold, Scope
 from leakcheck.ownership.statements import Statements
-from leakcheck.project.names import Function
+from leakcheck.project.names import Function, Method
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from leakcheck.ownership.effects import Effects
     from leakcheck.ownership.program import Program
     from leakcheck.ownership.session import Held
-    from leakcheck.ownership.state import State
+    from leakcheck.ownership.state import State, Value
     from leakcheck.ownership.statements import Action
     from leakcheck.ownership.unit import Unit
     from leakcheck.ownership.units import Units
@@ -130,6 +130,13 @@ class SessionCallees(Callees):
             place = self._place(call, argument) if not argument.star else None
             if place is not None and parameter_at(facts, place, bound=function.bound) == root and not rest:
                 yield Left(argument, None, action)
+
+    def is_forgotten(self, call: g.Call, receiver: Value | None) -> bool:
+        """Whether the call certainly makes a coroutine that nobody awaits; a class that is guessed is no evidence."""
+        if not self._unit.is_async or self.is_awaited(call):
+            return False
+        methods = [s.operation for s in self.symbols(call) if isinstance(s, Method)]
+        return isinstance(receiver, Scope) or any(o.awaited for o in methods)
 
     def is_slow(self, call: g.Call) -> bool:
         """Whether the call waits for something outside the database; a coroutine only where it is awaited."""

@@ -95,7 +95,7 @@ def _useless(following: Following, call: g.Call, action: Action, state: State) -
         return ""
     if operation.does_nothing:
         return operation.does_nothing if session.open is Open.YES else ""
-    if operation.awaited and not following.callees.is_awaited(call):
+    if operation.awaited and following.speech.is_forgotten(call, state.get(call.receiver or "")):
         return "it is a coroutine: without `await` nothing is sent"
     if following.driver.deaf and session.autocommit is True and session.manual and session.open is Open.YES:
         return (
