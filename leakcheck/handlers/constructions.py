@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
+from leakcheck.driver import Protocol
 from leakcheck.project.names import Class, External
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from leakcheck.driver import DriverClass, Drivers
+    from leakcheck.driver import DriverClass
     from leakcheck.handlers.syntax import Tree
     from leakcheck.ownership.program import Program
     from leakcheck.project.facts import ModuleFacts
@@ -35,6 +36,7 @@ class Construction:
     tree: Tree
     call: ast.Call
     made: DriverClass
+    protocol: Protocol = Protocol.VALUE
 
 
 class Constructions:
@@ -43,9 +45,10 @@ class Constructions:
     def __init__(self, program: Program) -> None:
         self._program = program
         drivers = program.drivers
-        made = {name: op.returns or op.acquires for name, op in drivers.calls.items()}
+        made = {name: op.returns or op.acquires or "" for name, op in drivers.calls.items()}
+        every = {**drivers.class_names, **made}
         self._pools = {
-            name: found for name, found in {**drivers.class_names, **made}.items() if found in _pooled(drivers)
+            name: known for name, i in every.items() if (known := drivers.classes.get(i)) and _pools(known, name)
         }
         self._words = frozenset(name.rpartition(".")[2] for name in self._pools)
         self._openers = frozenset(name.rpartition(".")[2] for name, op in drivers.calls.items() if op.acquires)
@@ -63,7 +66,8 @@ class Constructions:
         for call in self._calls(tree, self._words):
             made = self._made(tree, call)
             if made is not None and not given(call, made.pool.not_with if made.pool is not None else ()):
-                yield Construction(tree, call, made)
+                operation = self._program.drivers.calls.get(self._name(tree, call))
+                yield Construction(tree, call, made, operation.protocol if operation is not None else Protocol.VALUE)
 
     def connections_in(self, tree: Tree) -> Iterator[Construction]:
         """The calls of a file's functions that open a connection of no pool, in source order."""
@@ -94,11 +98,13 @@ class Constructions:
         scope = tree.scope(call)
         for symbol in self._program.resolver.resolve(callee, scope):
             for name in self._names_of(symbol):
-                made = self._program.drivers.classes[self._pools[name]] if name in self._pools else None
-                words = made.pool.names if made is not None and made.pool is not None else ()
-                if made is not None and (not words or any(word in name for word in words)):
-                    return made
+                if name in self._pools:
+                    return self._pools[name]
         return None
+
+    def _name(self, tree: Tree, call: ast.Call) -> str:
+        symbols = self._program.resolver.resolve(ex.from_ast(call.func), tree.scope(call))
+        return next((s.name for s in symbols if isinstance(s, External)), "")
 
     def _names_of(self, symbol: Symbol) -> list[str]:
         match symbol:
@@ -115,8 +121,9 @@ def _called(module: ModuleFacts) -> set[str]:
     return functions.union(*(statement.calls for statement in module.statements))
 
 
-def _pooled(drivers: Drivers) -> frozenset[str]:
-    return frozenset(class_id for class_id, known in drivers.classes.items() if known.pool is not None)
+def _pools(known: DriverClass, name: str) -> bool:
+    """Whether what is built by this name keeps connections."""
+    return known.pool is not None and (not known.pool.names or any(word in name for word in known.pool.names))
 
 
 def given(call: ast.Call, words: Iterable[str]) -> bool:

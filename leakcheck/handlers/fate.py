@@ -85,6 +85,8 @@ class Fates:
             return Story(Fate.OPEN, leaves, name)
         facts = tree.function(call)
         stored = {place: self._lasting(tree, function, place) for place in held.stores}
+        if any(how is Lasting.CALL and _is_closed_elsewhere(tree, place) for place, how in stored.items()):
+            return Story(Fate.CLOSED, name=name)
         ends = frozenset(place.rpartition(".")[2] for place in held.stores) | stored_before
         assigned = held.stores | _assigned(function)
         guarded = Lasting.CALL
@@ -130,6 +132,25 @@ class Fates:
                 case _:
                     pass
         return False
+
+
+def _is_closed_elsewhere(tree: Tree, place: str) -> bool:
+    """Whether another function of the file closes what it takes from a place: ``g.pop("db").close()`` at the end."""
+    root, _, attribute = place.rpartition(".")
+    for function in ast.walk(tree.root):
+        if not root or not isinstance(function, FUNCTIONS):
+            continue
+        named = {n.value for n in ast.walk(function) if isinstance(n, ast.Constant)}
+        named |= {n.attr for n in ast.walk(function) if isinstance(n, ast.Attribute)}
+        origins = _origins(function)
+        if attribute not in named and place != root:
+            continue
+        for node in ast.walk(function):
+            if isinstance(node, ast.Attribute) and node.attr in _CLOSERS:
+                receiver = chain(node.value) or ""
+                if receiver == place or any(_related(origin, root) for origin in origins.get(receiver, ())):
+                    return True
+    return False
 
 
 def _whole(tree: Tree, call: ast.Call) -> tuple[ast.AST, bool]:

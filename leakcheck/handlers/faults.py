@@ -59,7 +59,7 @@ class Faults:
         if fault is not None:
             yield fault
             return
-        waits = self._waiting.for_ever(construction)
+        waits = self._waiting.for_ever(construction) if _is_opened(construction) else None
         if waits is not None:
             tree, call = waits
             steps: tuple[Step, ...] = (
@@ -177,6 +177,12 @@ def _severity(construction: Construction) -> Severity:
     """An error where the connections outlive the pool that is dropped; else each run only connects anew."""
     pool = construction.made.pool
     return Severity.WARNING if pool is None or pool.dropped is Dropped.CLOSED else Severity.ERROR
+
+
+def _is_opened(construction: Construction) -> bool:
+    """Whether the pool is opened where it is built: one that must be awaited and is only assigned may never be."""
+    made_async = construction.protocol.is_async
+    return not made_async or not isinstance(construction.tree.parents[construction.call], (ast.Assign, ast.AnnAssign))
 
 
 def _is_turned(tree: Tree, call: ast.Call) -> bool:
