@@ -166,7 +166,7 @@ class Following(Effects):
             failed = state
             if any(a.kind is SqlKind.COMMIT for a in actions):
                 failed = transaction.after_failed_commit(self, instruction, before)
-            elif self.held is not None and any(a.kind is SqlKind.ROLLBACK for a in actions):
+            elif any(a.kind is SqlKind.ROLLBACK for a in actions):
                 failed = self.done(instruction, state, by_statement=False)  # it only raises on a dead connection
             elif state.status is Status.HELD and state.session.resetting and not before.session.resetting:
                 failed = self.done(instruction, state)

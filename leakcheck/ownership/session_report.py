@@ -17,6 +17,7 @@ from leakcheck.driver_session import Begins
 from leakcheck.ownership.leak import Leak, LeakKind
 from leakcheck.ownership.obligation import EventKind
 from leakcheck.ownership.session import HeldKind
+from leakcheck.ownership.session_state import ROLLED_BACK
 from leakcheck.ownership.state import Status
 from leakcheck.ownership.steps import cause_text, path_steps, reason_text, short
 
@@ -98,7 +99,7 @@ def _session_leak(found: SessionFound, *, in_main: bool, ends_elsewhere: Callabl
 def _counts(found: SessionFound, ending: Ending) -> bool:
     """Whether a path that leaves it held is a fault of its own."""
     if ending.state.session.gone:
-        return True
+        return ending.state.session.gone != ROLLED_BACK or not _is_passing(found, ending)
     if not found.connection.names or ending.lost is not None:
         return False  # the connection itself is lost there, or somebody else's
     match found.held.kind:
@@ -112,6 +113,12 @@ def _counts(found: SessionFound, ending: Ending) -> bool:
             return not ending.state.raised or found.connection.driver.begins is Begins.NEVER
         case _:
             return False
+
+
+def _is_passing(found: SessionFound, ending: Ending) -> bool:
+    """Whether an exception from before is on its way out where the connection goes: its rollback is meant."""
+    constants = found.unit.constants
+    return constants is not None and ending.node.block not in constants.reach.returning
 
 
 def _is_alone(found: SessionFound, *, ends_elsewhere: Callable[[], bool]) -> bool:

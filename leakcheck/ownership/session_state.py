@@ -26,6 +26,7 @@ ENDING = frozenset(kind for kinds in ENDS.values() for kind in kinds if kind not
     SqlKind.DISCARD_ALL,
 }
 _LOCAL = frozenset({SqlKind.SET, SqlKind.SET_ROLE, SqlKind.SET_AUTHORIZATION})
+ROLLED_BACK = "rolled back: what was done in it is lost"
 ROLES = frozenset({HeldKind.ROLE, HeldKind.AUTHORIZATION})
 
 
@@ -110,14 +111,14 @@ def given_back(following: Following, state: State, *, committed: bool) -> str:
     if held.kind in (HeldKind.TRANSACTION, HeldKind.SAVEPOINT):
         if opened is OpenAtRelease.PASSED_ON:
             return "passed on open to whoever takes the connection next"
-        return "" if state.raised else "rolled back: what was done in it is lost"
+        return "" if state.raised else ROLLED_BACK
     if not driver.pooled or held.kind.value in driver.clears:
         return ""
     if session.open is Open.YES and not committed:
         if opened is OpenAtRelease.CLOSED or (_undone(following, state) and opened is OpenAtRelease.ROLLED_BACK):
             return ""
         if session.resetting:
-            return "the pool's rollback undoes the reset"
+            return "the pool's rollback undoes the reset" if opened is OpenAtRelease.ROLLED_BACK else ""
     elif session.resetting:
         return ""
     return "passed on to whoever takes the connection next"

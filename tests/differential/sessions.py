@@ -1,0 +1,255 @@
+"""Transactions and roles: programs on one pooled psycopg2 connection, executed in all ways and analysed.
+
+    disagreement(seed)    →   None, or the program and what each says of it
+
+The connection is a fake of server, driver and pool that does what was measured: the driver begins before the first
+statement unless in autocommit, a rollback restores the role that was in force when the transaction began, the pool
+rolls back what is open, unless SQL began it in autocommit. What raises does so before the server hears of it, but for
+the ends: they have taken effect, a COMMIT as a rollback; a ROLLBACK only fails when the connection is gone.
+
+In autocommit the programs end transactions by SQL, else by the driver: the other ways are LC304's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import sys
+from dataclasses import dataclass, field
+
+from leakcheck.config import Config
+from leakcheck.ownership.program import Program
+
+_HEAD = """\
+from psycopg2.pool import ThreadedConnectionPool
+
+pool = ThreadedConnectionPool(1, 10, "dbname=shop")
+
+
+def work(flag):
+    conn = pool.getconn()
+    try:
+"""
+_TAIL = """\
+    finally:
+        pool.putconn(conn)
+"""
+_FOLLOWED = ("LC301", "LC302", "LC303", "LC401", "LC402", "LC403", "LC407")
+_MOST_RUNS = 20_000
+_MOST_CALLS = 8
+
+
+class Writer:
+    """Writes a random program."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.lines = _HEAD.splitlines()
+        self.calls = self.flags = 0
+        self.autocommit = self.random.random() < 0.5
+        if self.autocommit:
+            self._put(2, "conn.autocommit = True")
+        self._put(2, "cur = conn.cursor()")
+        self._block(2, self.random.randint(3, 6))
+        self.text = "\n".join(self.lines) + "\n" + _TAIL
+
+    def _put(self, depth: int, line: str) -> None:
+        self.lines.append("    " * depth + line)
+
+    def _block(self, depth: int, length: int) -> None:
+        for _ in range(length):
+            self._statement(depth)
+
+    def _statement(self, depth: int) -> None:
+        choice = self.random.random()
+        if depth > 4 or self.calls >= _MOST_CALLS - 2 or choice < 0.72:
+            self._call(depth)
+        elif choice < 0.82 and self.flags < 3:
+            self.flags += 1
+            self._put(depth, f"if flag({self.flags}):")
+            self._block(depth + 1, self.random.randint(1, 2))
+            if self.random.random() < 0.3:
+                self._put(depth + 1, "return")
+        else:
+            self._put(depth, "try:")
+            self._block(depth + 1, self.random.randint(1, 2))
+            handles = choice < 0.91
+            self._put(depth, "except Exception:" if handles else "finally:")
+            self._call(depth + 1)
+            if handles and self.random.random() < 0.6:
+                self._put(depth + 1, "raise")
+
+    def _call(self, depth: int) -> None:
+        self.calls += 1
+        ends = ['cur.execute("COMMIT")', 'cur.execute("ROLLBACK")'] if self.autocommit else [
+            "conn.commit()", "conn.rollback()",
+        ]  # fmt: skip
+        others = [
+            'cur.execute("BEGIN")', 'cur.execute("INSERT INTO t VALUES (1)")', 'cur.execute("RESET ROLE")',
+            f'cur.execute("SET ROLE r{len(self.lines)}")',
+        ]  # fmt: skip
+        self._put(depth, self.random.choice(ends + others))
+
+
+class RaisedError(Exception):
+    """What a call raises when it is told to."""
+
+
+class Choices:
+    """The answers of one run; after it, those of the next."""
+
+    def __init__(self) -> None:
+        self._taken: list[bool] = []
+        self._next = 0
+
+    def ask(self) -> bool:
+        """Whether a flag is set, or a call raises."""
+        if self._next == len(self._taken):
+            self._taken.append(False)
+        self._next += 1
+        return self._taken[self._next - 1]
+
+    def advance(self) -> bool:
+        """Prepare for the next run; False after the last."""
+        del self._taken[self._next :]
+        while self._taken and self._taken[-1]:
+            self._taken.pop()
+        if self._taken:
+            self._taken[-1] = True
+        self._next = 0
+        return bool(self._taken)
+
+
+@dataclass
+class World:
+    """Server, driver and pool in one run, and the connection that the program sees."""
+
+    choices: Choices
+    autocommit: bool = False
+    begun: bool = False
+    manual: bool = False
+    begins: dict[int, bool] = field(default_factory=dict)
+    """The rows of what began the open transaction, and whether something has raised since."""
+    role: int | None = None
+    before: int | None = None
+    """The role in force when the transaction began."""
+    gone: bool = False
+
+    def flag(self, _: int) -> bool:
+        """What the program branches on; asking may raise like any call."""
+        self._may_raise()
+        return self.choices.ask()
+
+    def getconn(self) -> World:
+        return self
+
+    def cursor(self) -> World:
+        self._may_raise()
+        return self
+
+    def putconn(self, _: World) -> None:
+        """The pool rolls back, unless it cannot know that there is something to roll back."""
+        if sys.exc_info()[0] is not None:
+            self.begins = dict.fromkeys(self.begins, True)
+        if self.begun and not (self.autocommit and self.manual):
+            self.begins = {row: raised for row, raised in self.begins.items() if not raised}
+            self.role = self.before
+
+    def commit(self) -> None:
+        self._end(commit=True)
+
+    def rollback(self) -> None:
+        self._end(commit=False)
+
+    def _end(self, *, commit: bool) -> None:
+        failed = self.choices.ask()
+        if failed and not commit:
+            self.gone = True
+        if self.begun and not (commit and not failed):
+            undoes_reset = failed and commit and self.role is None
+            self.role = None if undoes_reset else self.before
+        self.begun = self.manual = False
+        self.begins = {}
+        if failed:
+            self._raise()
+
+    def execute(self, sql: str) -> None:
+        row = sys._getframe(1).f_lineno
+        if sql in ("COMMIT", "ROLLBACK"):
+            self._end(commit=sql == "COMMIT")
+            return
+        if sql == "BEGIN":
+            self._may_raise()
+            if not self.begun:
+                self.begun, self.before = True, self.role
+            self.manual = True
+            self.begins[row] = False
+            return
+        if not self.autocommit and not self.begun:
+            self.begun, self.before = True, self.role
+        if sql == "RESET ROLE":
+            self.role = None
+            if self.choices.ask():
+                self.before = None  # it counts as done
+                self._raise()
+            return
+        self._may_raise()
+        if sql.startswith("SET ROLE"):
+            self.role = row
+
+    def _may_raise(self) -> None:
+        if self.choices.ask():
+            self._raise()
+
+    def _raise(self) -> None:
+        self.begins = dict.fromkeys(self.begins, True)
+        raise RaisedError
+
+
+def executed(text: str) -> set[int] | None:
+    """The rows of what is left on the connection in some run; None where there are too many runs."""
+    code = compile(
+        text.replace("from psycopg2.pool import ThreadedConnectionPool", "").replace("\npool =", "\n_ ="), "p", "exec"
+    )
+    choices, found = Choices(), set()
+    for _ in range(_MOST_RUNS):
+        world = World(choices)
+        names: dict[str, object] = {"ThreadedConnectionPool": lambda *_: None, "pool": world}
+        exec(code, names)
+        with contextlib.suppress(RaisedError):
+            names["work"](world.flag)
+        if not world.gone:
+            found.update(world.begins)
+            found.update({world.role} if world.role is not None else ())
+        if not choices.advance():
+            return found
+    return None
+
+
+def analysed(text: str) -> dict[int, str]:
+    """The rows that the analysis reports, with the rule."""
+    program = Program(Config(), lambda _: text.encode(), [])
+    leaks = program.analyse("program.py").leaks
+    return {leak.span.start.row: leak.kind.value for leak in leaks if leak.kind.value in _FOLLOWED}
+
+
+def disagreement(seed: int) -> str | None:
+    """The program of a seed and what is said of it, where execution and analysis differ."""
+    text = Writer(seed).text
+    truth, said = executed(text), analysed(text)
+    if truth is None or truth == set(said):
+        return None
+    return f"seed {seed}: left {sorted(truth)}, reported {said}\n{text}"
+
+
+def main(arguments: list[str]) -> int:
+    """Run the programs of the first so many seeds, and print those about which there is disagreement."""
+    found = [d for d in map(disagreement, range(int(arguments[0]))) if d is not None]
+    for one in found:
+        sys.stdout.write(one + "\n")
+    sys.stdout.write(f"{len(found)} of {arguments[0]} programs disagree\n")
+    return bool(found)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
