@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import NoReturn
 
-_COMMANDS = frozenset({"baseline", "check", "config", "explain", "init"})  # a file of that name is given as ./check
+_COMMANDS = frozenset({"baseline", "check", "config", "explain", "init", "server"})  # a file of that name is ./check
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

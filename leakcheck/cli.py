@@ -241,5 +241,20 @@ def config(*, path: str, config: str | None, isolated: bool, output_format: str,
     return run.CLEAN
 
 
+@commands.command()
+def server() -> int:
+    """Answer an editor: the language server, on standard streams."""
+    try:
+        from leakcheck.server.features import serve
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in ("pygls", "lsprotocol"):
+            raise
+        raise LeakcheckError(
+            f"the language server needs {missing}, which is not installed: pip install 'leakcheck-db[lsp]'"
+        ) from error
+    return serve()
+
+
 def _paint(choice: str) -> Paint:
     return Paint(on=colour.wanted(choice, os.environ, terminal=sys.stdout.isatty()))

@@ -19,7 +19,7 @@ from leakcheck.baseline import DEFAULT_NAME, Baseline
 from leakcheck.config import Config, ConfigFinder, load
 from leakcheck.diagnostic import LeakcheckError
 from leakcheck.output import progress
-from leakcheck.project.files import Discovery, discover, displayed, read_file
+from leakcheck.project.files import Discovery, discover, displayed, is_excluded, read_file
 from leakcheck.project.patterns import Patterns
 from leakcheck.reader import Read, decoded
 from leakcheck.report import Report, merged
@@ -213,7 +213,7 @@ def _projects(options: Options) -> dict[Config, Discovery]:
             own = governing(os.path.dirname(file) or ".")
             if own is config or own == config:
                 files[config].append(file)
-            elif file in discovery.explicit or not _left_out(own, file):
+            elif file in discovery.explicit or not is_excluded(file, own):
                 files.setdefault(own, []).append(file)
     return {
         config: Discovery(
@@ -235,12 +235,6 @@ def _changed(projects: dict[Config, Discovery], since: str) -> dict[Config, Disc
         files = tuple(path for path in discovery.files if os.path.realpath(path) in changed)
         found[config] = replace(discovery, files=files, explicit=discovery.explicit.intersection(files))
     return found
-
-
-def _left_out(config: Config, file: str) -> bool:
-    """Whether a project inside the project that was asked for excludes a file of its own."""
-    patterns = Patterns(config.exclude + config.extend_exclude, config.root)
-    return patterns.match_within(os.path.abspath(file), os.path.abspath(config.root))
 
 
 def _coloured(options: Options) -> bool:

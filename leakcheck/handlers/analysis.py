@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from leakcheck.config import Config
     from leakcheck.handlers.faults import Faults
+    from leakcheck.ownership.leak import Leak
 
 
 class Analysis:
@@ -26,9 +27,7 @@ class Analysis:
 
     def __init__(self, config: Config, read: Callable[[str], bytes], roots: Sequence[Path]) -> None:
         self._program = Program(config, read, roots)
-        self._constructions = Constructions(self._program)
-        self._thorough = bool(config.select or config.extend_select)  # what is off by default may be asked for
-        self._faults: Faults | None = None
+        self._pools = Pools(self._program, config)
 
     def select(self, paths: Sequence[str]) -> list[str]:
         """Those of ``paths`` that can hold a finding, in their order."""
@@ -37,15 +36,29 @@ class Analysis:
     def analyse(self, path: str) -> FileAnalysis:
         """The leaks of one file, and its pools."""
         found = self._program.analyse(path)
-        facts = self._program.facts(path) if found.failure is None else None
-        if facts is None or not self._constructions.may_hold(facts, connections=self._thorough):
-            return found
-        pools = on_large_stack(lambda: self.faults.of(path))
+        pools = self._pools.of(path) if found.failure is None else ()
         return replace(found, leaks=(*found.leaks, *pools)) if pools else found
+
+
+class Pools:
+    """The second half of the analysis: the pools that a file builds."""
+
+    def __init__(self, program: Program, config: Config) -> None:
+        self._program = program
+        self._constructions = Constructions(program)
+        self._thorough = bool(config.select or config.extend_select)  # what is off by default may be asked for
+        self._faults: Faults | None = None
+
+    def of(self, path: str) -> tuple[Leak, ...]:
+        """The faults about the pools of one file."""
+        facts = self._program.facts(path)
+        if facts is None or not self._constructions.may_hold(facts, connections=self._thorough):
+            return ()
+        return on_large_stack(lambda: self.faults.of(path))
 
     @property
     def faults(self) -> Faults:
-        """The second half of the analysis."""
+        """What finds them; most runs need none."""
         if self._faults is None:
             from leakcheck.handlers.faults import Faults
 

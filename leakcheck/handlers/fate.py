@@ -184,11 +184,12 @@ class _Holders:
         self.stores: set[str] = set()
         self.leaves = False
         around = function if function is not None else tree.root
-        declared = {n for node in ast.walk(around) if isinstance(node, (ast.Global, ast.Nonlocal)) for n in node.names}
+        nodes = list(ast.walk(around))
+        declared = {name for node in nodes if isinstance(node, (ast.Global, ast.Nonlocal)) for name in node.names}
         carriers: set[int] = {id(node) for node in (call, value)}
         for _ in range(_ROUNDS):
             before = len(self.names) + len(self.stores)
-            for node in ast.walk(around):
+            for node in nodes:
                 self._flow(node, carriers, declared, module=function is None)
             if len(self.names) + len(self.stores) == before:
                 break

@@ -163,6 +163,10 @@ class WatchedProgram(Program):
         self.look(path, Table.DATA)
         return self._file(path).data
 
+    def peek(self, path: str) -> bytes:
+        """The bytes of a file: every look is remembered."""
+        return self.data(path)
+
     def has_trigger(self, path: str) -> bool:
         """Whether a file's bytes can hold an acquire."""
         file = self._file(path)

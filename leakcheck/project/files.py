@@ -81,6 +81,22 @@ def discover(targets: Sequence[str], config: Config, *, force_exclude: bool = Fa
     return walk.result()
 
 
+def is_excluded(path: str, config: Config) -> bool:
+    """Whether a pattern of the configuration leaves a file out, or a directory that it is in."""
+    patterns = Patterns(config.exclude + config.extend_exclude, config.root)
+    return patterns.match_within(os.path.abspath(path), os.path.abspath(config.root))
+
+
+def is_left_out(path: str, config: Config) -> bool:
+    """Whether checking the whole project would not read a file: excluded, or ignored by git."""
+    if is_excluded(path, config):
+        return True
+    directory = os.path.dirname(os.path.abspath(path))
+    if not config.respect_gitignore or not os.path.isdir(directory) or not _in_work_tree(directory):
+        return False
+    return git(directory, "check-ignore", "-q", "--", os.path.abspath(path)) is not None
+
+
 class _Walk:
     """One discovery: collects absolute paths, then spells them for the reader."""
 

@@ -17,6 +17,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from leakcheck.handlers.analysis import Pools
 from leakcheck.ownership.program import Failure, FileAnalysis, on_large_stack
 from leakcheck.ownership.unit import Syntax
 from leakcheck.ownership.watched import File, Look, Table, WatchedProgram
@@ -31,13 +32,15 @@ if TYPE_CHECKING:
 
 _SLICES = 500
 """How many slices keep their syntax; one of twenty lines takes about 100 KB."""
+_POOLS: Look = (Table.DATA, "")
+"""The item that stands for the pools which a file builds: they are judged together."""
 _FILES_AT_ONCE = 40
 """As many files as the gate judges one by one, without asking the whole project what it hands out."""
 
 
 @dataclass(slots=True)
 class _Answer:
-    """The analysis of one function, and by path what was looked at.
+    """The analysis of one function, loop, or of a file's pools, and by path what was looked at.
 
     ``rows`` are where the functions stood: a leak tells rows, so it only stands while they do.
     ``seen`` are the files for which the looks were last found to hold.
@@ -59,6 +62,7 @@ class Incremental:
         self._answers: dict[str, dict[Look, _Answer]] = {}
         self._syntaxes: OrderedDict[str, Syntax] = OrderedDict()
         self._program = WatchedProgram(config, self._file, roots, self._syntax)
+        self._config = config
 
     def begin(self, _config: Config, read: Callable[[str], bytes], _roots: Sequence[Path]) -> Incremental:
         """Start a round: every file is read anew, once."""
@@ -71,6 +75,10 @@ class Incremental:
         program = self._program.fresh()
         groups = [paths[start : start + _FILES_AT_ONCE] for start in range(0, len(paths), _FILES_AT_ONCE)]
         return on_large_stack(lambda: [path for group in groups for path in select(program, group)])
+
+    def parses(self, path: str) -> bool:
+        """Whether a file is Python in this round."""
+        return not isinstance(self._file(path).parsed, Failure)
 
     def analyse(self, path: str) -> FileAnalysis:
         """The leaks of one file."""
@@ -91,16 +99,10 @@ class Incremental:
         return FileAnalysis(tuple(unique.values()), skipped=tuple(skip for each in found for skip in each.skipped))
 
     def _answer(self, path: str, item: Look) -> _Answer:
-        """The analysis of one function or loop, by a program that knows nothing yet."""
+        """The analysis of one item, by a program that knows nothing yet."""
         program = self._program.fresh()
-        module = program.facts(path)
-        assert module is not None
-        table, key = item
-        program.look(path, table, key)
-        wanted = module.functions[key] if table is Table.FUNCTIONS else module.loops[int(key)]
-        analysis = FileAnalysis()
-        if matters(program, module, wanted):
-            analysis = program.functions.analyse(module, [wanted])
+        program.look(path, *item)
+        analysis = self._analysed(program, path, item)
         seen = {each: self._file(each) for each in program.looks}
         rows: dict[str, list[tuple[Look, int]]] = {}
         if analysis.leaks or analysis.skipped:
@@ -108,6 +110,17 @@ class Incremental:
                 found = [(look, seen[each].row(*look)) for look in looks]
                 rows[each] = [(look, row) for look, row in found if row]
         return _Answer(analysis, program.looks, rows, seen)
+
+    def _analysed(self, program: WatchedProgram, path: str, item: Look) -> FileAnalysis:
+        module = program.facts(path)
+        assert module is not None
+        if item == _POOLS:
+            return FileAnalysis(Pools(program, self._config).of(path))
+        table, key = item
+        wanted = module.functions[key] if table is Table.FUNCTIONS else module.loops[int(key)]
+        if not matters(program, module, wanted):
+            return FileAnalysis()
+        return program.functions.analyse(module, [wanted])
 
     def _stands(self, answer: _Answer) -> bool:
         """Whether everything that the answer depends on still reads the same."""
@@ -161,3 +174,4 @@ def _items(facts: ModuleFacts) -> Iterator[Look]:
     """What is analysed on its own, in the order of the gate."""
     yield from ((Table.FUNCTIONS, name) for name in facts.functions)
     yield from ((Table.LOOPS, str(number)) for number in range(len(facts.loops)))
+    yield _POOLS
