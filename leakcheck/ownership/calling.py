@@ -54,6 +54,8 @@ def call_(obligation: Obligation, call: g.Call, state: State) -> Outcome:
         return [released], [released]
     if isinstance(callee, Closure):
         effect = obligation.callees.closure_effect(callee.define, obligation.resource, before)
+        if effect is not BORROWS and obligation.callees.is_coroutine(call):
+            return [state.bind({call.target: Deferred(effect)})], []
         if effect is not BORROWS:
             return obligation.affected(effect, state, call, call.target)
     if receiver in ALIASES:
