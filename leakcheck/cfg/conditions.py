@@ -7,6 +7,9 @@ Both edges of a branch carry the test, with opposite outcomes.
 
 from __future__ import annotations
 
+import operator as comparison
+from typing import TYPE_CHECKING
+
 import libcst as cst
 
 from leakcheck import expression as ex
@@ -14,9 +17,20 @@ from leakcheck.cfg.assignment import AssignmentLowering
 from leakcheck.cfg.graph import NONE, OTHER, TRUE, BasicBlock, Edge, Forget, Test, TestKind
 from leakcheck.cfg.walk import is_pure, names_in, reduce, string_value
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 OPEN_TESTS = {"closed": False, "is_closed": False, "open": True, "is_connected": True, "is_open": True}
 """Attributes and methods that ask whether a connection is open, and the answer that means it is."""
 _NEGATED = {cst.IsNot: cst.Is, cst.NotEqual: cst.Equal, cst.NotIn: cst.In}
+_ORDER: dict[type[cst.BaseCompOp], Callable[[int, int], bool]] = {
+    cst.Equal: comparison.eq,
+    cst.Is: comparison.eq,
+    cst.NotEqual: comparison.ne,
+    cst.IsNot: comparison.ne,
+    cst.GreaterThan: comparison.gt,
+    cst.LessThan: comparison.lt,
+}
 _NAMESPACES = frozenset({"locals", "vars", "dir", "globals"})
 
 
@@ -44,14 +58,9 @@ class ConditionLowering(AssignmentLowering):
                 self.link(true if text.strip("0_") else false)
             case cst.Comparison():
                 self._compare(node, true, false)
-            case cst.Attribute(value=cst.Name(value=owner), attr=cst.Name(value=attr)) if attr in OPEN_TESTS:
+            case cst.Attribute() | cst.Call() if (test := _open_test(node)) is not None:
                 self.use(node)
-                self.fork(node, Test(TestKind.OPEN, owner, OPEN_TESTS[attr]), true, false)
-            case cst.Call(func=cst.Attribute(value=cst.Name(value=owner), attr=cst.Name(value=attr))) if (
-                attr in OPEN_TESTS
-            ):
-                self.use(node)
-                self.fork(node, Test(TestKind.OPEN, owner, OPEN_TESTS[attr]), true, false)
+                self.fork(node, test, true, false)
             case cst.Attribute():
                 self.use(node)
                 self._pure(node, reduce(node), "", true, false, negated=False)
@@ -104,6 +113,10 @@ class ConditionLowering(AssignmentLowering):
                 return
             self.use(node.left)
             self.use(right)
+            is_open = _compared_open_test(node.left, operator, right)
+            if is_open is not None:
+                self.fork(node, is_open, true, false)
+                return
             negated = type(operator) in _NEGATED
             kind = _NEGATED.get(type(operator), type(operator)).__name__
             sides = ex.Sequence((reduce(node.left), reduce(right)))
@@ -144,6 +157,32 @@ def null_test(node: cst.Comparison) -> tuple[cst.BaseExpression, bool] | None:
         if isinstance(other, cst.Name) and other.value == "None":
             return (subject, negated) if isinstance(subject, (cst.Name, cst.NamedExpr, cst.Call, cst.Await)) else None
     return None
+
+
+def _open_test(node: cst.BaseExpression) -> Test | None:
+    """The test that ``conn.closed`` or ``conn.is_connected()`` is; its outcome is the answer of an open connection."""
+    asked = node.func if isinstance(node, cst.Call) else node
+    match asked:
+        case cst.Attribute(value=cst.Name(value=owner), attr=cst.Name(value=name)) if name in OPEN_TESTS:
+            return Test(TestKind.OPEN, owner, OPEN_TESTS[name])
+        case _:
+            return None
+
+
+def _compared_open_test(left: cst.BaseExpression, operator: cst.BaseCompOp, right: cst.BaseExpression) -> Test | None:
+    """The test that ``conn.closed == 0`` is, where the comparison tells an open connection from a closed one."""
+    test, compare = _open_test(left), _ORDER.get(type(operator))
+    if test is None or compare is None:
+        return None
+    match right:
+        case cst.Name(value="True" | "False" as text):
+            literal = int(text == "True")
+        case cst.Integer(value=text):
+            literal = int(text, 0)
+        case _:
+            return None
+    open_answer, closed_answer = compare(int(test.outcome), literal), compare(int(not test.outcome), literal)
+    return None if open_answer is closed_answer else Test(TestKind.OPEN, test.subject, outcome=open_answer)
 
 
 def _bound_test(left: cst.BaseExpression, operator: cst.BaseCompOp, right: cst.BaseExpression) -> str | None:

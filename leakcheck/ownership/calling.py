@@ -100,16 +100,14 @@ def _method(obligation: Obligation, call: g.Call, state: State, name: str) -> Ou
     if operation is not None and operation.acquires_receiver:
         return [state.with_status(Status.HELD)], [state]  # opened again
     if operation is None:
-        return ([state], [state]) if name in OPEN_TESTS else obligation.used(call, state)
-    if operation.releases == "receiver":
+        return ([state], []) if name in OPEN_TESTS else obligation.used(call, state)
+    if obligation.is_own_release(operation):
         return _release_call(obligation, call, state, operation)
-    if operation.near_miss and not obligation.callees.option_set(operation.near_miss_unless, obligation.pool):
+    if operation.near_miss:
         if state.status is Status.HELD:
             obligation.event(EventKind.NEAR_MISS, call, operation.near_miss)
             state = missed(state, 2)
         return [state], [state]
-    if operation.near_miss:
-        return _release_call(obligation, call, state, operation)
     if operation.pauses:
         return [replace(state, paused=True)], [state]
     normal, raised = obligation.used(call, state)

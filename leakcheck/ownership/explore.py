@@ -189,7 +189,7 @@ class Explorer:
             return state.bind({test.subject: Fact.TRUE}) if value is Fact.NOT_NULL else state
         if test.kind is g.TestKind.OPEN:
             if value in ALIASES and not test.outcome and state.status is Status.HELD:
-                return state.with_status(Status.RELEASED)
+                return self.effects.closed(state)
             return state
         taken, learnt = refine(test, value)
         if not taken:

@@ -12,13 +12,13 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from leakcheck.cfg import graph as g
-from leakcheck.driver import ReleaseTwice, UseAfterRelease, WithEffect
+from leakcheck.driver import RECEIVER, ReleaseTwice, UseAfterRelease, WithEffect
 from leakcheck.ownership.constants import LITERALS
 from leakcheck.ownership.state import Box, Closure, Deferred, Hold, State, Status, Value, refers
 from leakcheck.ownership.summary import Effect, End
 
 if TYPE_CHECKING:
-    from leakcheck.driver import DriverClass
+    from leakcheck.driver import DriverClass, Operation
     from leakcheck.ownership.callees import Callees
 
 
@@ -122,6 +122,21 @@ class Obligation:
             return state
         self.event(EventKind.RELEASE, instruction)
         return state.with_status(Status.RELEASED)
+
+    def closed(self, state: State) -> State:
+        """The state where it turns out to be closed: given back, unless only its pool can give it back.
+
+        The pool goes on counting a connection that was closed, or that the server left: something failed then.
+        """
+        if any(self.is_own_release(o) for o in self.resource.methods.values()):
+            return state.with_status(Status.RELEASED)
+        return replace(state, raised=True)
+
+    def is_own_release(self, method: Operation) -> bool:
+        """Whether a method of the resource gives it back, perhaps because its pool was built so."""
+        if method.near_miss:
+            return self.callees.option_set(method.near_miss_unless, self.pool)
+        return method.releases == RECEIVER
 
     def used(self, instruction: g.Instruction, state: State, *, borrowed: bool = False) -> Outcome:
         """The outcome of using it; ``borrowed``: somebody else does, who may only look at it."""

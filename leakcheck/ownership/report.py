@@ -37,7 +37,8 @@ def reported(found: Found, *, in_main: bool, module_level: bool) -> list[Leak]:
     main = _release_leak(found, module_level=module_level)
     if main is not None:
         leaks.append(main)
-    leaks += [_fault_leak(found, *fault) for fault in found.exploration.faults if not module_level]
+    faults = [fault for fault in found.exploration.faults if not module_level and _is_after_release(found, *fault)]
+    leaks += [_fault_leak(found, *fault) for fault in faults]
     return [replace(leak, severity=leak.severity.lowered()) for leak in leaks] if in_main else leaks
 
 
@@ -120,6 +121,14 @@ def _leak(
         noun=resource.noun,
         function="" if isinstance(found.unit.node, cst.Module) else found.unit.name,
     )
+
+
+def _is_after_release(found: Found, node: Node, event: Event, before: tuple[Event, ...]) -> bool:
+    """Whether something gave it back before, where the fault is about that: a test that finds it closed does not."""
+    if event.kind is EventKind.NESTED:
+        return True
+    events = (*(e for hop in found.exploration.path(node) for e in hop.events), *before)
+    return any(e.kind is EventKind.RELEASE for e in events)
 
 
 def _fault_leak(found: Found, node: Node, event: Event, before: tuple[Event, ...]) -> Leak:

@@ -13,6 +13,7 @@ from leakcheck.cfg import graph as g
 from leakcheck.diagnostic import Step, StepKind
 from leakcheck.ownership.leak import LeakKind
 from leakcheck.ownership.obligation import EventKind
+from leakcheck.ownership.state import Hold
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -59,6 +60,8 @@ def path_steps(found: Found, ending: Ending) -> Iterator[Step]:
             if id(where) not in seen:
                 seen.add(id(where))
                 yield Step(StepKind.RAISE, path, part.span(where), _raise_text(found, instruction))
+        if hop is not None and hop.source.branch is not None and _finds_closed(found, hop):
+            yield Step(StepKind.BRANCH, path, part.span(hop.source.branch), "closed: its pool goes on counting it")
     if ending.lost is not None:
         how = (
             "the only name of it is bound to something else"
@@ -80,6 +83,14 @@ def _history(hops: Iterable[Hop], ending: Ending) -> Iterator[tuple[Event | None
         yield None, hop
     for event in ending.events:
         yield event, None
+
+
+def _finds_closed(found: Found, hop: Hop) -> bool:
+    """Whether the path went on where a test says that the connection is closed."""
+    test = hop.edge.test
+    if test is None or test.kind is not g.TestKind.OPEN or test.outcome:
+        return False
+    return test.subject == found.effects.bound_to or hop.origin.state.get(test.subject) is Hold.OWN
 
 
 def _returned_from(hops: Sequence[Hop], found: Found, ending: Ending) -> cst.CSTNode | None:
@@ -161,6 +172,8 @@ def cause_text(found: Found, ending: Ending, kind: LeakKind) -> str:
     if kind is LeakKind.OVERWRITTEN and ending.lost is not None:
         return short(found.unit, ending.lost.node)
     for hop in reversed(found.exploration.path(ending.node)):
+        if _finds_closed(found, hop):
+            return ""
         if hop.edge.raised is not None and hop.source.instructions:
             node = hop.source.instructions[-1].node
             if isinstance(node, (cst.Call, cst.Await)):

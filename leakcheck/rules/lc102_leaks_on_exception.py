@@ -82,6 +82,8 @@ def say(leak: Leak) -> str:
 def _when(leak: Leak) -> str:
     """The moment of the loss where no call is to blame: a `yield` into which an exception is thrown, a subscript."""
     for step in reversed(leak.steps):
+        if step.kind is StepKind.BRANCH:
+            return f"when line {step.span.start.row} finds it closed"
         if step.kind is StepKind.YIELD:
             return "when the code that it is yielded to raises"
         if step.kind is StepKind.RAISE:
