@@ -82,6 +82,18 @@ class Callees:
         last = names[-1].rpartition(".")[2]
         return any(calls.is_non_raising(n) for n in names) or (not last[:1].isupper() and calls.says_release(last))
 
+    def is_quiet_instruction(self, instruction: g.Instruction) -> bool:
+        """Whether an instruction that has exception edges is taken not to raise."""
+        match instruction:
+            case g.Call():
+                return self.is_quiet(instruction)
+            case g.Await():
+                return self.is_quiet_await(instruction)
+            case g.Enter():
+                return self.is_quiet_enter(instruction)
+            case _:
+                return False
+
     def is_quiet_await(self, instruction: g.Await) -> bool:
         """Whether what is awaited is a call that is taken not to raise."""
         node = instruction.node

@@ -28,7 +28,7 @@ from leakcheck.ownership.leak import LeakKind
 from leakcheck.ownership.owners import Owners
 from leakcheck.ownership.perhaps_none import may_return_none
 from leakcheck.ownership.program import MANAGING, Failure, FileAnalysis, Skip
-from leakcheck.ownership.raising import Raising
+from leakcheck.ownership.raising import Raising, reachable
 from leakcheck.ownership.report import reported, stored_leak
 from leakcheck.ownership.session_report import fault_leak, session_leaks
 from leakcheck.ownership.sessions import Sessions
@@ -242,7 +242,7 @@ class Functions:
         )
         explorer = Explorer(graph, constants, effects)
         required: set[str | None] = set()
-        for block, position, instruction in seeds(graph, call.node):
+        for block, position, instruction in self._copies(unit, call):
             facts: Facts | None = constants.before(block, position)
             if acquisition.condition is not None and facts is not None:
                 facts = assumed(unit, graph, instruction, acquisition.condition, facts)
@@ -257,6 +257,15 @@ class Functions:
             return ()
         unless = required.pop() if len(required) == 1 else None
         return (Found(unit, call, acquisition, explorer.result, effects, unless),)
+
+    def _copies(self, unit: Unit, call: g.Call) -> Sequence[tuple[g.BasicBlock, int, g.Call]]:
+        """The copies of a call that some path reaches: one in `finally` may serve only an exception that cannot be."""
+        graph = self.units.graph(unit)
+        copies = list(seeds(graph, call.node))
+        if len(copies) == 1:
+            return copies
+        reached = reachable(graph, self.units.constants(unit), self.units.callees(unit))
+        return [copy for copy in copies if copy[0].index in reached] or copies
 
     # Summaries
 

@@ -9,18 +9,26 @@ A call that cannot raise ends no path of its caller.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
 from leakcheck.cfg.builder import TooLargeError
 from leakcheck.project.names import Function
+from leakcheck.source import Source
 
 if TYPE_CHECKING:
+    from leakcheck.ownership.callees import Callees
+    from leakcheck.ownership.constants import Constants
     from leakcheck.ownership.program import Program
     from leakcheck.ownership.unit import Unit
     from leakcheck.ownership.units import Units
     from leakcheck.project.names import Scope
+
+
+_CATCHES_ALL = re.compile(r"\bexcept\s*:|\b(?:except|suppress)\b[^:\n]*\b(?:Base)?Exception\b")
+"""What the text of a function has that calls something which raises, and cannot raise itself."""
 
 
 class Raising:
@@ -36,16 +44,20 @@ class Raising:
         key = (function.path, function.qualname)
         if key not in self._raising:
             self._raising[key] = True
-            facts, scope = self._program.resolver.function(function)
-            quiet = (
-                facts is not None
-                and scope is not None
-                and all(self._is_quiet(name, e, scope) for name, found in facts.calls.items() for e in found)
-            )
-            unit = self._units.of(function) if quiet else None
+            unit = self._units.of(function) if self._may_be_quiet(function) else None
             if unit is not None:
                 self._raising[key] = self._reaches_failure(unit)
         return self._raising[key]
+
+    def _may_be_quiet(self, function: Function) -> bool:
+        """Whether all that it calls is quiet, or it seems to catch what that raises, before LibCST parses anything."""
+        facts, scope = self._program.resolver.function(function)
+        source = self._program.source(function.path)
+        if facts is None or scope is None or not isinstance(source, Source):
+            return False
+        if _CATCHES_ALL.search(source.rows(facts.first_row, facts.last_row)) is not None:
+            return True
+        return all(self._is_quiet(name, e, scope) for name, found in facts.calls.items() for e in found)
 
     def _is_quiet(self, name: str, callee: ex.Expression, scope: Scope) -> bool:
         """Whether calling ``callee`` is taken not to raise, before anything of it is parsed by LibCST."""
@@ -61,18 +73,18 @@ class Raising:
             graph = self._units.graph(unit)
         except TooLargeError:
             return True
-        callees = self._units.callees(unit)
-        seen, stack = {graph.entry.index}, [graph.entry]
-        while stack:
-            block = stack.pop()
-            last = block.instructions[-1] if block.instructions else None
-            quiet = (isinstance(last, g.Call) and callees.is_quiet(last)) or (
-                isinstance(last, g.Await) and callees.is_quiet_await(last)
-            )
-            for edge in (*block.successors, *(() if quiet else block.raises)):
-                if edge.target is graph.failure:
-                    return True
-                if edge.target.index not in seen:
-                    seen.add(edge.target.index)
-                    stack.append(edge.target)
-        return False
+        return graph.failure.index in reachable(graph, self._units.constants(unit), self._units.callees(unit))
+
+
+def reachable(graph: g.ControlFlowGraph, constants: Constants, callees: Callees) -> set[int]:
+    """The blocks that some path reaches on which only that raises which can."""
+    seen, stack = {graph.entry.index}, [graph.entry]
+    while stack:
+        block = stack.pop()
+        last = block.instructions[-1] if block.instructions else None
+        raises = not block.raises or last is None or not callees.is_quiet_instruction(last)
+        for edge in constants.taken(block):
+            if (edge.raised is None or raises) and edge.target.index not in seen:
+                seen.add(edge.target.index)
+                stack.append(edge.target)
+    return seen

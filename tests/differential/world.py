@@ -188,9 +188,9 @@ class World:
         return self.oracle.choose(count)
 
     def abandoned(self) -> None:
-        """Record what an abandoned run released; it says nothing about the rest."""
+        """Record what an abandoned run released or dropped before; it says nothing about the rest."""
         for obligation in self._obligations:
-            if not obligation.held:
+            if obligation.dropped or not obligation.held:
                 self._record(obligation)
 
     def check_out(self, connection: Held, frame: FrameType) -> None:
@@ -219,6 +219,8 @@ class World:
         self._loops[number] += 1
         if self._loops[number] > self.limit + 1:
             self._abandoned = True
+            for obligation in self._obligations:
+                obligation.leaving = True  # from here on dying names are no drops
             raise AbandonedRun
 
     def check(self) -> None:
