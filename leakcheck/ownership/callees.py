@@ -91,6 +91,8 @@ class Callees:
                 return self.is_quiet_await(instruction)
             case g.Enter():
                 return self.is_quiet_enter(instruction)
+            case g.Iterate():
+                return self.is_quiet_iterate(instruction)
             case _:
                 return False
 
@@ -107,6 +109,17 @@ class Callees:
         if isinstance(node.item, cst.Call):
             return self._quiet.get(id(node.item), False)
         return not instruction.is_async and self._program.calls.is_lock(ex.last_name(reduce(node.item)) or "")
+
+    def is_quiet_iterate(self, instruction: g.Iterate) -> bool:
+        """Whether the loop is over a local name that is never bound to anything but lists and tuples written out."""
+        facts, node = self._unit.facts, instruction.node
+        if facts is None or not isinstance(node, (cst.For, cst.CompFor)) or not isinstance(node.iter, cst.Name):
+            return False
+        name = node.iter.value
+        if any(p.name == name for p in facts.parameters):
+            return False
+        bound = facts.scope.assignments.get(name, ())
+        return bool(bound) and all(isinstance(value, ex.Sequence) for value in bound)
 
     def takes_value(self, call: g.Call) -> bool:
         """Whether the call is an acquire whose result is never None."""

@@ -75,13 +75,14 @@ def load_item(obligation: Obligation, instruction: g.LoadItem, state: State) -> 
 def iterate(obligation: Obligation, instruction: g.Iterate, state: State) -> Outcome:
     """The next element of a collection: the resource, if it is in there and had no turn yet, or another one.
 
-    A collection that is known (a display, ``*arguments``) does not raise; it is marked once the resource had its turn.
+    A collection that is known (a list of this function, ``*arguments``) does not raise; it is marked once the resource
+    had its turn.
     """
     base = state.get(instruction.iterable)
     value = _item(base, None) if isinstance(base, Box) else None
     other, raised = _bound(obligation, instruction.target, None, state)
     if value is None:
-        return other, [] if base is Fact.NOT_NULL else raised
+        return other, [] if base is Fact.NOT_NULL or obligation.callees.is_quiet_iterate(instruction) else raised
     raised = []
     turn = state.bind({instruction.iterable: Fact.NOT_NULL})
     return [*_bound(obligation, instruction.target, value, turn)[0], *other], raised

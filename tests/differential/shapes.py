@@ -12,8 +12,10 @@ Input: the filler and how many checkouts to write. Output: the body of a functio
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from .filler import Filler
+from .holders import HOLDERS, SINGLE_HOLDERS
 from .tree import Body, Compound, compound, match_statement
 
 NAMES = ("conn", "other", "db", "c2")
@@ -79,6 +81,8 @@ class Shapes:
                 (self._walrus, 2),
                 (self._discarded, 2),
             ]
+            weighted += [(partial(holder, self), weight) for holder, weight in SINGLE_HOLDERS]
+        weighted += [(partial(holder, self), weight) for holder, weight in HOLDERS]
         if dialect.managed:
             weighted.append((self._managed, dialect.managed_weight))
         if dialect.is_plain and not dialect.is_async:
@@ -89,14 +93,14 @@ class Shapes:
 
     # Parts.
 
-    def _take(self, name: str) -> str:
+    def take(self, name: str) -> str:
         target = f"{name}, extra" if self.dialect.unpacks else name
         return f"{target} = {self.dialect.checkout}"
 
-    def _give(self, name: str) -> str:
+    def give(self, name: str) -> str:
         return self.dialect.give_back(name)
 
-    def _work(self, name: str, *, in_loop: bool, depth: int = 2) -> Body:
+    def work(self, name: str, *, in_loop: bool, depth: int = 2) -> Body:
         """What is done with the connection, perhaps with another one inside."""
         statements = self.filler.body([name], depth, in_loop=in_loop)
         if self._remaining > 0 and self.filler.chance(0.6):
@@ -112,14 +116,14 @@ class Shapes:
 
     def _guarded_give(self, name: str) -> Body:
         """A release that copes with None."""
-        give: Body = [self._give(name)]
+        give: Body = [self.give(name)]
         guard = self.random.choice((f"if {name} is not None:", f"if {name}:", "reversed", "and", "bare"))
         if guard == "reversed":
             return [compound((f"if {name} is None:", [self.filler.quiet()]), ("else:", give))]
         if guard == "and":
             if self.dialect.is_async:
                 return [compound((f"if {name} and {self.filler.test()} or {name}:", give))]
-            return [f"{name} and {self._give(name)}"]
+            return [f"{name} and {self.give(name)}"]
         if guard == "bare" and self.dialect.is_pool:
             return give
         if guard == "bare":
@@ -137,12 +141,12 @@ class Shapes:
     def _straight(self, name: str, in_loop: bool) -> Body:
         """Take, work, give back: lost whenever the work raises."""
         quiet = self.filler.chance(0.5)
-        inner: Body = [self.filler.quiet()] if quiet else self._work(name, in_loop=in_loop)
-        return [self._take(name), *inner, self._give(name)]
+        inner: Body = [self.filler.quiet()] if quiet else self.work(name, in_loop=in_loop)
+        return [self.take(name), *inner, self.give(name)]
 
     def _finally(self, name: str, in_loop: bool) -> Body:
         """The right way."""
-        clauses = [("try:", self._work(name, in_loop=in_loop, depth=2))]
+        clauses = [("try:", self.work(name, in_loop=in_loop, depth=2))]
         if self.filler.chance(0.35):
             handler = self.random.choice(
                 ("raise", "pass", "return", 'logger.error("failed")', "raise RuntimeError() from None")
@@ -150,12 +154,12 @@ class Shapes:
             clauses.append((self.filler.handler(), [handler]))
             if self.filler.chance(0.25):
                 clauses.append(("else:", self.filler.body([name], 0, in_loop=in_loop)))
-        clauses.append(("finally:", [*self._before_release(), self._give(name)]))
-        return [self._take(name), *self._gap(), compound(*clauses)]
+        clauses.append(("finally:", [*self._before_release(), self.give(name)]))
+        return [self.take(name), *self._gap(), compound(*clauses)]
 
     def _none_first(self, name: str, in_loop: bool) -> Body:
         """Bound to None before the ``try``, so that the ``finally`` can ask."""
-        inner = [self._take(name), *self._work(name, in_loop=in_loop)]
+        inner = [self.take(name), *self.work(name, in_loop=in_loop)]
         if self.filler.chance(0.3):
             inner[0:0] = self.filler.statement([], 0, in_loop=in_loop)
         clauses = [("try:", inner)]
@@ -169,13 +173,13 @@ class Shapes:
         """Released in a handler and after the ``try``, or in its ``else``."""
         broad = self.filler.broad_handler() if self.filler.chance(0.6) else self.filler.handler()
         ending = self.random.choice(("raise", "return", "raise RuntimeError() from None"))
-        clauses = [("try:", self._work(name, in_loop=in_loop))]
+        clauses = [("try:", self.work(name, in_loop=in_loop))]
         if self.filler.chance(0.2):
-            clauses.append((self.filler.handler().replace("except:", "except ValueError:"), [self._give(name), ending]))
-        clauses.append((broad, [self._give(name), ending]))
+            clauses.append((self.filler.handler().replace("except:", "except ValueError:"), [self.give(name), ending]))
+        clauses.append((broad, [self.give(name), ending]))
         if self.filler.chance(0.4):
-            return [self._take(name), *self._gap(), compound(*clauses, ("else:", [self._give(name)]))]
-        return [self._take(name), *self._gap(), compound(*clauses), self._give(name)]
+            return [self.take(name), *self._gap(), compound(*clauses, ("else:", [self.give(name)]))]
+        return [self.take(name), *self._gap(), compound(*clauses), self.give(name)]
 
     def _hand_on(self, name: str, in_loop: bool) -> Body:
         """Returned or stored; released where something raises before that."""
@@ -197,31 +201,31 @@ class Shapes:
         if store.startswith("return") and (in_loop or self._remaining) and self.filler.chance(0.7):
             store = f"bag.append({name})"
         if self.filler.chance(0.3):
-            return [self._take(name), *self._gap(), store]
+            return [self.take(name), *self._gap(), store]
         work = compound(
-            ("try:", self._work(name, in_loop=in_loop)),
-            (self.filler.broad_handler(), [self._give(name), "raise"]),
+            ("try:", self.work(name, in_loop=in_loop)),
+            (self.filler.broad_handler(), [self.give(name), "raise"]),
         )
-        return [self._take(name), work, store]
+        return [self.take(name), work, store]
 
     def _conditional(self, name: str, in_loop: bool) -> Body:
         """Checked out only sometimes."""
-        work = self._work(name, in_loop=in_loop)
+        work = self.work(name, in_loop=in_loop)
         condition = self.filler.test()
         safe = compound(("try:", work), ("finally:", self._guarded_give(name)))
         if self.filler.chance(0.5):
             return [f"{name} = {self.dialect.checkout} if {condition} else None", safe]
-        return [f"{name} = None", compound((f"if {condition}:", [self._take(name)])), safe]
+        return [f"{name} = None", compound((f"if {condition}:", [self.take(name)])), safe]
 
     def _in_loop(self, name: str, in_loop: bool) -> Body:
         """One checkout per iteration."""
         del in_loop
         body: Body = [
-            self._take(name),
-            compound(("try:", self._work(name, in_loop=True)), ("finally:", [self._give(name)])),
+            self.take(name),
+            compound(("try:", self.work(name, in_loop=True)), ("finally:", [self.give(name)])),
         ]
         if self.filler.chance(0.3):
-            body = [self._take(name), *self.filler.body([name], 1, in_loop=True), self._give(name)]
+            body = [self.take(name), *self.filler.body([name], 1, in_loop=True), self.give(name)]
         if self.filler.chance(0.3):
             body.append(compound((f"if {self.filler.test()}:", [self.filler.leave(in_loop=True)])))
         clauses = [(self.filler.loop_header(), body)]
@@ -231,7 +235,7 @@ class Shapes:
 
     def _retry(self, name: str, in_loop: bool) -> Body:
         """Try until a checkout succeeds."""
-        attempt: Body = [self._take(name)]
+        attempt: Body = [self.take(name)]
         if self.filler.chance(0.3):
             attempt += self.filler.query(name)
         leave_at_once = self.filler.chance(0.6)
@@ -246,45 +250,45 @@ class Shapes:
         if header == "while True:":
             tried = compound(*((clause.header, clause.body) for clause in tried.clauses), ("else:", ["break"]))
             body = [tried]
-        safe = compound(("try:", self._work(name, in_loop=in_loop)), ("finally:", self._guarded_give(name)))
+        safe = compound(("try:", self.work(name, in_loop=in_loop)), ("finally:", self._guarded_give(name)))
         return [f"{name} = None", compound((header, body)), safe]
 
     def _nested_function(self, name: str, in_loop: bool) -> Body:
         """Released by a function inside the function."""
         if self.dialect.is_async:
-            finish, call = compound(("async def finish():", [self._give(name)])), "await finish()"
+            finish, call = compound(("async def finish():", [self.give(name)])), "await finish()"
         else:
-            finish, call = compound(("def finish():", [self._give(name)])), "finish()"
+            finish, call = compound(("def finish():", [self.give(name)])), "finish()"
         if self.filler.chance(0.2):
             return [
-                self._take(name),
+                self.take(name),
                 finish,
                 self.random.choice(("return finish", "bag.append(finish)", "owner.finish = finish")),
             ]
-        work = compound(("try:", self._work(name, in_loop=in_loop)), ("finally:", [call]))
-        return [finish, self._take(name), work] if self.filler.chance(0.5) else [self._take(name), finish, work]
+        work = compound(("try:", self.work(name, in_loop=in_loop)), ("finally:", [call]))
+        return [finish, self.take(name), work] if self.filler.chance(0.5) else [self.take(name), finish, work]
 
     def _walrus(self, name: str, in_loop: bool) -> Body:
         """Bound within a condition."""
-        safe = compound(("try:", self._work(name, in_loop=in_loop)), ("finally:", [self._give(name)]))
+        safe = compound(("try:", self.work(name, in_loop=in_loop)), ("finally:", [self.give(name)]))
         tail = "" if self.filler.chance(0.5) else " is not None"
         test = f"if ({name} := {self.dialect.checkout}){tail}:"
         return [compound((test, [safe]))]
 
     def _lazy(self, name: str, in_loop: bool) -> Body:
         """Checked out by ``or``, or where a test finds none."""
-        safe = compound(("try:", self._work(name, in_loop=in_loop)), ("finally:", self._guarded_give(name)))
+        safe = compound(("try:", self.work(name, in_loop=in_loop)), ("finally:", self._guarded_give(name)))
         if self.filler.chance(0.5):
             return [f"{name} = None", f"{name} = {name} or {self.dialect.checkout}", safe]
-        return [f"{name} = None", compound((f"if {name} is None:", [self._take(name)])), safe]
+        return [f"{name} = None", compound((f"if {name} is None:", [self.take(name)])), safe]
 
     def _match(self, name: str, in_loop: bool) -> Body:
         """Released in each case of a ``match``."""
         before = self.filler.body([], 0, in_loop=in_loop) if self.filler.chance(0.3) else []
-        cases: list[tuple[str, Body]] = [("0", [self._give(name)]), ("1", [*before, self._give(name)])]
+        cases: list[tuple[str, Body]] = [("0", [self.give(name)]), ("1", [*before, self.give(name)])]
         if self.filler.chance(0.7):
-            cases.append(("_", [self._give(name)]))
-        return [self._take(name), match_statement(f"settings.mode{self.filler.number()}", cases)]
+            cases.append(("_", [self.give(name)]))
+        return [self.take(name), match_statement(f"settings.mode{self.filler.number()}", cases)]
 
     def _alias(self, name: str, in_loop: bool) -> Body:
         """Released by another name."""
@@ -295,12 +299,12 @@ class Shapes:
             tail: Body = [self.filler.work()] if self.filler.chance(0.6) else []
             inner: Body = [*drop, *tail]
         else:
-            inner = self._work(name, in_loop=in_loop)
+            inner = self.work(name, in_loop=in_loop)
         released = self.random.choice((alias, alias, name))
         return [
-            self._take(name),
+            self.take(name),
             f"{alias} = {name}",
-            compound(("try:", inner), ("finally:", [self._give(released)])),
+            compound(("try:", inner), ("finally:", [self.give(released)])),
         ]
 
     def _discarded(self, name: str, in_loop: bool) -> Body:
@@ -319,12 +323,12 @@ class Shapes:
 
     def _overwritten(self, name: str, in_loop: bool) -> Body:
         """The name gets another value: fine after the release, a loss before it."""
-        rebind = self.random.choice((f"{name} = None", f"del {name}", self._take(name)))
-        self._remaining -= rebind == self._take(name)
-        body: Body = [self._take(name)]
-        give = self._give(name)
+        rebind = self.random.choice((f"{name} = None", f"del {name}", self.take(name)))
+        self._remaining -= rebind == self.take(name)
+        body: Body = [self.take(name)]
+        give = self.give(name)
         body += [give, rebind] if self.filler.chance(0.5) else [rebind, give]
-        if rebind == self._take(name) and body[-1] == rebind:
+        if rebind == self.take(name) and body[-1] == rebind:
             body.append(give)
         return body if self.filler.chance(0.6) else [*body, *self.filler.body([], 0, in_loop=in_loop)]
 
@@ -334,30 +338,30 @@ class Shapes:
         guard = self.random.choice((f"if not {name}:", f"if {name} is None:"))
         leave = "return" if not in_loop else self.random.choice(("return", "continue"))
         inner: Body = [] if self.filler.chance(0.4) else self.filler.body([name], 0, in_loop=in_loop)
-        safe: Body = [compound(("try:", inner), ("finally:", [self._give(name)]))] if inner else [self._give(name)]
+        safe: Body = [compound(("try:", inner), ("finally:", [self.give(name)]))] if inner else [self.give(name)]
         return [f"{name} = {self.dialect.checkout} if {condition} else None", compound((guard, [leave])), *safe]
 
     def _managed(self, name: str, in_loop: bool) -> Body:
         """A ``with`` that releases."""
         header = self.random.choice(self.dialect.managed).format(name)
-        return [compound((header, self._work(name, in_loop=in_loop)))]
+        return [compound((header, self.work(name, in_loop=in_loop)))]
 
     def _exit_stack(self, name: str, in_loop: bool) -> Body:
         """The release registered on an exit stack."""
         register = f"stack.callback(pool.putconn, {name})" if self.dialect.is_pool else f"stack.callback({name}.close)"
-        body: Body = [self._take(name), register, *self._work(name, in_loop=in_loop)]
+        body: Body = [self.take(name), register, *self.work(name, in_loop=in_loop)]
         if not self.dialect.is_pool and self.filler.chance(0.5):
             body[0:2] = [f"{name} = stack.enter_context(closing({self.dialect.checkout}))"]
         return [compound(("with ExitStack() as stack:", body))]
 
     def _closing(self, name: str, in_loop: bool) -> Body:
         """``closing`` around a connection that has a name."""
-        block: Compound = compound((f"with closing({name}):", self._work(name, in_loop=in_loop)))
-        return [self._take(name), *self._gap(), block]
+        block: Compound = compound((f"with closing({name}):", self.work(name, in_loop=in_loop)))
+        return [self.take(name), *self._gap(), block]
 
     def _near_miss(self, name: str, in_loop: bool) -> Body:
         """The connection's own ``with``, which does not close it."""
-        inner = self._work(name, in_loop=in_loop)
+        inner = self.work(name, in_loop=in_loop)
         if self.filler.chance(0.4):
-            inner = [compound(("try:", inner), ("finally:", [self._give(name)]))]
+            inner = [compound(("try:", inner), ("finally:", [self.give(name)]))]
         return [compound((f"with {self.dialect.checkout} as {name}:", inner))]
