@@ -128,6 +128,8 @@ class Given:
             end = _end_of(state, ending.node.state, is_exit=ending.lost is None)
             if end is End.RELEASED and not result.releases:
                 end = End.BORROWED  # it only asked whether the connection is still open
+            if end is End.RETURNED and ending.node.state.get(g.RETURN) is Hold.RELEASING:
+                end = End.RELEASED  # its caller awaits the release
             if not state.raised:
                 quiet.add(end)
             if state.moved_to is not None and end is End.STORED:

@@ -30,9 +30,7 @@ def _listed(shapes: Shapes, name: str, in_loop: bool) -> Body:
     """Kept in a list, whose items are given back."""
     give = compound(("for each in everything:", [shapes.give("each")]))
     work = compound(("try:", shapes.work(name, in_loop=in_loop)), ("finally:", [give]))
-    if shapes.filler.chance(0.5):
-        return [shapes.take(name), f"everything = [{name}]", work]
-    return ["everything = []", shapes.take(name), f"everything.append({name})", work]
+    return [shapes.take(name), f"everything = [{name}]", work]
 
 
 def _chosen(shapes: Shapes, name: str, in_loop: bool) -> Body:

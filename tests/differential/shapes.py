@@ -88,7 +88,7 @@ class Shapes:
         if dialect.is_plain and not dialect.is_async:
             weighted.append((self._exit_stack, 2))
         if dialect.is_plain and dialect.name == "sync-plain":
-            weighted += [(self._closing, 5), (self._near_miss, 2)]
+            weighted += [(self._closing, 5), (self._near_miss, 4)]
         return [shape for shape, _ in weighted], [weight for _, weight in weighted]
 
     # Parts.
