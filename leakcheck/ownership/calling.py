@@ -113,6 +113,8 @@ def _method(obligation: Obligation, call: g.Call, state: State, name: str) -> Ou
     normal, raised = obligation.used(call, state)
     if operation.derives is not None:
         same = operation.derives == obligation.resource.id
+        if same and (call.receiver or "").startswith("%"):
+            raised = []  # it only sets options: `engine.connect().execution_options(...)`
         value = Hold.OWN if same else obligation.callees.derived(operation.derives)
         normal = [s.bind({call.target: value}) for s in normal]
     return normal, raised
