@@ -11,16 +11,21 @@ import functools
 import re
 
 from leakcheck.sql.event import HOLE, SqlEvent, SqlKind
+from leakcheck.sql.functions import computes
 
 __all__ = ["HOLE", "SqlEvent", "SqlKind", "events"]
 
 _LENGTH_LIMIT = 200_000
 """Longer texts are data, not statements that somebody wrote."""
-_PLAIN = re.compile(r"\s*(?P<head>INSERT|UPDATE|DELETE|SELECT|ALTER|TRUNCATE)\s[^;$]*;?\s*", re.IGNORECASE)
+_PLAIN = re.compile(
+    r"\s*(?P<head>INSERT|UPDATE|DELETE|SELECT|ALTER|TRUNCATE|DROP\s+TABLE|CREATE\s+(?:UNIQUE\s+)?(?:TABLE|INDEX))\s"
+    r"[^;$]*;?\s*",
+    re.IGNORECASE,
+)
 """One statement whatever its quotes and comments hold, for there is no semicolon in it."""
-_NEEDS_LEXER = re.compile(r"set_config|lock|into|for|share|/\*|--|\(", re.IGNORECASE)
-_CALLS = re.compile(r"set_config|_lock|_unlock|_locks", re.IGNORECASE)
-_KINDS = {"SELECT": SqlKind.READ, "ALTER": SqlKind.DDL, "TRUNCATE": SqlKind.DDL}
+_EFFECTS = re.compile(r"set_config|_lock|_unlock", re.IGNORECASE)
+_MORE_THAN_READS = re.compile(r"\b(?:into|for|share|update|insert|delete|merge)\b|/\*|--|\"", re.IGNORECASE)
+_CALLED = re.compile(r"([\w.\ufffc]+)\s*\(")
 
 
 @functools.lru_cache(maxsize=4096)
@@ -29,11 +34,12 @@ def events(text: str) -> tuple[SqlEvent, ...]:
     if len(text) > _LENGTH_LIMIT:
         return (SqlEvent(SqlKind.UNKNOWN),)
     plain = _PLAIN.fullmatch(text)
-    if plain is not None:
-        head = plain["head"].upper()
-        trigger = _NEEDS_LEXER if head == "SELECT" else _CALLS
-        if trigger.search(text) is None:
-            return (SqlEvent(_KINDS.get(head, SqlKind.WRITE)),)
+    if plain is not None and _EFFECTS.search(text) is None:
+        head = plain["head"].split()[0].upper()
+        if head != "SELECT":
+            return (SqlEvent(SqlKind.WRITE if head in ("INSERT", "UPDATE", "DELETE") else SqlKind.DDL),)
+        if _MORE_THAN_READS.search(text) is None and all(computes(name.upper()) for name in _CALLED.findall(text)):
+            return (SqlEvent(SqlKind.READ),)
     from leakcheck.sql.statements import statement_events
     from leakcheck.sql.tokens import statements
 

@@ -98,9 +98,14 @@ def only_computes(statement: Sequence[Token]) -> bool:
         if name in _LOCKS or name == "SET_CONFIG":
             continue
         qualified = index >= 2 and statement[index - 1].word == "." and statement[index - 2].word != "PG_CATALOG"
-        if qualified or name == HOLE or not (name in _COMPUTING or name.startswith(_COMPUTING_FAMILIES)):
+        if qualified or not computes(name):
             return False
     return True
+
+
+def computes(name: str) -> bool:
+    """Whether what stands before a parenthesis, in upper case, calls nothing that may do more than compute."""
+    return name in _SYNTAX or name in _COMPUTING or name.startswith(_COMPUTING_FAMILIES)
 
 
 def _calls(statement: Sequence[Token]) -> Iterator[tuple[int, str]]:

@@ -1,0 +1,220 @@
+"""Programs run on a real server, along every path, and what each path leaves behind.
+
+The program gets the driver's own pool behind a thin wrapper that knows which row speaks, and that can make any one
+statement fail: the server is then sent ``SELECT 1/0`` instead, so that what follows is the server's own answer, the
+aborted transaction included. What ends or resets something is never made to fail: on a server that is there it only
+fails when the transaction is aborted, and then it does so by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import itertools
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import sqlalchemy
+
+from .pools import Pools
+from .program import ENDING, FLAGS, OPENING, Kind
+from .spelling import Spelling, Written
+
+NAME = "<program>"
+FAILING = "SELECT 1/0"
+MAX_CALLS = 40
+_SAYING = ("execute", "exec_driver_sql")
+_ENDS = frozenset(text for texts in ENDING.values() for text in texts)
+_OPENS = {text: kind for kind, texts in OPENING.items() for text in texts}
+
+
+@dataclass(slots=True)
+class Truth:
+    """What was left from one row: on some path without an error, and on some path with one.
+
+    leakcheck does not follow that after an error the server refuses everything until the transaction ends, and that
+    COMMIT then rolls back. Where that decides, ``disputed`` is set, and either answer is taken.
+    """
+
+    plainly: bool = False
+    after_error: bool = False
+    disputed: bool = False
+
+
+@dataclass(slots=True)
+class Run:
+    """One path: which flags are set, and which call fails (None: none does)."""
+
+    flags: dict[str, bool]
+    fails: int | None
+    cancelled: bool = False
+    """The call fails by cancellation, which no ``except Exception`` catches."""
+    calls: int = 0
+    failed: bool = False
+    opened: dict[Kind, int] = field(default_factory=dict)
+    """The row that opened each kind last, on this path."""
+    begun_at_release: int | None = None
+    touched: set[int] = field(default_factory=set)
+    """All rows that opened something."""
+    aborted: bool = False
+    """The open transaction had an error: the server refuses what is said in it."""
+    disputed: set[Kind] = field(default_factory=set)
+    """Of which kinds it is open what leakcheck should say: an end was refused, or a COMMIT undid what was set."""
+
+    def next_fails(self) -> bool:
+        """Count a call that may fail, and say whether it does."""
+        self.calls += 1
+        if self.calls - 1 == self.fails:
+            self.failed = True
+            return True
+        return False
+
+    def work(self) -> None:
+        """The program's own work."""
+        if self.next_fails() and not self.cancelled:
+            raise RuntimeError("work failed")
+
+
+class Watched:
+    """A driver's object: what is called on it is noted, and made to fail where the run says so."""
+
+    def __init__(self, real: Any, run: Run, pools: Pools, connection: Any = None) -> None:  # noqa: ANN401  any driver's
+        for name, value in (("_real", real), ("_run", run), ("_pools", pools), ("_connection", connection or real)):
+            object.__setattr__(self, name, value)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        setattr(self._real, name, value)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  any driver's
+        found = getattr(self._real, name)
+        if name in _SAYING:
+            return lambda statement: self._say(found, statement, _row())
+        if name in ("putconn", "release"):
+            return lambda given: (self._release(given._real), found(given._real))[1]
+        if name == "close":
+            return lambda: (self._release(self._real), found())[1]
+        if name in ("getconn", "acquire", "connect"):
+            return lambda: self._taken(found())
+        if name in ("cursor", "execution_options"):
+            return lambda **options: Watched(found(**options), self._run, self._pools, self._connection)
+        if name in ("commit", "rollback"):
+            return lambda: self._ended(found, commits=name == "commit")
+        return found
+
+    def _taken(self, connection: Any) -> Any:  # noqa: ANN401  any driver's
+        if inspect.isawaitable(connection):
+            return self._awaited(connection)
+        return Watched(connection, self._run, self._pools)
+
+    async def _awaited(self, connection: Any) -> Watched:  # noqa: ANN401  any driver's
+        return Watched(await connection, self._run, self._pools)
+
+    def _say(self, execute: Callable[..., Any], statement: Any, row: int) -> Any:  # noqa: ANN401  any driver's
+        text, run = str(statement), self._run
+        if text in _ENDS:
+            self._dispute(text)
+        elif run.next_fails():
+            text, statement = FAILING, FAILING if isinstance(statement, str) else sqlalchemy.text(FAILING)
+        try:
+            result = execute(statement)
+        except Exception:
+            run.aborted = self._pools.in_transaction(self._connection)
+            raise
+        if inspect.iscoroutine(result):
+            return self._answered(result, text, row)
+        return self._noted(result, text, row)
+
+    async def _answered(self, result: Any, text: str, row: int) -> Any:  # noqa: ANN401  any driver's
+        try:
+            return self._noted(await result, text, row)
+        except Exception:
+            self._run.aborted = self._pools.in_transaction(self._connection)
+            if text == FAILING and self._run.cancelled:
+                raise asyncio.CancelledError from None  # what a task sees whose statement is cancelled
+            raise
+
+    def _ended(self, end: Callable[[], Any], *, commits: bool) -> Any:  # noqa: ANN401  any driver's
+        self._dispute("COMMIT" if commits else "ROLLBACK")
+        return self._noted(end(), None, 0)
+
+    def _noted(self, result: Any, text: str | None, row: int) -> Any:  # noqa: ANN401  any driver's
+        """After a statement: whether a transaction is open now, and what this row opened."""
+        if not self._pools.in_transaction(self._connection):
+            self._run.opened.pop(Kind.TRANSACTION, None)
+            self._run.aborted = False
+        kind = _OPENS.get(text or "")
+        if kind is not None:
+            self._run.opened[kind] = row
+            self._run.touched.add(row)
+        return result
+
+    def _dispute(self, end: str) -> None:
+        """Before an end is said: in an aborted transaction only ROLLBACK does what it says."""
+        if not self._run.aborted or end == "ROLLBACK":
+            return
+        commits = end in ENDING[Kind.TRANSACTION]
+        self._run.disputed |= {kind for kind in Kind if not commits or kind is not Kind.TRANSACTION}
+
+    def _release(self, connection: Any) -> None:  # noqa: ANN401  any driver's
+        if self._pools.in_transaction(connection):
+            self._run.begun_at_release = self._run.opened.get(Kind.TRANSACTION)
+
+
+def _row() -> int:
+    frame = sys._getframe(2)
+    while frame.f_code.co_filename != NAME and frame.f_back is not None:
+        frame = frame.f_back
+    return frame.f_lineno
+
+
+def truth(program: Written, spelling: Spelling, pools: Pools) -> dict[int, Truth]:
+    """What the rows of a program leave behind, along all of its paths."""
+    namespace: dict[str, Any] = {}
+    exec(compile(program.text, NAME, "exec"), namespace)
+    found = {row: Truth() for row in program.rows}
+
+    def handle(pool: Watched, *arguments: object) -> Any:  # noqa: ANN401  a coroutine, or nothing
+        if spelling.pool:
+            return namespace["handle"](pool, *arguments)
+        namespace["pool"] = pool
+        return namespace["handle"](*arguments)
+
+    for run in _runs(handle, pools, is_async=spelling.is_async):
+        left = pools.left()
+        for row in run.touched:
+            found[row].disputed |= program.rows[row] in run.disputed
+        for kind, row in run.opened.items():
+            if kind is not Kind.TRANSACTION and kind in left:
+                _note(found[row], run)
+        begun = run.begun_at_release
+        if begun is not None and (not run.failed or Kind.TRANSACTION in left):
+            _note(found[begun], run)
+    return found
+
+
+def _note(truth: Truth, run: Run) -> None:
+    if run.failed:
+        truth.after_error = True
+    else:
+        truth.plainly = True
+
+
+def _runs(handle: Callable[..., Any], pools: Pools, *, is_async: bool) -> Iterator[Run]:
+    """All paths: each combination of flags, without an error and with each call failing in turn."""
+    for values in itertools.product((False, True), repeat=len(FLAGS)):
+        flags = dict(zip(FLAGS, values, strict=True))
+        for cancelled in (False, True) if is_async else (False,):
+            for fails in (None, *range(MAX_CALLS)):
+                run = Run(flags, fails, cancelled)
+                try:
+                    result = handle(Watched(pools.pool, run, pools), SimpleNamespace(**flags), run.work)
+                    if is_async:
+                        pools.wait(result)
+                except (Exception, asyncio.CancelledError):  # noqa: BLE001  the driver's, or the program's own
+                    assert run.failed, "the program fails by itself"
+                yield run
+                if fails is not None and not run.failed:
+                    break
