@@ -75,6 +75,13 @@ def commands() -> None:
 @click.option("--extend-select", multiple=True, metavar="CODES", callback=_split, help="Rules to run besides.")
 @click.option("--output-format", type=click.Choice(output.FORMATS), default="full", show_default=True)
 @click.option("--output", "outputs", multiple=True, metavar="FMT=FILE", callback=_targets, help="Write FILE, too.")
+@click.option("--fix", is_flag=True, help="Apply the safe fixes.")
+@click.option("--unsafe-fixes", is_flag=True, help="With the options that fix, apply the unsafe ones, too.")
+@click.option("--diff", is_flag=True, help="Print what would be fixed as a patch, and write nothing.")
+@click.option("--fix-only", is_flag=True, help="Apply fixes, and say nothing of what is left.")
+@click.option("--interactive", is_flag=True, help="Ask before each fix.")
+@click.option("--show-fixes", is_flag=True, help="List what was fixed.")
+@click.option("--exit-non-zero-on-fix", is_flag=True, help="Exit with 1 if something was fixed.")
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 even if there are findings.")
 @click.option("--config", metavar="FILE", help="Use this configuration for every file.")
 @click.option("--isolated", is_flag=True, help="Use no configuration file.")
@@ -100,6 +107,13 @@ def check(
     extend_select: tuple[str, ...],
     output_format: str,
     outputs: tuple[tuple[str, str], ...],
+    fix: bool,
+    unsafe_fixes: bool,
+    diff: bool,
+    fix_only: bool,
+    interactive: bool,
+    show_fixes: bool,
+    exit_non_zero_on_fix: bool,
     exit_zero: bool,
     config: str | None,
     isolated: bool,
@@ -126,30 +140,40 @@ def check(
     if debug is not None:
         return _dump(debug, paths)
     _mistyped(paths)
-    return run.run(
-        run.Options(
-            paths=paths or (".",),
-            select=select or None,
-            ignore=ignore,
-            extend_select=extend_select,
-            exclude=exclude or None,
-            force_exclude=force_exclude,
-            output_format=output_format,
-            outputs=outputs,
-            exit_zero=exit_zero,
-            config=config,
-            isolated=isolated,
-            jobs=jobs,
-            baseline=baseline,
-            since=since,
-            strict=strict,
-            statistics=statistics,
-            verbose=verbose,
-            quiet=quiet,
-            colour=color,
-            stdin_filename=stdin_filename,
-        )
+    options = run.Options(
+        paths=paths or (".",),
+        select=select or None,
+        ignore=ignore,
+        extend_select=extend_select,
+        exclude=exclude or None,
+        force_exclude=force_exclude,
+        output_format=output_format,
+        outputs=outputs,
+        fix=fix,
+        unsafe_fixes=unsafe_fixes,
+        diff=diff,
+        fix_only=fix_only,
+        interactive=interactive,
+        show_fixes=show_fixes,
+        exit_non_zero_on_fix=exit_non_zero_on_fix,
+        exit_zero=exit_zero,
+        config=config,
+        isolated=isolated,
+        jobs=jobs,
+        baseline=baseline,
+        since=since,
+        strict=strict,
+        statistics=statistics,
+        verbose=verbose,
+        quiet=quiet,
+        colour=color,
+        stdin_filename=stdin_filename,
     )
+    if options.fixes:
+        from leakcheck import fix_run
+
+        return fix_run.run(options)
+    return run.run(options)
 
 
 def _mistyped(paths: Sequence[str]) -> None:

@@ -77,6 +77,14 @@ class Dropped(StrEnum):
     CLOSED = "closed"  # they are closed at once: a new connection for each pool, and no more
 
 
+class AfterRelease(StrEnum):
+    """What a release makes of an open transaction and of the session's state."""
+
+    CLOSED = "closed"  # the connection ends, and everything with it
+    ROLLED_BACK = "rolled-back"  # the transaction is rolled back, the session's state goes to the next user
+    KEPT = "kept"  # not known to be rolled back
+
+
 class ClassKind(StrEnum):
     """What the instances of a class are to the analysis."""
 
@@ -149,6 +157,9 @@ class DriverClass:
     release: str = "{name}.close()"
     release_twice: ReleaseTwice = ReleaseTwice.HARMLESS
     use_after_release: UseAfterRelease = UseAfterRelease.RAISES
+    after_release: AfterRelease = AfterRelease.KEPT
+    context: str = ""  # what `with` takes to take and release: {acquire} is the acquiring call, {pool} its pool
+    context_commits: bool = False  # leaving that `with` commits
     docs: str = ""
     bind: str = ""  # the constructor's argument that it takes from: without one, or with a connection, it takes nothing
     shared: bool = False  # nested checkouts in one task are the same one
@@ -308,6 +319,7 @@ _RESTORED: tuple[tuple[str, Callable[[Any], Any]], ...] = (
     ("with_effect", WithEffect),
     ("release_twice", ReleaseTwice),
     ("use_after_release", UseAfterRelease),
+    ("after_release", AfterRelease),
 )
 
 

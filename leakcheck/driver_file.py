@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from leakcheck.diagnostic import LeakcheckError
 from leakcheck.driver import (
     RECEIVER,
+    AfterRelease,
     ClassKind,
     DriverClass,
     Drivers,
@@ -62,6 +63,9 @@ _CLASS_KEYS: dict[str, tuple[type, ...]] = {
     "release": (str,),
     "release-twice": (ReleaseTwice,),
     "use-after-release": (UseAfterRelease,),
+    "after-release": (AfterRelease,),
+    "context": (str,),
+    "context-commits": (bool,),
     "docs": (str,),
     "pool": (dict,),
     "session": (dict,),
@@ -98,8 +102,11 @@ _OPERATION_KEYS: dict[str, tuple[type, ...]] = {
     "commits": (bool,),
 }
 _CALL_KEYS = {**_OPERATION_KEYS, "aliases": (list,)}
-_INHERITED = ("kind", "noun", "with", "release", "release-twice", "use-after-release", "docs")
-_FIELDS = {"with": "with_effect", "release-twice": "release_twice", "use-after-release": "use_after_release"}
+_INHERITED = (
+    "kind", "noun", "with", "release", "release-twice", "use-after-release", "after-release", "context",
+    "context-commits", "docs",
+)  # fmt: skip
+_FIELDS = {"with": "with_effect"}
 
 
 class Document:
@@ -222,7 +229,9 @@ class Reader:
         driver, _, name = class_id.partition(".")
         key = f"class.{name}"
         settings = {
-            _FIELDS.get(word, word): _enum(_CLASS_KEYS[word][0], table[word]) for word in _INHERITED if word in table
+            _FIELDS.get(word, word.replace("-", "_")): _enum(_CLASS_KEYS[word][0], table[word])
+            for word in _INHERITED
+            if word in table
         }
         methods = dict(parent.methods) if parent else {}
         for method, operation in table.get("methods", {}).items():
@@ -255,6 +264,8 @@ class Reader:
         )
         if "{" in built.release.replace("{name}", "").replace("{pool}", ""):
             document.fail(f"{key}.release", "unknown placeholder", "use {name} and {pool} only")
+        if "{" in built.context.replace("{acquire}", "").replace("{pool}", ""):
+            document.fail(f"{key}.context", "unknown placeholder", "use {acquire} and {pool} only")
         return built
 
     def _operation(self, document: Document, driver: str, key: str, name: str, table: object) -> Operation:

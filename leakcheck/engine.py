@@ -88,6 +88,9 @@ class Analyser(Protocol):
     def analyse(self, path: str) -> Analysed:
         """The analysis of one file."""
 
+    def offer(self, path: str, leaks: tuple[Leak, ...]) -> tuple[Leak, ...]:
+        """The leaks of a file that was analysed, each with its fix or the reason against one."""
+
 
 Build = Callable[[Config, Read, Sequence[Path]], Analyser]
 Progress = Callable[[int, int], None]
@@ -244,13 +247,26 @@ def _guarded(program: Analyser, path: str) -> _Outcome:
     try:
         analysis = program.analyse(path)
         skipped = tuple(NotAnalysed(path, each.reason, each.span) for each in analysis.skipped)
-        return _Outcome(tuple(analysis.leaks), analysis.failure, skipped)
+        leaks, breakdown = _with_fixes(program, path, tuple(analysis.leaks))
+        return _Outcome(leaks, analysis.failure, skipped, breakdown)
     except RecursionError:
         return _Outcome(failure=NoAnalysis("it is nested too deeply to analyse"))
     except MemoryError:
         return _Outcome(failure=NoAnalysis("it needs more memory to analyse than there is"))
     except Exception as error:  # noqa: BLE001 - reported with its trace; the other files still count
         return _Outcome(breakdown=_breakdown(path, None, error))
+
+
+def _with_fixes(program: Analyser, path: str, leaks: tuple[Leak, ...]) -> tuple[tuple[Leak, ...], Breakdown | None]:
+    """The leaks with their fixes; a bug in making these leaves the leaks as they are."""
+    if not leaks:
+        return leaks, None
+    try:
+        return program.offer(path, leaks), None
+    except (RecursionError, MemoryError):
+        return leaks, None
+    except Exception as error:  # noqa: BLE001 - reported with its trace; the findings still count
+        return leaks, _breakdown(path, "fix", error)
 
 
 def _breakdown(path: str, rule: str | None, error: Exception) -> Breakdown:

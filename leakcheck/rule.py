@@ -47,4 +47,6 @@ class Rule:
                     steps=leak.steps,
                     function=leak.function,
                     subject=leak.acquire,
+                    fix=leak.fix,
+                    fix_refused=leak.fix_refused,
                 )

@@ -50,16 +50,33 @@ class Options:
     strict: bool = False
     since: str | None = None
     baseline: str | None = None
+    fix: bool = False
+    unsafe_fixes: bool = False
+    diff: bool = False
+    fix_only: bool = False
+    interactive: bool = False
+    show_fixes: bool = False
+    exit_non_zero_on_fix: bool = False
     colour: str = "auto"
     stdin_filename: str | None = None
+
+    @property
+    def fixes(self) -> bool:
+        """Whether files are to be fixed, or shown as they would be."""
+        return self.fix or self.diff or self.fix_only or self.interactive
 
 
 def run(options: Options) -> int:
     """Check, print, and return the exit status; LeakcheckError where the options cannot be followed."""
-    read, projects = _lent(options)
-    report = merged([_checked(options, config, discovery, read) for config, discovery in projects.items()])
-    if not report.files_checked and options.since is None:
-        complain("warning: no Python files found under the given paths")
+    read, projects = lent(options)
+    report = checked(options, read, projects)
+    show(options, report, read)
+    notes(options, projects, report)
+    return status(options, report)
+
+
+def show(options: Options, report: Report, read: Read) -> None:
+    """Print a report, and write the files that were asked for."""
     for form, file in options.outputs:
         _save(file, output.render(form, report, output.Context(lines=_lines(read))))
     context = output.Context(colour=_coloured(options), lines=_lines(read), summary=not options.quiet)
@@ -69,7 +86,10 @@ def run(options: Options) -> int:
         say(statistics.render(options.output_format, report, context))
     else:
         say(output.render(options.output_format, report, context))
-    _notes(options, projects, report)
+
+
+def status(options: Options, report: Report) -> int:
+    """The exit status that a report stands for."""
     if report.breakdowns:
         return BROKEN
     wanting = report.diagnostics or (options.strict and report.not_analysed)
@@ -78,11 +98,11 @@ def run(options: Options) -> int:
 
 def write_baseline(options: Options, *, renew: bool) -> int:
     """Write each project's baseline: all findings where there is none (or to ``renew``), else prune what is there."""
-    read, projects = _lent(options)
+    read, projects = lent(options)
     for config, discovery in projects.items():
         report = _found(config, discovery, options, read)
         if report.breakdowns:
-            _notes(options, projects, report)
+            notes(options, projects, report)
             return BROKEN
         path = _baseline(options, config) or config.located(DEFAULT_NAME)
         shown, total = displayed(str(path)), output.counted(len(report.diagnostics), "finding")
@@ -132,6 +152,14 @@ def complain(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 
+def checked(options: Options, read: Read, projects: dict[Config, Discovery]) -> Report:
+    """The report of all projects; a warning where there is nothing to check."""
+    report = merged([_checked(options, config, discovery, read) for config, discovery in projects.items()])
+    if not report.files_checked and options.since is None:
+        complain("warning: no Python files found under the given paths")
+    return report
+
+
 def _checked(options: Options, config: Config, discovery: Discovery, read: Read) -> Report:
     """The report of one project, without what its baseline knows."""
     report = _found(config, discovery, options, read)
@@ -170,7 +198,7 @@ def configured(options: Options, finder: ConfigFinder, directory: str) -> Config
     )
 
 
-def _lent(options: Options) -> tuple[Read, dict[Config, Discovery]]:
+def lent(options: Options) -> tuple[Read, dict[Config, Discovery]]:
     """How to read, and the projects to check: standard input is a project of one file that was named."""
     if STDIN not in options.paths:
         projects = _projects(options)
@@ -271,7 +299,7 @@ def _save(file: str, text: str) -> None:
         raise LeakcheckError(f"{file}: cannot write the report: {error.strerror}") from error
 
 
-def _notes(options: Options, projects: dict[Config, Discovery], report: Report) -> None:
+def notes(options: Options, projects: dict[Config, Discovery], report: Report) -> None:
     """What goes to standard error: bugs of ours always, what was left out under ``--verbose``."""
     if options.verbose:
         for config, discovery in projects.items():

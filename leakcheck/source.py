@@ -17,18 +17,30 @@ class SourceError(Exception):
         self.message, self.row, self.column = message, row, column
 
 
+def encoding_of(data: bytes) -> str:
+    """The encoding of source bytes, by their mark or cookie; SyntaxError where there is no such encoding."""
+    return tokenize.detect_encoding(io.BytesIO(data).readline)[0]
+
+
 class Source:
     """The text of a file and the offsets of its lines. A byte-order mark is not part of the text."""
 
     def __init__(self, data: bytes) -> None:
         try:
-            encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
-            self.text = data.decode(encoding)
+            self.text = data.decode(encoding_of(data))
         except (SyntaxError, LookupError, UnicodeDecodeError, ValueError) as error:
             message = f"it cannot be decoded: {error}"
             raise SourceError(message) from None
         self.text = self.text.removeprefix("\ufeff")
         self._starts = [0, *(m.end() for m in _NEWLINE.finditer(self.text))]
+
+    @classmethod
+    def of_text(cls, text: str) -> Source:
+        """The source whose text is known, whatever its bytes are."""
+        made = cls(b"")
+        made.text = text
+        made._starts = [0, *(m.end() for m in _NEWLINE.finditer(text))]
+        return made
 
     def rows(self, first: int, last: int) -> str:
         """The text of rows ``first`` to ``last``, 1-based and inclusive."""

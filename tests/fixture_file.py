@@ -8,6 +8,8 @@ The grammar. Marks are comments on the line they speak about; several may follow
     conn = pool.getconn()  # false-alarm: LC102            is reported and should not be (yet)
     return row             # note: "exit"                  some path has a step here: "kind: message"
     def put(conn):         # summary: "releases conn"      what callers may assume, as `--debug summaries` says it
+    conn = pool.getconn()  # refused: "line 9 yields"      no fix is offered, for this reason
+    conn = pool.getconn()  # offered: unsafe "line 9"      a fix is, of this applicability and with this message
 
 A line without a mark must be silent. `missed` and `false-alarm` fail when the gap closes, so that the
 mark is removed. A mark stands on the first line of the call that is reported, `summary` on the line of the `def`.
@@ -16,7 +18,8 @@ Lines of their own divide the file; rows in marks are those of the section:
 
     # --- file: app/db.py ---        another file of the same project (text before the first one is
                                      the file named like the fixture, unless it is only comments)
-    # --- fixed ---                  the first file after fixing; `# --- fixed: app/db.py ---` another
+    # --- fixed ---                  the first file after fixing; `# --- fixed: app/db.py ---` another; only in
+                                     fixtures/fixes does a fixture without one say that nothing is fixed
     # --- cfg ---                    the control-flow graphs of the first file's functions, as comments
 
 Headers stand in the first comment block: `# select: LC101, LC102` and `# fix: unsafe`.
@@ -51,6 +54,8 @@ class MarkKind(StrEnum):
     FALSE_ALARM = "false-alarm"
     NOTE = "note"
     SUMMARY = "summary"
+    REFUSED = "refused"
+    OFFERED = "offered"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +100,12 @@ _MARK = re.compile(
           (?:\ \[(?P<severity>error|warning|note)\])?(?:\ "(?P<text>[^"]*)")?
       | note:\ "(?P<note>[^"]*)"
       | summary:\ "(?P<summary>[^"]*)"
+      | refused:\ "(?P<refused>[^"]*)"
+      | offered:\ (?P<offered>safe|unsafe|display)(?:\ "(?P<title>[^"]*)")?
     )\s*""",
     re.VERBOSE,
 )
-_LOOKS_LIKE_A_MARK = re.compile(r"#\s*(error|missed|false-alarm|note|summary)\s*:", re.IGNORECASE)
+_LOOKS_LIKE_A_MARK = re.compile(r"#\s*(error|missed|false-alarm|note|summary|refused|offered)\s*:", re.IGNORECASE)
 
 
 def read_fixture(location: Path) -> Fixture:
@@ -145,6 +152,7 @@ def parse_fixture(name: str, text: str) -> Fixture:
 
 def disagreements(fixture: Fixture, diagnostics: Iterable[Diagnostic]) -> list[str]:
     """What differs between a fixture's marks and ``diagnostics``, whose paths are those of the fixture."""
+    diagnostics = list(diagnostics)
     found = list(diagnostics)
     wrong: list[str] = []
     for mark in fixture.marks:
@@ -171,12 +179,31 @@ def disagreements(fixture: Fixture, diagnostics: Iterable[Diagnostic]) -> list[s
                     for step in steps
                 ):
                     wrong.append(f"{mark}: no such step")
+            case MarkKind.REFUSED | MarkKind.OFFERED:
+                wrong.extend(_fix_disagreements(mark, diagnostics))
             case MarkKind.SUMMARY:
                 pass  # see `summary_disagreements`
     wrong.extend(
         f"{one.path}:{one.span.start.row}: unexpected {one.code} [{one.severity}] {one.message}" for one in found
     )
     return wrong
+
+
+_APPLICABILITY = {"safe": 2, "unsafe": 1, "display": 0}
+
+
+def _fix_disagreements(mark: Mark, diagnostics: Iterable[Diagnostic]) -> list[str]:
+    """What differs between a mark about a fix and the findings on its line."""
+    here = [one for one in diagnostics if (one.path, one.span.start.row) == (mark.path, mark.row)]
+    said = [one.fix_refused or (one.fix and f"{one.fix.applicability.name}: {one.fix.message}") or "-" for one in here]
+    for one in here:
+        if mark.kind is MarkKind.REFUSED and one.fix_refused is not None and mark.text in one.fix_refused:
+            return []
+        if mark.kind is MarkKind.OFFERED and one.fix is not None and mark.text in one.fix.message:
+            same = one.fix.applicability == _APPLICABILITY[mark.severity]
+            if same:
+                return []
+    return [f"{mark}: it is {'; '.join(said) or 'no finding'}"]
 
 
 def summary_disagreements(fixture: Fixture, summaries: Mapping[str, str]) -> list[str]:
@@ -259,6 +286,10 @@ def _marks_of(where: str, comment: str, path: str, row: int) -> Iterator[Mark]:
             yield Mark(kind, path, row, found["code"], found["severity"] or "", found["text"] or "")
         elif found["note"] is not None:
             yield Mark(MarkKind.NOTE, path, row, text=found["note"])
+        elif found["refused"] is not None:
+            yield Mark(MarkKind.REFUSED, path, row, text=found["refused"])
+        elif found["offered"] is not None:
+            yield Mark(MarkKind.OFFERED, path, row, severity=found["offered"], text=found["title"] or "")
         else:
             yield Mark(MarkKind.SUMMARY, path, row, text=found["summary"])
     if _LOOKS_LIKE_A_MARK.search(_MARK.sub("", comment)):

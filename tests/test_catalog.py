@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent
 FIXTURES = ROOT / "fixtures"
 DRIVERS = sorted((ROOT / "leakcheck" / "drivers").glob("*.toml"))
 HEADINGS = ["What it does", "Why is this bad?", "Example", "Use instead", "Fix safety", "Limits"]
-FOLDERS_THAT_ARE_NO_RULE = {"clean", "drivers", "cfg", "summaries", "demo"}
+FOLDERS_THAT_ARE_NO_RULE = {"fixes", "clean", "drivers", "cfg", "summaries", "demo"}
 ABOUT_PYTHON = [rule for rule in ALL_RULES if rule.kind is not None]
 
 

@@ -8,13 +8,15 @@ import re
 import tokenize
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from fixture_file import Fixture, read_fixture
 
-from leakcheck.diagnostic import Diagnostic
+from leakcheck.diagnostic import Applicability, Diagnostic
+from leakcheck.fixes.apply import chosen, edited
 
 if TYPE_CHECKING:
     from conftest import Diagnose
@@ -175,11 +177,47 @@ def test_meaningless_rewrites_change_no_finding(location: Path, rewrite: Rewrite
     assert findings(diagnose(rewritten)) == moved
 
 
+def with_plain_ends(one: Diagnostic) -> Diagnostic:
+    """The diagnostic whose fix ends its lines by a line feed alone."""
+    if one.fix is None:
+        return one
+    edits = tuple(replace(edit, content=edit.content.replace("\r\n", "\n")) for edit in one.fix.edits)
+    return replace(one, fix=replace(one.fix, edits=edits))
+
+
 @pytest.mark.parametrize("location", LOCATIONS, ids=name_of)
 def test_line_ends_and_byte_order_mark_change_no_finding(location: Path, diagnose: Diagnose) -> None:
     fixture = read_fixture(location)
     dos: Mapping[str, str | bytes] = {path: text.replace("\n", "\r\n").encode() for path, text in fixture.files.items()}
     marked: Mapping[str, str | bytes] = {path: b"\xef\xbb\xbf" + text.encode() for path, text in fixture.files.items()}
     expected = diagnose(fixture.files)
-    assert diagnose(dos) == expected
+    assert [with_plain_ends(one) for one in diagnose(dos)] == expected
     assert diagnose(marked) == expected
+
+
+@pytest.mark.parametrize("location", LOCATIONS, ids=name_of)
+def test_fixes_end_what_they_are_for(location: Path, diagnose: Diagnose) -> None:
+    fixture = read_fixture(location)
+    files: dict[str, str | bytes] = dict(fixture.files)
+    found = diagnose(files)
+    applied = 0
+    for path, text in fixture.files.items():
+        picked = chosen((one for one in found if one.path == path), Applicability.UNSAFE)
+        applied += len(picked)
+        files[path] = edited(text, [edit for _, fix in picked for edit in fix.edits])
+        if all(fix.applicability is Applicability.SAFE for _, fix in picked):
+            assert not comments(text) - comments(str(files[path]))
+        for one, _ in picked:
+            assert one.fix_refused is None
+    if applied:
+        for path, text in files.items():
+            ast.parse(text, path)
+        left = diagnose(files)
+        assert len(left) <= len(found) - applied
+        assert not Counter(one.code for one in left) - Counter(one.code for one in found)
+
+
+def comments(text: str) -> Counter[str]:
+    """The comments of a file."""
+    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+    return Counter(token.string for token in tokens if token.type == tokenize.COMMENT)

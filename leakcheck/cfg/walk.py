@@ -71,6 +71,18 @@ def walk(root: cst.CSTNode) -> Iterator[cst.CSTNode]:
                 stack.append(value)
 
 
+def children(node: cst.CSTNode) -> list[cst.CSTNode]:
+    """The syntax nodes directly under ``node``, in source order, without whitespace and punctuation."""
+    found: list[cst.CSTNode] = []
+    for name in reversed(_fields_of(type(node))):
+        value = getattr(node, name)
+        if isinstance(value, (list, tuple)):
+            found.extend(v for v in value if _IS_SYNTAX[type(v)])
+        elif _IS_SYNTAX[type(value)]:
+            found.append(value)
+    return found
+
+
 def names_read(root: cst.CSTNode) -> frozenset[str]:
     """All bare names that occur under ``root``."""
     return frozenset(n.value for n in walk(root) if isinstance(n, cst.Name))

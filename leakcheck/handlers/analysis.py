@@ -39,6 +39,12 @@ class Analysis:
         pools = self._pools.of(path) if found.failure is None else ()
         return replace(found, leaks=(*found.leaks, *pools)) if pools else found
 
+    def offer(self, path: str, leaks: tuple[Leak, ...]) -> tuple[Leak, ...]:
+        """The leaks of a file that was analysed, each with its fix or the reason against one."""
+        from leakcheck.fixes.offer import offered  # a run that finds nothing fixes nothing
+
+        return offered(self._program, path, leaks)
+
 
 class Pools:
     """The second half of the analysis: the pools that a file builds."""

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from leakcheck.cfg.graph import ControlFlowGraph
+    from leakcheck.diagnostic import Span
     from leakcheck.driver import DriverClass
     from leakcheck.ownership.acquire import Acquisition
     from leakcheck.ownership.constants import Facts
@@ -70,6 +71,8 @@ class Functions:
         self.owners = Owners(program, self.given)
         self.teardown = Teardown(program)
         self.sessions = Sessions(program, self.units)
+        self.origins: dict[tuple[str, LeakKind, Span], Found] = {}
+        """What was found of the acquire of a leak, by the leak's file, kind and place."""
 
     def unit(self, module: ModuleFacts, item: FunctionFacts | Statement) -> Unit | None:
         """The unit of a function or module-level statement, None where it cannot be parsed."""
@@ -102,7 +105,9 @@ class Functions:
                 kept = list(self._stored(each, item))
                 others = reported(each, in_main=main, module_level=isinstance(item, Statement))
                 leaks += kept
-                leaks += [leak for leak in others if not kept or leak.kind is not LeakKind.ON_EXCEPTION]
+                others = [leak for leak in others if not kept or leak.kind is not LeakKind.ON_EXCEPTION]
+                leaks += others
+                self.origins.update(((module.path, leak.kind, leak.span), each) for leak in others)
             if isinstance(item, FunctionFacts) and speaks(self._program, module, item):
                 leaks += self._session_leaks(unit, module, item, found, in_main=main)
         unique = {(leak.kind, leak.span): leak for leak in leaks}

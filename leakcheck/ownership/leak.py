@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from leakcheck.diagnostic import Severity, Span, Step
+from leakcheck.diagnostic import Fix, Severity, Span, Step
 
 
 class LeakKind(Enum):
@@ -75,3 +75,5 @@ class Leak:
     reason: str
     noun: str  # "connection", "session", …: what the driver's file calls the resource
     function: str = ""  # the qualified name of the function around it; "" at module level
+    fix: Fix | None = None
+    fix_refused: str | None = None

@@ -84,6 +84,7 @@ class Program:
     """A project under analysis. ``read`` returns a file's bytes (an editor lends its buffers)."""
 
     def __init__(self, config: Config, read: Callable[[str], bytes], roots: Sequence[Path]) -> None:
+        self.config = config
         self.drivers = load_drivers([config.located(d) for d in config.drivers] if config.drivers else ())
         self.calls = load_calls().extended(config.non_raising)
         self.modules = Modules([str(root) for root in roots], str(config.root))
@@ -117,6 +118,17 @@ class Program:
         """Names of project functions, classes and factories that hand something out, once all are known."""
         self.relevant: dict[str, bool] = {}
         """Files asked about so far: whether they, or what they import, can hold an acquire."""
+
+    def with_text(self, path: str, text: str) -> Program:
+        """The same project with another text of one file; what is known of the other files' syntax is kept."""
+        changed = Program(self.config, self._read, ())
+        changed.modules = self.modules
+        changed._data = {**self._data, path: text.encode()}
+        changed._sources = {**self._sources, path: Source.of_text(text)}
+        changed._facts = {other: known for other, known in self._facts.items() if other != path}
+        changed._triggered = self._triggered
+        changed.handed_out, changed.relevant = self.handed_out, self.relevant
+        return changed
 
     # Files
 

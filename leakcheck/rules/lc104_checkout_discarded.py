@@ -45,7 +45,7 @@ def users():
 
 ## Fix safety
 
-No fix is offered: change the code by hand, as shown above.
+No fix is offered: the checkout needs a name first, as shown above.
 
 ## Limits
 

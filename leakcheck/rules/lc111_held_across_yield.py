@@ -59,7 +59,8 @@ Better still, take the connection as a parameter and let the consumer own it.
 
 ## Fix safety
 
-No fix is offered: change the code by hand, as shown above.
+The fix is never safe: it ends the loan when the generator is closed, which a consumer that stops early may do
+late. For an async generator it is only shown, since its consumer must use `aclosing()`, too.
 
 ## Limits
 

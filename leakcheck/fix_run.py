@@ -1,0 +1,150 @@
+"""The part of a run that fixes: ``--fix`` writes, ``--diff`` prints a patch, ``--interactive`` asks.
+
+What is printed afterwards is what is left; the counts of what was fixed come last. Text from standard input is
+printed fixed, and its findings go to standard error.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+
+from leakcheck import output, rewriting
+from leakcheck.config import Config
+from leakcheck.diagnostic import Applicability, Diagnostic, Fix, LeakcheckError
+from leakcheck.project.files import Discovery
+from leakcheck.reader import Read
+from leakcheck.report import Report
+from leakcheck.rewriting import Change, Rewritten
+from leakcheck.run import BROKEN, CLEAN, FINDINGS, STDIN, Options, checked, complain, lent, notes, say, show, status
+
+_ANSWERS = "Apply this fix? [y]es, [n]o, [a]ll, [q]uit: "
+
+
+def run(options: Options) -> int:
+    """Check, fix as far as the options allow, print what is left; the exit status."""
+    read, projects = lent(options)
+
+    def check(fixed: Read, only: frozenset[str] | None) -> Report:
+        return checked(options, fixed, projects if only is None else _restricted(projects, only))
+
+    least = Applicability.UNSAFE if options.unsafe_fixes else Applicability.SAFE
+    accept = _Asking() if options.interactive else rewriting.always
+    outcome = rewriting.rewritten(check(read, None), check, read, least, accept)
+    if options.diff:
+        return CLEAN if _printed(outcome, quiet=options.quiet) == 0 or options.exit_zero else FINDINGS
+    if STDIN in options.paths:
+        _passed_on(outcome, read, projects)
+    failed = STDIN not in options.paths and _written(outcome)
+    if not options.fix_only:
+        _shown(options, outcome, read)
+    _told(options, outcome)
+    notes(options, projects, outcome.report)
+    if failed:
+        return BROKEN
+    if options.exit_non_zero_on_fix and outcome.files:
+        return FINDINGS
+    return CLEAN if options.fix_only and not outcome.report.breakdowns else status(options, outcome.report)
+
+
+def _restricted(projects: Mapping[Config, Discovery], only: frozenset[str]) -> dict[Config, Discovery]:
+    """The projects with these files alone."""
+    restricted = {
+        config: replace(discovery, files=tuple(path for path in discovery.files if path in only), passed=())
+        for config, discovery in projects.items()
+    }
+    return {config: discovery for config, discovery in restricted.items() if discovery.files}
+
+
+def _printed(outcome: Rewritten, *, quiet: bool) -> int:
+    """The patch on standard output; the number of files in it."""
+    for path, change in outcome.files.items():
+        sys.stdout.flush()
+        sys.stdout.buffer.write(rewriting.patch(path, change))
+        sys.stdout.buffer.flush()
+    if outcome.files and not quiet:
+        complain(f"Would fix {output.counted(outcome.fixed, 'finding')}.")
+    return len(outcome.files)
+
+
+def _written(outcome: Rewritten) -> bool:
+    """Write the files; whether one of them could not be written, which is said."""
+    failed = False
+    for path, change in outcome.files.items():
+        try:
+            rewriting.write(path, change)
+        except LeakcheckError as error:
+            complain(f"error: {error}")
+            failed = True
+    return failed
+
+
+def _passed_on(outcome: Rewritten, read: Read, projects: Mapping[Config, Discovery]) -> None:
+    """Standard input on standard output, fixed or as it was."""
+    for discovery in projects.values():
+        for path in discovery.files:
+            change = outcome.files.get(path)
+            sys.stdout.flush()
+            sys.stdout.buffer.write(change.after if change is not None else read(path))
+            sys.stdout.buffer.flush()
+
+
+def _shown(options: Options, outcome: Rewritten, read: Read) -> None:
+    """What is left, read as it is now."""
+    changed = {path: change.after for path, change in outcome.files.items()}
+
+    def fixed(path: str) -> bytes:
+        return changed[path] if path in changed else read(path)
+
+    if STDIN in options.paths:
+        context = output.Context(summary=not options.quiet)
+        complain(output.render(options.output_format, outcome.report, context).rstrip("\n"))
+        return
+    show(options, outcome.report, fixed)
+
+
+def _told(options: Options, outcome: Rewritten) -> None:
+    """How much was fixed, and under ``--show-fixes`` what."""
+    if options.quiet or not outcome.files:
+        return
+    lines = []
+    if options.show_fixes:
+        for path, change in outcome.files.items():
+            lines.append(f"{path}:")
+            lines += [f"  {one.code} {_title(one)}" for one in change.fixed]
+    files = output.counted(len(outcome.files), "file")
+    lines.append(f"Fixed {output.counted(outcome.fixed, 'finding')} in {files}.")
+    text = "".join(f"{output.one_line(line)}\n" for line in lines)
+    if STDIN in options.paths or options.output_format not in output.TEXTS:
+        complain(text.rstrip("\n"))
+    else:
+        say(text)
+
+
+def _title(diagnostic: Diagnostic) -> str:
+    return diagnostic.fix.message if diagnostic.fix is not None else diagnostic.message
+
+
+class _Asking:
+    """Asks for each fix, with its patch."""
+
+    def __init__(self) -> None:
+        self._all = False
+        self._none = False
+
+    def __call__(self, diagnostic: Diagnostic, fix: Fix, before: bytes, after: bytes) -> bool:
+        """Whether the user wants the fix."""
+        if self._all or self._none:
+            return self._all
+        say(f"\n{diagnostic.code} {output.one_line(diagnostic.message)}\n{output.one_line(fix.message)}\n")
+        say(rewriting.patch(diagnostic.path, Change(before, after)).decode("utf-8", "replace"))
+        while True:
+            try:
+                answer = input(_ANSWERS).strip().lower()[:1]
+            except EOFError:
+                answer = "q"
+            self._all = answer == "a"
+            self._none = answer == "q"
+            if answer in ("y", "n", "a", "q"):
+                return answer in ("y", "a")

@@ -1,0 +1,14 @@
+"""Fixes: a leak and the syntax around it in, a rewrite or the reason for having none out.
+
+Read in this order.
+
+``tree`` (a function's syntax, with parents), ``roles`` (what each mention of a variable does with it), ``region``
+(the statements from the checkout to the last use), ``prune`` (those statements without the releases that the rewrite
+supersedes), ``conditions`` (what speaks against a rewrite, or for leaving it to a reader), ``transaction`` (the proof
+that one commit is reached on every way), ``release`` and ``enclose`` (the shapes: ``finally`` and ``with``),
+``imports`` and ``helper`` (what a shape needs at module level), ``splice`` (two trees to edits), ``offer`` (all of
+these, and the gate that every fix passes).
+
+``apply`` turns edits into text; it knows no syntax. A rewrite is *safe* only where the program means the same
+afterwards, except that the connection that leaked goes back and its open transaction is rolled back.
+"""

@@ -1,0 +1,297 @@
+"""What speaks against a rewrite of a region, or for leaving it to a reader.
+
+    applicability_of(region)   →   Applicability.UNSAFE, "line 7 passes `conn` to `load()`, which may keep it"
+
+RefusedError where no rewrite keeps the meaning. Each check answers one row of the conditions that were measured.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import libcst as cst
+
+from leakcheck import expression as ex
+from leakcheck.cfg import graph as g
+from leakcheck.cfg.walk import walk
+from leakcheck.diagnostic import Applicability
+from leakcheck.driver import AfterRelease, WithEffect
+from leakcheck.fixes.handles import handles, needs
+from leakcheck.fixes.order import later_call
+from leakcheck.fixes.roles import Mention, Role, mentions
+from leakcheck.fixes.session_state import dirt
+from leakcheck.fixes.tree import RefusedError, only, own
+from leakcheck.ownership.leak import LeakKind
+from leakcheck.ownership.obligation import EventKind
+from leakcheck.ownership.state import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from leakcheck.fixes.region import Region
+    from leakcheck.ownership.program import Program
+
+Doubt = tuple[Applicability, str]
+_FINE = frozenset({Role.METHOD, Role.READ, Role.TEST, Role.SHOWN, Role.SET, Role.ARGUMENT, Role.MANAGED, Role.YIELDED})
+_ENTERING = frozenset({"__enter__", "__exit__", "__aenter__", "__aexit__", "detach"})
+_BORROWERS = frozenset({
+    "read_sql", "read_sql_query", "read_sql_table", "to_sql", "execute_values", "execute_batch", "register_uuid",
+    "register_hstore", "register_vector", "register_adapter", "DictCursor", "RealDictCursor",
+})  # fmt: skip
+"""Functions of well-known libraries that only use the connection while they run."""
+_DYNAMIC = frozenset({"locals", "exec", "eval", "vars"})
+_SCALARS = frozenset({"scalar", "scalar_one", "scalar_one_or_none", "count"})
+_TOOL_COMMENT = re.compile(r"#\s*(?:type:\s*ignore|noqa|nosec|pragma|fmt:|isort:|pylint:|pyright:|mypy:)")
+_MANAGING = frozenset({"contextmanager", "asynccontextmanager", "fixture"})
+
+
+def applicability_of(region: Region, program: Program) -> Doubt:
+    """The lowest tier that any condition asks for, and its reason. Raises RefusedError."""
+    _check_moved(region)
+    for mention in mentions(region.tree, region.name):
+        if region.holds(mention.node):
+            _check_role(region, mention)
+    doubts = [*_doubts(region, program)]
+    return min(doubts, key=lambda doubt: doubt[0], default=(Applicability.SAFE, ""))
+
+
+def gives_new_end(region: Region) -> bool:
+    """Whether some path on which nothing raised had no release, so that the rewrite adds one there."""
+    return any(not ending.state.raised for ending in region.found.leaks)
+
+
+def _check_moved(region: Region) -> None:
+    for ending in region.found.exploration.endings:
+        if ending.state.status is Status.MOVED:
+            passed = next((e for e in reversed(ending.events) if e.kind is EventKind.TRANSFER), None)
+            where = f" in line {region.tree.row(passed.instruction.node)}" if passed is not None else ""
+            raise RefusedError(f"`{region.name}` is handed on{where}, so its release is not this function's alone")
+
+
+def _faults(region: Region) -> Iterator[Doubt]:
+    """A second release, or a use after it, is a fault of its own, which the rewrite would hide."""
+    for _, event, _ in region.found.exploration.faults:
+        row = region.tree.row(event.instruction.node)
+        if event.kind is EventKind.USED_AFTER:
+            raise RefusedError(f"line {row} uses `{region.name}` after its release")
+        if event.kind is EventKind.RELEASED_TWICE:
+            yield Applicability.UNSAFE, f"line {row} releases `{region.name}` a second time, which raises"
+
+
+def _check_role(region: Region, mention: Mention) -> None:
+    row = region.tree.row(mention.node)
+    methods = region.found.acquisition.resource.methods
+    operation = methods.get(mention.attribute)
+    if mention.role not in _FINE or mention.attribute in _ENTERING:
+        raise RefusedError(f"line {row} {mention.role.value} `{region.name}`")
+    if mention.role is Role.READ and operation is not None:
+        raise RefusedError(f"line {row} hands on the method `{region.name}.{mention.attribute}`")
+    if mention.role is Role.MANAGED and region.found.acquisition.resource.with_effect is not WithEffect.KEEPS:
+        raise RefusedError(f"line {row} enters `{region.name}`, which releases it or fails")
+
+
+def _doubts(region: Region, program: Program) -> Iterator[Doubt]:
+    yield from _faults(region)
+    yield from _session(region, program)
+    yield from _arguments(region)
+    yield from _order(region)
+    yield from _generator(region)
+    yield from _lazy(region)
+    yield from _exits_of_finally(region)
+    yield from _dynamic(region)
+    yield from _comments(region)
+    yield from _other_checkouts(region)
+
+
+def _session(region: Region, program: Program) -> Iterator[Doubt]:
+    """A connection that goes back to a pool must not take session state with it."""
+    after = region.found.acquisition.resource.after_release
+    if after is AfterRelease.CLOSED:
+        return
+    found = dirt(region, program)
+    if found is not None:
+        node, what = found
+        row = region.tree.row(node)
+        raise RefusedError(f"line {row} {what}, which the pool would pass on to the next user of the connection")
+    if after is AfterRelease.KEPT:
+        yield Applicability.UNSAFE, "its pool is not known to roll back what is open when a connection comes back"
+
+
+def _arguments(region: Region) -> Iterator[Doubt]:
+    """Whoever is given the connection may only look at it."""
+    unit = region.tree.unit
+    calls = graph_calls(region)
+    for mention in mentions(region.tree, region.name):
+        call = mention.call
+        if mention.role is not Role.ARGUMENT or not region.holds(mention.node) or _is_removed(region, call):
+            continue
+        row = region.tree.row(mention.node)
+        instruction = calls.get(id(call))
+        if call is None or instruction is None or unit.callees is None:
+            raise RefusedError(f"line {row} passes `{region.name}` on")
+        effect = unit.callees.known_call(instruction)
+        if effect is not None:
+            raise RefusedError(f"line {row} hands `{region.name}` to `{effect.name.rpartition('.')[2]}()`")
+        name = ex.last_name(instruction.func) or ""
+        if unit.callees.is_resolved(instruction) or unit.callees.is_quiet(instruction) or name in _BORROWERS:
+            continue
+        yield Applicability.UNSAFE, f"line {row} passes `{region.name}` to `{name}()`, which may keep it"
+
+
+def _is_removed(region: Region, call: cst.CSTNode | None) -> bool:
+    if call is None:
+        return False
+    around = (call, *region.tree.ancestors(call))
+    return any(id(node) in region.removed for node in around)
+
+
+def graph_calls(region: Region) -> dict[int, g.Call]:
+    """The calls of the function as the analysis sees them, by the identity of their syntax."""
+    graph = region.tree.unit.graph
+    blocks = graph.blocks if graph is not None else []
+    return {id(i.node): i for block in blocks for i in block.instructions if isinstance(i, g.Call)}
+
+
+def _order(region: Region) -> Iterator[Doubt]:
+    """Nothing that can be seen from outside may come to stand before a release that it stood behind."""
+    for node in region.removed.values():
+        if region.holds(node):
+            found = later_call(region, node, graph_calls(region))
+            if found is not None:
+                row = region.tree.row(found)
+                yield Applicability.UNSAFE, f"line {row} would run before the release instead of after it"
+
+
+def _generator(region: Region) -> Iterator[Doubt]:
+    facts = region.tree.unit.facts
+    yields = [n for statement in region.statements for n in own(statement) if isinstance(n, cst.Yield)]
+    if not yields or facts is None:
+        return
+    if any(ex.last_name(d) in _MANAGING for d in facts.decorators):
+        return
+    row = region.tree.row(yields[0])
+    if facts.is_async:
+        yield Applicability.DISPLAY_ONLY, f"line {row} suspends it: its consumer must use `aclosing()`, too"
+    else:
+        yield Applicability.UNSAFE, f"line {row} suspends it: a consumer that stops early ends it there"
+
+
+def _lazy(region: Region) -> Iterator[Doubt]:
+    """Where a release is new, nothing that needs the connection may leave the region."""
+    paused = any(e.state.paused and not e.state.raised for e in region.found.exploration.endings)
+    if paused:
+        yield Applicability.UNSAFE, f"closing `{region.name}` after its commit detaches its objects"
+    if not gives_new_end(region):
+        return
+    names = {region.name, *handles(region.name, region.statements)}
+    session = region.found.acquisition.resource.noun == "session"
+    if session:
+        yield from _objects(region, names)
+    for statement in region.statements:
+        for node in own(statement):
+            value = node.value if isinstance(node, (cst.Return, cst.Yield)) else None
+            if value is None or isinstance(value, cst.From):
+                continue
+            row = region.tree.row(node)
+            if needs(value, names):
+                what = "hands out what may still need the connection"
+                if any(isinstance(n, cst.Call) for n in walk(value)):
+                    yield Applicability.UNSAFE, f"line {row} {what}"
+                else:
+                    raise RefusedError(f"line {row} {what}")
+
+
+def _objects(region: Region, names: set[str]) -> Iterator[Doubt]:
+    """What a session loaded may load more when it is used, which it cannot once the session is closed."""
+    for statement in region.statements:
+        for node in own(statement):
+            value = node.value if isinstance(node, (cst.Return, cst.Yield, cst.Assign, cst.AnnAssign)) else None
+            if value is None or isinstance(value, cst.From) or _is_scalar(value):
+                continue
+            if any(isinstance(n, cst.Name) and n.value in names for n in walk(value)):
+                row = region.tree.row(node)
+                yield Applicability.UNSAFE, f"line {row} gets objects that may still load from the session"
+
+
+def _is_scalar(value: cst.CSTNode) -> bool:
+    match value.expression if isinstance(value, cst.Await) else value:
+        case cst.Call(func=cst.Attribute(attr=cst.Name(value=name))):
+            return name in _SCALARS
+        case _:
+            return False
+
+
+def _exits_of_finally(region: Region) -> Iterator[Doubt]:
+    """A ``finally`` that is left by a jump swallows exceptions, whose end is then hard to see."""
+    for statement in region.statements:
+        for node in own(statement):
+            final = node.finalbody if isinstance(node, (cst.Try, cst.TryStar)) else None
+            for inner in own(final) if final is not None else ():
+                if isinstance(inner, (cst.Return, cst.Break, cst.Continue)):
+                    raise RefusedError(f"line {region.tree.row(inner)} leaves a `finally`")
+    for parent in region.tree.ancestors(region.checkout):
+        if isinstance(parent, cst.Finally):
+            raise RefusedError(f"line {region.tree.row(region.checkout)} takes it in a `finally`")
+    yield from ()
+
+
+def _dynamic(region: Region) -> Iterator[Doubt]:
+    for node in walk(region.tree.root):
+        if isinstance(node, cst.Call) and isinstance(node.func, cst.Name) and node.func.value in _DYNAMIC:
+            yield Applicability.UNSAFE, f"line {region.tree.row(node)} calls `{node.func.value}()`"
+
+
+def _comments(region: Region) -> Iterator[Doubt]:
+    """Comments for tools belong to a line as it is."""
+    for statement in (region.checkout, *region.statements):
+        if _TOOL_COMMENT.search(region.tree.text(statement)):
+            row = region.tree.row(statement)
+            yield Applicability.UNSAFE, f"a comment for a tool, in or behind line {row}, is moved"
+
+
+def _other_checkouts(region: Region) -> Iterator[Doubt]:
+    """A second connection that is taken inside and used outside crosses this one."""
+    unit = region.tree.unit
+    for other in unit.found[0] if unit.found is not None else ():
+        name = other.effects.bound_to
+        if other is region.found or name is None or name == region.name or not region.holds(other.call.node):
+            continue
+        for mention in mentions(region.tree, name):
+            behind = region.tree.unit.order(mention.node) > region.tree.unit.order(other.call.node)
+            if behind and not region.holds(mention.node):
+                row = region.tree.row(mention.node)
+                yield (
+                    Applicability.DISPLAY_ONLY,
+                    f"line {row} uses `{name}`, whose time crosses that of `{region.name}`",
+                )
+                break
+
+
+def is_only_commit(statement: cst.CSTNode, name: str) -> bool:
+    """Whether the statement is ``conn.commit()``, awaited or not, and nothing else."""
+    return _is_call_of(statement, name, "commit")
+
+
+def is_only_rollback(statement: cst.CSTNode, name: str) -> bool:
+    """Whether the statement is ``conn.rollback()``, awaited or not, and nothing else."""
+    return _is_call_of(statement, name, "rollback")
+
+
+def _is_call_of(statement: cst.CSTNode, name: str, method: str) -> bool:
+    small = only(statement)
+    value = small.value if isinstance(small, cst.Expr) else None
+    if isinstance(value, cst.Await):
+        value = value.expression
+    match value:
+        case cst.Call(func=cst.Attribute(value=cst.Name(value=base), attr=cst.Name(value=called)), args=[]):
+            return base == name and called == method
+        case _:
+            return False
+
+
+FIXABLE = frozenset({
+    LeakKind.RELEASE_DOES_NOT_RELEASE, LeakKind.DISCARDED, LeakKind.NEVER_RELEASED, LeakKind.OVERWRITTEN,
+    LeakKind.ON_PATH, LeakKind.ON_EXCEPTION, LeakKind.ACROSS_YIELD,
+})  # fmt: skip
+"""The faults that some rewrite ends."""

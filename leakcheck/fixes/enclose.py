@@ -1,0 +1,106 @@
+"""The shape ``with …:``: the driver's own context manager, or ``closing``, takes and releases.
+
+    conn = engine.connect()              with engine.connect() as conn:
+    conn.execute(sql)             →          conn.execute(sql)
+    conn.close()
+
+Only where the release that goes away is the one that leaving the ``with`` makes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import libcst as cst
+
+from leakcheck.fixes.imports import imported
+from leakcheck.fixes.release import block, without_leading_blanks
+
+if TYPE_CHECKING:
+    from leakcheck.diagnostic import Edit
+    from leakcheck.fixes.region import Region
+    from leakcheck.source import Source
+
+PLAIN_CLOSE = "{name}.close()"
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the ``with`` enters. ``commits``: leaving it commits; ``edits`` import what it needs."""
+
+    expression: cst.BaseExpression
+    is_async: bool
+    commits: bool = False
+    edits: tuple[Edit, ...] = ()
+
+
+def context_of(region: Region) -> Context | None:
+    """The driver's own context manager for this checkout, None where it has none."""
+    acquisition = region.found.acquisition
+    resource = acquisition.resource
+    if acquisition.steps or region.is_annotated or region.is_guarded or not resource.context:
+        return None
+    is_async = acquisition.protocol.is_async or resource.release.startswith("await ")
+    if is_async and not region.tree.unit.is_async:
+        return None
+    if "{acquire}" not in resource.context and (region.call.args or acquisition.pool is None):
+        return None
+    expression = _filled(resource.context, region)
+    return Context(expression, is_async, commits=resource.context_commits)
+
+
+def closing_of(region: Region, source: Source) -> Context | None:
+    """``contextlib.closing`` around a checkout that is released by a plain ``close()``."""
+    if region.is_annotated or region.is_guarded or region.is_awaited:
+        return None
+    if region.found.acquisition.resource.release != PLAIN_CLOSE:
+        return None
+    known, edits = imported(region, "contextlib", "closing", source)
+    expression = cst.Call(cst.parse_expression(known), [cst.Arg(region.call)])
+    return Context(expression, is_async=False, edits=edits)
+
+
+def _filled(template: str, region: Region) -> cst.BaseExpression:
+    """The template with the checkout's own syntax where it says {acquire}."""
+    if template == "{acquire}":
+        return region.call
+    if template == "await {acquire}":
+        return cst.Await(region.call)
+    return cst.parse_expression(
+        template.format(acquire=region.tree.text(region.call), pool=region.found.acquisition.pool)
+    )
+
+
+def releases_as_driver(region: Region, *, closing: bool = False) -> bool:
+    """Whether every release that goes away is what leaving the ``with`` does: with ``closing``, a ``close()``."""
+    methods = region.found.acquisition.resource.methods
+    for node in region.removed.values():
+        call = node.right if isinstance(node, cst.BooleanOperation) else node
+        call = call.expression if isinstance(call, cst.Await) else call
+        match call:
+            case cst.Call(func=cst.Attribute(value=cst.Name(value=base), attr=cst.Name(value=name)), args=[]):
+                if base == region.name and name in methods and (name == "close" or not closing):
+                    continue
+            case cst.Call(func=cst.Attribute(value=base), args=[cst.Arg(value=cst.Name(value=given), keyword=None)]):
+                if not closing and given == region.name and region.tree.text(base) == region.found.acquisition.pool:
+                    continue
+            case _:
+                pass
+        if region.holds(node):
+            return False
+    return True
+
+
+def with_context(region: Region, body: list[cst.BaseStatement], context: Context) -> list[cst.BaseStatement]:
+    """The region as the body of a ``with``, which stands in the place of the checkout."""
+    _, body = without_leading_blanks(body)
+    item = cst.WithItem(item=context.expression, asname=cst.AsName(name=cst.Name(region.name)))
+    return [
+        cst.With(
+            items=[item],
+            body=block(region, body).with_changes(header=region.checkout.trailing_whitespace),
+            leading_lines=region.checkout.leading_lines,
+            asynchronous=cst.Asynchronous() if context.is_async else None,
+        )
+    ]

@@ -1,0 +1,144 @@
+"""The import that a rewrite needs: one that is there already, or one more line at the right place.
+
+    imported(region, "contextlib", "closing", source)   →   "closing", and the edit that adds the line
+
+Nothing is inserted where the name might mean something else, or might not be bound yet when it is needed.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import libcst as cst
+
+from leakcheck.cfg.walk import walk
+from leakcheck.diagnostic import Edit, Position, Span
+from leakcheck.fixes.tree import RefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from leakcheck.fixes.region import Region
+    from leakcheck.source import Source
+
+Import = ast.Import | ast.ImportFrom
+
+
+def imported(region: Region, module: str, name: str, source: Source) -> tuple[str, tuple[Edit, ...]]:
+    """How the region's function may call it, and the edits that this needs. Raises RefusedError."""
+    unit = region.tree.unit
+    body = ast.parse(source.text).body
+    facts = unit.scope.module.scope
+    in_function = {n.value for n in walk(unit.part.module) if isinstance(n, cst.Name)}
+    for known, bound in _spellings(body, module, name):
+        if bound not in facts.assignments and not any(bound in f.scope.assignments for f in unit.scope.functions):
+            return known, ()
+    if name in in_function:
+        raise RefusedError(f"`{name}` already means something else in this function")
+    if any(name in names for names in (facts.assignments, facts.functions, facts.classes, facts.imports)):
+        raise RefusedError(f"`{name}` already means something else in this module")
+    if facts.star_imports:
+        raise RefusedError("an `import *` of this module may bind the same name")
+    return name, (_inserted(body, module, name, source),)
+
+
+def _spellings(body: Sequence[ast.stmt], module: str, name: str) -> Iterator[tuple[str, str]]:
+    """The ways in which the module's own imports name it already, each with the variable that they bind."""
+    for statement in body:
+        if isinstance(statement, ast.ImportFrom) and statement.module == module and not statement.level:
+            yield from ((a.asname or name, a.asname or name) for a in statement.names if a.name == name)
+    for statement in body:
+        if isinstance(statement, ast.Import):
+            for alias in statement.names:
+                if alias.name == module and (alias.asname or "." not in module):
+                    yield f"{alias.asname or module}.{name}", alias.asname or module
+
+
+def _inserted(body: Sequence[ast.stmt], module: str, name: str, source: Source) -> Edit:
+    """The new import: beside others of its module, in its alphabetical place, or in front of the first."""
+    block = list(_import_block(body))
+    newline = "\r\n" if "\r\n" in source.text else "\n"
+    for statement in block:
+        if isinstance(statement, ast.ImportFrom) and statement.module == module and not statement.level:
+            return _extended(statement, name, source)
+    line = f"from {module} import {name}{newline}"
+    future = [s for s in block if isinstance(s, ast.ImportFrom) and s.module == "__future__"]
+    rest = [s for s in block if s not in future]
+    if rest:
+        return _placed(rest, module, line, source)
+    if future:
+        row = (future[-1].end_lineno or future[-1].lineno) + 1
+        return Edit(Span(Position(row, 1), Position(row, 1)), f"{newline}{line}")
+    raise RefusedError("this module has no imports to put one more beside")
+
+
+def _import_block(body: Sequence[ast.stmt]) -> Iterator[Import]:
+    """The imports at the top of the module, before anything else runs."""
+    for index, statement in enumerate(body):
+        if isinstance(statement, ast.Import | ast.ImportFrom):
+            yield statement
+        elif index or not (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)):
+            return
+
+
+def _extended(statement: ast.ImportFrom, name: str, source: Source) -> Edit:
+    """The name added to ``from module import …`` where that is one plain line."""
+    row = statement.lineno
+    text = source.rows(row, row)
+    if statement.end_lineno != row or "(" in text or "#" in text or ";" in text or "\\" in text:
+        raise RefusedError(f"line {row} imports from the same module in a way that is not extended")
+    names = sorted([*(ast.unparse(a) for a in statement.names), name])
+    ordered = [ast.unparse(a) for a in statement.names] == sorted(ast.unparse(a) for a in statement.names)
+    shown = names if ordered else [*(ast.unparse(a) for a in statement.names), name]
+    start, end = Position(row, statement.col_offset + 1), Position(row, (statement.end_col_offset or 0) + 1)
+    return Edit(Span(start, end), f"from {statement.module} import {', '.join(shown)}")
+
+
+def _placed(block: Sequence[Import], module: str, line: str, source: Source) -> Edit:
+    """The line in its place: among the imports of its kind, in their order; a group of its own where there are none."""
+    standard = [s for s in _first_group(block) if _is_standard(s)]
+    if _is_standard_name(module) and not standard:
+        newline = line[len(line.rstrip()) :]
+        return _at(block[0].lineno, line + newline)
+    kind = standard if _is_standard_name(module) else block
+    for statement in kind:
+        alike = _is_standard(statement) is _is_standard_name(module)
+        if (
+            alike
+            and isinstance(statement, ast.ImportFrom)
+            and not statement.level
+            and (statement.module or "") > module
+        ):
+            return _at(statement.lineno, line)
+    last = kind[-1]
+    end = last.end_lineno or last.lineno
+    if ";" in source.rows(end, end):
+        raise RefusedError(f"line {end} holds several statements")
+    return _at(end + 1, line)
+
+
+def _at(row: int, text: str) -> Edit:
+    return Edit(Span(Position(row, 1), Position(row, 1)), text)
+
+
+def _first_group(block: Sequence[Import]) -> list[Import]:
+    """The first imports that stand line by line."""
+    group = [block[0]]
+    for before, after in pairwise(block):
+        if after.lineno != (before.end_lineno or before.lineno) + 1:
+            break
+        group.append(after)
+    return group
+
+
+def _is_standard(statement: Import) -> bool:
+    if isinstance(statement, ast.ImportFrom):
+        return not statement.level and _is_standard_name(statement.module or "")
+    return all(_is_standard_name(alias.name) for alias in statement.names)
+
+
+def _is_standard_name(module: str) -> bool:
+    return module.partition(".")[0] in sys.stdlib_module_names

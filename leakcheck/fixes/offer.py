@@ -1,0 +1,149 @@
+"""The fix of each leak of one file, or the reason why there is none: the entry of this stage.
+
+    offered(program, "app/db.py", leaks)   →   the leaks, each with ``fix`` or ``fix_refused``
+
+A rewrite is offered only after a gate: the changed text parses, a second analysis of it shows this fault gone and no
+new one, and no comment is lost. What fails there is shown to a reader, and never written.
+"""
+
+from __future__ import annotations
+
+import io
+import tokenize
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from leakcheck.diagnostic import Applicability, Fix
+from leakcheck.fixes.apply import edited
+from leakcheck.fixes.conditions import FIXABLE, applicability_of
+from leakcheck.fixes.region import region_of
+from leakcheck.fixes.shapes import candidates
+from leakcheck.fixes.tree import RefusedError, Tree
+from leakcheck.ownership.leak import LeakKind
+from leakcheck.ownership.program import Failure, on_large_stack
+from leakcheck.ownership.units import name_of
+from leakcheck.project import gate
+from leakcheck.project.facts import FunctionFacts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from leakcheck.ownership.found import Found
+    from leakcheck.ownership.leak import Leak
+    from leakcheck.ownership.program import Program
+    from leakcheck.ownership.unit import Unit
+    from leakcheck.project.facts import ModuleFacts, Statement
+    from leakcheck.source import Source
+
+
+def offered(program: Program, path: str, leaks: Sequence[Leak]) -> tuple[Leak, ...]:
+    """The leaks of the file ``path``, those of a kind that can be fixed with a fix or the reason against one."""
+
+    def work() -> tuple[Leak, ...]:
+        offer = _Offer(program, path)
+        return tuple(offer.offered(leak) for leak in leaks)
+
+    return on_large_stack(work)
+
+
+class _Offer:
+    """The fixes of one file."""
+
+    def __init__(self, program: Program, path: str) -> None:
+        self._program = program
+        self._path = path
+        self._trees: dict[int, Tree] = {}
+        source = program.source(path)
+        assert not isinstance(source, Failure)
+        self._source: Source = source
+
+    def offered(self, leak: Leak) -> Leak:
+        """The leak with its fix or the reason against one."""
+        if leak.kind not in FIXABLE:
+            return leak
+        found = self._program.functions.origins.get((self._path, leak.kind, leak.span))
+        if found is None:
+            return replace(leak, fix_refused="the checkout is not in one place")
+        try:
+            return replace(leak, fix=self._fix(found))
+        except RefusedError as refused:
+            return replace(leak, fix_refused=str(refused))
+
+    def _tree(self, found: Found) -> Tree:
+        key = id(found.unit)
+        if key not in self._trees:
+            self._trees[key] = Tree(found.unit)
+        return self._trees[key]
+
+    def _fix(self, found: Found) -> Fix:
+        region = region_of(self._tree(found), found)
+        applicability, reason = applicability_of(region, self._program)
+        best: Fix | None = None
+        for shape in candidates(region, self._program, self._source):
+            fix = Fix(shape.message, shape.edits, min(applicability, shape.applicability))
+            fix = self._gated(found, fix)
+            if best is None or fix.applicability > best.applicability:
+                best = fix
+            if best.applicability >= applicability:
+                break
+        assert best is not None
+        return replace(best, message=f"{best.message}; {reason}") if reason else best
+
+    def _gated(self, found: Found, fix: Fix) -> Fix:
+        """The fix, milder where its result does not pass."""
+        text = edited(self._source.text, fix.edits)
+        lost = _comments(self._source.text) - _comments(text)
+        if self._leaves_faults(found, text):
+            return replace(fix, applicability=Applicability.DISPLAY_ONLY)
+        if lost:
+            message = f"{fix.message}; a comment would be lost"
+            return replace(fix, message=message, applicability=min(fix.applicability, Applicability.UNSAFE))
+        return fix
+
+    def _leaves_faults(self, found: Found, text: str) -> bool:
+        """Whether the changed text does not parse, still shows the fault, or shows a new one."""
+        outer = _outer_name(found)
+        before, skipped_before = _faults(self._program, self._path, outer)
+        after, skipped_after = _faults(self._program.with_text(self._path, text), self._path, outer)
+        if after is None or before is None or skipped_after > skipped_before:
+            return True
+        return bool(after - before) or after.total() >= before.total()
+
+
+Faults = Counter[tuple[LeakKind, str, str]]
+
+
+def _faults(program: Program, path: str, outer: str) -> tuple[Faults | None, int]:
+    """The faults in an outermost function, nested ones among them, and how much in it was left out."""
+    module = program.facts(path)
+    if module is None:
+        return None, 0
+    wanted = [item for item in gate.candidates(program, module) if _outermost(module, item) == outer]
+    analysis = program.functions.analyse(module, wanted)
+    return Counter((leak.kind, leak.acquire, leak.name or "") for leak in analysis.leaks), len(analysis.skipped)
+
+
+def _outer_name(found: Found) -> str:
+    return found.unit.name.partition("@")[0] if found.unit.facts is None else _root(found.unit).name
+
+
+def _root(unit: Unit) -> Unit:
+    while unit.parent is not None:
+        unit = unit.parent
+    return unit
+
+
+def _outermost(module: ModuleFacts, item: FunctionFacts | Statement) -> str:
+    while isinstance(item, FunctionFacts) and item.parent is not None:
+        item = module.functions[item.parent]
+    return name_of(item)
+
+
+def _comments(text: str) -> Counter[str]:
+    """The comments of a text; none where it has no tokens, which the analysis finds out, too."""
+    try:
+        tokens = list(tokenize.generate_tokens(io.StringIO(text, newline="").readline))
+    except (tokenize.TokenError, SyntaxError):
+        return Counter()
+    return Counter(token.string for token in tokens if token.type == tokenize.COMMENT)

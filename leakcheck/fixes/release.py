@@ -1,0 +1,135 @@
+"""The shape ``try: … finally: release``: the connection goes back on every way out of the region.
+
+    conn = pool.getconn()                conn = pool.getconn()
+    cur = conn.cursor()                  try:
+    cur.execute(sql)              →          cur = conn.cursor()
+    pool.putconn(conn)                       cur.execute(sql)
+                                         finally:
+                                             pool.putconn(conn)
+
+A ``try`` that is the whole region gets the ``finally`` itself.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import libcst as cst
+
+from leakcheck.cfg.walk import walk
+from leakcheck.fixes.region import is_release
+from leakcheck.fixes.tree import RefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from leakcheck.fixes.region import Region
+
+
+def release_of(region: Region) -> cst.BaseExpression:
+    """The release as the program writes it, else as the driver's file does. Raises RefusedError."""
+    acquisition = region.found.acquisition
+    template = acquisition.resource.release
+    if "leaving" in template:
+        raise RefusedError(f"nothing but leaving its `with` releases `{region.name}`")
+    written = {region.tree.text(call).strip(): call for call in _true_releases(region)}
+    if len(written) > 1:
+        raise RefusedError(f"`{region.name}` is released in different ways: `{'`, `'.join(sorted(written))}`")
+    for call in written.values():
+        return _checked(region, call)
+    pool = acquisition.pool if not acquisition.steps else None
+    if "{pool}" in template and pool is None:
+        raise RefusedError(f"which pool `{region.name}` must go back to is not visible here")
+    return _checked(region, cst.parse_expression(template.format(name=region.name, pool=pool)))
+
+
+def _true_releases(region: Region) -> list[cst.BaseExpression]:
+    """The removed releases that do release, without ``conn and``."""
+    real = {id(i.node) for i in region.found.exploration.releases.values()}
+    found = []
+    for node in region.removed.values():
+        call = node.right if isinstance(node, cst.BooleanOperation) else node
+        inner = call.expression if isinstance(call, cst.Await) else call
+        assert isinstance(call, cst.BaseExpression)
+        if (id(inner) in real or id(call) in real) and region.holds(node):
+            found.append(call)
+    return found
+
+
+def _checked(region: Region, release: cst.BaseExpression) -> cst.BaseExpression:
+    """The release, if it reads nothing that the region may change."""
+    text = region.tree.text(release)
+    if isinstance(release, cst.Await) and not region.tree.unit.is_async:
+        raise RefusedError(f"`{text}` needs an `async def`")
+    read = {region.tree.text(n) for n in walk(release) if isinstance(n, (cst.Name, cst.Attribute))} - {region.name}
+    for statement in region.statements:
+        for node in walk(statement):
+            for target in _targets(node):
+                if region.tree.text(target) in read:
+                    row = region.tree.row(node)
+                    raise RefusedError(f"line {row} assigns `{region.tree.text(target)}`, which the release needs")
+    return release
+
+
+def _targets(node: cst.CSTNode) -> Sequence[cst.CSTNode]:
+    """What a node binds, one by one."""
+    match node:
+        case cst.AssignTarget(target=target) | cst.AugAssign(target=target) | cst.AnnAssign(target=target):
+            pass
+        case cst.NamedExpr(target=target) | cst.For(target=target) | cst.AsName(name=target):
+            pass
+        case _:
+            return ()
+    return [n for n in walk(target) if isinstance(n, (cst.Name, cst.Attribute))]
+
+
+def with_finally(region: Region, body: list[cst.BaseStatement], call: cst.BaseExpression) -> list[cst.BaseStatement]:
+    """The checkout and its region, with the release in a ``finally``."""
+    release = block(region, [_release_line(region, call)])
+    if region.needs_test:
+        test = cst.Comparison(cst.Name(region.name), [cst.ComparisonTarget(cst.IsNot(), cst.Name("None"))])
+        release = block(region, [cst.If(test, release)])
+    lone = body[0] if len(body) == 1 else None
+    statement: cst.BaseStatement
+    if isinstance(lone, (cst.Try, cst.TryStar)) and lone.finalbody is None:
+        statement = lone.with_changes(finalbody=cst.Finally(body=release))
+    elif isinstance(lone, cst.Try) and lone.finalbody is not None:
+        guarded = cst.Try(body=lone.finalbody.body, finalbody=cst.Finally(body=release))
+        final = lone.finalbody.with_changes(body=block(region, [guarded]))
+        statement = lone.with_changes(finalbody=final)
+    else:
+        blank, body = without_leading_blanks(body)
+        statement = cst.Try(
+            leading_lines=blank,
+            body=block(region, body),
+            finalbody=cst.Finally(body=release),
+        )
+    start = next(i for i, line in enumerate(region.block.body) if line is region.checkout)
+    guards = region.block.body[start : region.first]  # the checkout, and `if conn is None: return` behind it
+    return [*guards, statement]
+
+
+def block(region: Region, body: Sequence[cst.BaseStatement]) -> cst.IndentedBlock:
+    """A block that is indented as the one of the checkout is."""
+    return cst.IndentedBlock(body=body, indent=region.block.indent)
+
+
+def _release_line(region: Region, call: cst.BaseExpression) -> cst.SimpleStatementLine:
+    """The release as a statement; the one that the region ended with lends its comments."""
+    line = cst.SimpleStatementLine(body=[cst.Expr(call.deep_clone())])
+    last = region.statements[-1]
+    if isinstance(last, cst.SimpleStatementLine) and is_release(last, region):
+        _, (kept,) = without_leading_blanks([last])
+        assert isinstance(kept, cst.SimpleStatementLine)
+        return line.with_changes(leading_lines=kept.leading_lines, trailing_whitespace=kept.trailing_whitespace)
+    return line
+
+
+def without_leading_blanks(
+    body: list[cst.BaseStatement],
+) -> tuple[Sequence[cst.EmptyLine], list[cst.BaseStatement]]:
+    """The blank lines in front of the first statement, and the statements without them."""
+    first = body[0]
+    lines: Sequence[cst.EmptyLine] = first.leading_lines  # type: ignore[attr-defined]  # every kind of line has them
+    count = next((i for i, line in enumerate(lines) if line.comment is not None), len(lines))
+    return lines[:count], [first.with_changes(leading_lines=lines[count:]), *body[1:]]

@@ -1,0 +1,63 @@
+"""From a changed tree to edits of the file: only the lines that differ, in the file's own line ends.
+
+A tree is never written back as a whole: what LibCST does not keep of a text outside the change stays as it is.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import libcst as cst
+
+from leakcheck.diagnostic import Edit, Position, Span
+from leakcheck.fixes.tree import RefusedError
+
+if TYPE_CHECKING:
+    from leakcheck.fixes.region import Region
+    from leakcheck.source import Source
+
+_LINE = re.compile(r"[^\r\n]*(?:\r\n?|\n|$)")
+_LONE = re.compile(r"(?<!\r)\n")
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines with their ends, where Python ends them."""
+    return [line for line in _LINE.findall(text) if line]
+
+
+def replaced(region: Region, statements: list[cst.BaseStatement], source: Source) -> Edit:
+    """The edit that puts ``statements`` in the place of the checkout and its region. Raises RefusedError."""
+    part = region.tree.unit.part
+    before = part.module.code
+    start = next(i for i, statement in enumerate(region.block.body) if statement is region.checkout)
+    body = [*region.block.body[:start], *statements, *region.block.body[region.last + 1 :]]
+    tree = part.module.deep_replace(region.block, region.block.with_changes(body=body))
+    assert isinstance(tree, cst.Module)
+    old, new = lines_of(before), lines_of(tree.code)
+    start = _common(old, new)
+    end = _common(old[start:][::-1], new[start:][::-1])
+    first, last = start + 1 + part.row_offset, len(old) - end + part.row_offset
+    inserted = "".join(new[start : len(new) - end])
+    removed = "".join(old[start : len(old) - end])
+    if source.rows(first, last) != removed:
+        raise RefusedError(f"line {first} holds characters that a rewrite would lose")
+    return Edit(Span(Position(first, 1), Position(last + 1, 1)), _with_ends(inserted, source))
+
+
+def _common(one: list[str], other: list[str]) -> int:
+    """How many lines are the same from the front."""
+    count = 0
+    for left, right in zip(one, other, strict=False):
+        if left != right:
+            break
+        count += 1
+    return count
+
+
+def _with_ends(text: str, source: Source) -> str:
+    """The text with the line ends of the file. Raises RefusedError where the file has several kinds."""
+    ends = set(re.findall(r"\r\n?|\n", source.text))
+    if len(ends) > 1 or ends == {"\r"}:
+        raise RefusedError("the file mixes line ends")
+    return _LONE.sub("\r\n", text) if ends == {"\r\n"} else text

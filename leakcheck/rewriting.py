@@ -1,0 +1,196 @@
+"""Fixes applied to files: choose, edit, check again, until nothing is left to apply; then one write per file.
+
+    outcome = rewritten(report, check, read, Applicability.SAFE)
+    outcome.files["app/db.py"].after   →   the new bytes
+
+Of fixes that overlap the first is applied, and the file is checked again. A round after which a file has a finding
+that it had not before, or still has one that was fixed, is taken back.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from leakcheck.diagnostic import Applicability, Diagnostic, Fix, LeakcheckError
+from leakcheck.fixes.apply import chosen, edited
+from leakcheck.reader import Read
+from leakcheck.report import Report
+from leakcheck.source import encoding_of
+
+ROUNDS = 50
+Check = Callable[[Read, frozenset[str] | None], Report]
+"""Checks these files, or all, with this way to read."""
+Accept = Callable[[Diagnostic, Fix, bytes, bytes], bool]
+"""Whether to apply a fix, which makes the second text of the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One file before and after its fixes, and what was fixed."""
+
+    before: bytes
+    after: bytes
+    fixed: tuple[Diagnostic, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rewritten:
+    """What is left to report, and the files that changed."""
+
+    report: Report
+    files: Mapping[str, Change] = field(default_factory=dict)
+
+    @property
+    def fixed(self) -> int:
+        """How many findings are gone."""
+        return sum(len(change.fixed) for change in self.files.values())
+
+
+def always(_diagnostic: Diagnostic, _fix: Fix, _before: bytes, _after: bytes) -> bool:
+    """Apply every fix."""
+    return True
+
+
+def rewritten(report: Report, check: Check, read: Read, least: Applicability, accept: Accept = always) -> Rewritten:
+    """The outcome of all fixes of at least this applicability; nothing is written."""
+    work = _Work(check, read, least, accept)
+    waiting = _by_path(report.diagnostics)
+    for _ in range(ROUNDS):
+        waiting = work.round(waiting)
+        if not waiting:
+            break
+    if not work.files:
+        return Rewritten(report)
+    return Rewritten(check(work.lent, None), work.files)
+
+
+def patch(path: str, change: Change) -> bytes:
+    """The change as a patch that ``git apply`` and ``patch -p1`` take."""
+    import difflib
+
+    name = os.path.relpath(path) if os.path.isabs(path) else path
+    old, new = _lines(change.before), _lines(change.after)
+    out = [f"--- a/{name}\n", f"+++ b/{name}\n"]
+    body = list(difflib.unified_diff(old, new))[2:]  # behind its own header, whose names it cannot keep apart
+    out += [line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in body]
+    return "".join(out).encode("utf-8", "surrogateescape")
+
+
+def _lines(data: bytes) -> list[str]:
+    """The lines as ``git`` sees them; bytes that are no UTF-8 survive."""
+    *whole, rest = data.decode("utf-8", "surrogateescape").split("\n")
+    return [*(f"{line}\n" for line in whole), *([rest] if rest else [])]
+
+
+def write(path: str, change: Change) -> None:
+    """Put the new text in the place of the old: at once, or not at all. LeakcheckError where that cannot be."""
+    target = os.path.realpath(path)  # a link stays a link
+    try:
+        with open(target, "rb") as file:
+            if file.read() != change.before:
+                raise LeakcheckError(f"{path}: not fixed: the file changed in the meantime; run leakcheck again")
+        if not os.access(target, os.W_OK):
+            raise LeakcheckError(f"{path}: not fixed: the file is read-only; make it writable and run leakcheck again")
+        status = os.stat(target)
+        handle, temporary = tempfile.mkstemp(prefix=".leakcheck-", dir=os.path.dirname(target))
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(change.after)
+                file.flush()
+                os.fsync(file.fileno())
+            with suppress(PermissionError):
+                os.chown(temporary, status.st_uid, status.st_gid)
+            os.chmod(temporary, status.st_mode & 0o7777)
+            os.replace(temporary, target)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise LeakcheckError(f"{path}: not fixed: {error.strerror}") from error
+
+
+class _Work:
+    """The texts on their way through the rounds."""
+
+    def __init__(self, check: Check, read: Read, least: Applicability, accept: Accept) -> None:
+        self._check = check
+        self._read = read
+        self._least = least
+        self._accept = accept
+        self._declined: set[tuple[str, str, str]] = set()
+        self._single: set[str] = set()
+        self._current: dict[str, bytes] = {}
+        self.files: dict[str, Change] = {}
+
+    def lent(self, path: str) -> bytes:
+        """The text of a file as far as it is fixed."""
+        found = self._current.get(os.path.abspath(path))
+        return self._read(path) if found is None else found
+
+    def round(self, waiting: Mapping[str, list[Diagnostic]]) -> dict[str, list[Diagnostic]]:
+        """Apply what can be applied together; the findings of the files that changed."""
+        tried: dict[str, tuple[bytes, list[Diagnostic]]] = {}
+        for path, found in waiting.items():
+            before = self.lent(path)
+            picked = self._picked(path, found, before)
+            if picked:
+                tried[path] = (before, [one for one, _ in picked])
+                self._current[os.path.abspath(path)] = _edited(before, [fix for _, fix in picked])
+        if not tried:
+            return {}
+        found_again = _by_path(self._check(self.lent, frozenset(tried)).diagnostics)
+        following: dict[str, list[Diagnostic]] = {}
+        for path, (before, fixed) in tried.items():
+            after = found_again.get(path, [])
+            if _is_better(waiting[path], after, len(fixed)):
+                start = self.files.get(path, Change(before, before))
+                text = self._current[os.path.abspath(path)]
+                self.files[path] = Change(start.before, text, (*start.fixed, *fixed))
+                following[path] = after
+                continue
+            self._current[os.path.abspath(path)] = before
+            if len(fixed) == 1:
+                self._declined.add(_key(fixed[0]))
+            self._single.add(path)
+            following[path] = waiting[path]
+        return following
+
+    def _picked(self, path: str, found: Iterable[Diagnostic], text: bytes) -> list[tuple[Diagnostic, Fix]]:
+        open_ = [one for one in found if _key(one) not in self._declined]
+        picked: list[tuple[Diagnostic, Fix]] = []
+        for one, fix in chosen(open_, self._least):
+            if self._accept(one, fix, text, _edited(text, [fix])):
+                picked.append((one, fix))
+            else:
+                self._declined.add(_key(one))
+        return picked[:1] if path in self._single else picked
+
+
+def _key(diagnostic: Diagnostic) -> tuple[str, str, str]:
+    """What stays the same of a finding while the lines around it move."""
+    return diagnostic.path, diagnostic.code, f"{diagnostic.function} {diagnostic.message}"
+
+
+def _edited(data: bytes, fixes: Iterable[Fix]) -> bytes:
+    encoding = encoding_of(data)
+    text = data.decode(encoding)
+    return edited(text, [edit for fix in fixes for edit in fix.edits]).encode(encoding)
+
+
+def _is_better(before: Iterable[Diagnostic], after: Iterable[Diagnostic], fixed: int) -> bool:
+    """Whether as many findings are gone as were fixed, and none is new."""
+    old, new = Counter(one.code for one in before), Counter(one.code for one in after)
+    return not new - old and new.total() <= old.total() - fixed
+
+
+def _by_path(diagnostics: Iterable[Diagnostic]) -> dict[str, list[Diagnostic]]:
+    grouped: dict[str, list[Diagnostic]] = {}
+    for one in diagnostics:
+        grouped.setdefault(one.path, []).append(one)
+    return grouped
