@@ -6,7 +6,8 @@ Read in this order.
 (the statements from the checkout to the last use), ``prune`` (those statements without the releases that the rewrite
 supersedes), ``conditions`` (what speaks against a rewrite, or for leaving it to a reader), ``transaction`` (the proof
 that one commit is reached on every way), ``release`` and ``enclose`` (the shapes: ``finally`` and ``with``),
-``imports`` and ``helper`` (what a shape needs at module level), ``splice`` (two trees to edits), ``offer`` (all of
+``imports`` and ``project_transaction`` (what a shape needs from elsewhere), ``entered`` and ``naming`` (checkouts that
+are bound to no name by a statement of their own), ``splice`` (two trees to edits), ``offer`` (all of
 these, and the gate that every fix passes).
 
 ``apply`` turns edits into text; it knows no syntax. A rewrite is *safe* only where the program means the same

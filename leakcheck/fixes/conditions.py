@@ -25,6 +25,7 @@ from leakcheck.fixes.tree import RefusedError, only, own
 from leakcheck.ownership.leak import LeakKind
 from leakcheck.ownership.obligation import EventKind
 from leakcheck.ownership.state import Status
+from leakcheck.project.names import Class, Function
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,6 +95,7 @@ def _check_role(region: Region, mention: Mention) -> None:
 def _doubts(region: Region, program: Program) -> Iterator[Doubt]:
     yield from _faults(region)
     yield from _session(region, program)
+    yield from _own_releases(region, program)
     yield from _arguments(region)
     yield from _order(region)
     yield from _generator(region)
@@ -116,6 +118,22 @@ def _session(region: Region, program: Program) -> Iterator[Doubt]:
         raise RefusedError(f"line {row} {what}, which the pool would pass on to the next user of the connection")
     if after is AfterRelease.KEPT:
         yield Applicability.UNSAFE, "its pool is not known to roll back what is open when a connection comes back"
+
+
+def _own_releases(region: Region, program: Program) -> Iterator[Doubt]:
+    """A release by a function of the program's own now runs on more paths: it must do nothing but release."""
+    callees, calls = region.tree.unit.callees, graph_calls(region)
+    for node in region.removed.values():
+        for inner in walk(node):
+            instruction = calls.get(id(inner))
+            if instruction is None or callees is None or not region.holds(inner):
+                continue
+            name = ex.last_name(instruction.func) or ""
+            resolved = [s for s in callees.symbols(instruction) if isinstance(s, (Function, Class))]
+            known = name in program.release_names or bool(callees.symbols(instruction)) or name == "close"
+            if (resolved and not callees.is_quiet(instruction)) or not known:
+                row = region.tree.row(inner)
+                yield Applicability.UNSAFE, f"`{name}()` of line {row} may do more than release, now on more paths"
 
 
 def _arguments(region: Region) -> Iterator[Doubt]:
@@ -196,10 +214,20 @@ def _lazy(region: Region) -> Iterator[Doubt]:
             row = region.tree.row(node)
             if needs(value, names):
                 what = "hands out what may still need the connection"
-                if any(isinstance(n, cst.Call) for n in walk(value)):
+                if any(isinstance(n, cst.Call) for n in walk(value)) and not _is_derived(region, value):
                     yield Applicability.UNSAFE, f"line {row} {what}"
                 else:
                     raise RefusedError(f"line {row} {what}")
+
+
+def _is_derived(region: Region, value: cst.CSTNode) -> bool:
+    """Whether an expression is a cursor of the connection itself: for certain nothing without it."""
+    match value.expression if isinstance(value, cst.Await) else value:
+        case cst.Call(func=cst.Attribute(value=cst.Name(value=base), attr=cst.Name(value=name))):
+            operation = region.found.acquisition.resource.methods.get(name)
+            return base == region.name and operation is not None and operation.derives is not None
+        case _:
+            return False
 
 
 def _objects(region: Region, names: set[str]) -> Iterator[Doubt]:

@@ -46,7 +46,7 @@ def context_of(region: Region) -> Context | None:
         return None
     if "{acquire}" not in resource.context and (region.call.args or acquisition.pool is None):
         return None
-    expression = _filled(resource.context, region)
+    expression = filled(resource.context, region)
     return Context(expression, is_async, commits=resource.context_commits)
 
 
@@ -61,7 +61,7 @@ def closing_of(region: Region, source: Source) -> Context | None:
     return Context(expression, is_async=False, edits=edits)
 
 
-def _filled(template: str, region: Region) -> cst.BaseExpression:
+def filled(template: str, region: Region) -> cst.BaseExpression:
     """The template with the checkout's own syntax where it says {acquire}."""
     if template == "{acquire}":
         return region.call
@@ -95,6 +95,7 @@ def releases_as_driver(region: Region, *, closing: bool = False) -> bool:
 def with_context(region: Region, body: list[cst.BaseStatement], context: Context) -> list[cst.BaseStatement]:
     """The region as the body of a ``with``, which stands in the place of the checkout."""
     _, body = without_leading_blanks(body)
+    assert isinstance(region.checkout, cst.SimpleStatementLine)
     item = cst.WithItem(item=context.expression, asname=cst.AsName(name=cst.Name(region.name)))
     return [
         cst.With(

@@ -9,6 +9,7 @@ new one, and no comment is lost. What fails there is shown to a reader, and neve
 from __future__ import annotations
 
 import io
+import re
 import tokenize
 from collections import Counter
 from dataclasses import replace
@@ -17,6 +18,8 @@ from typing import TYPE_CHECKING
 from leakcheck.diagnostic import Applicability, Fix
 from leakcheck.fixes.apply import edited
 from leakcheck.fixes.conditions import FIXABLE, applicability_of
+from leakcheck.fixes.entered import entered, entered_shape
+from leakcheck.fixes.naming import is_unnamed, joined, named
 from leakcheck.fixes.region import region_of
 from leakcheck.fixes.shapes import candidates
 from leakcheck.fixes.tree import RefusedError, Tree
@@ -77,6 +80,13 @@ class _Offer:
         return self._trees[key]
 
     def _fix(self, found: Found) -> Fix:
+        block = entered(self._tree(found), found)
+        if block is not None:
+            shape, (tier, doubt) = entered_shape(self._tree(found), found, block, self._program, self._source)
+            fix = self._gated(found, Fix(shape.message, shape.edits, tier))
+            return replace(fix, message=f"{fix.message}; {doubt}") if doubt else fix
+        if is_unnamed(self._tree(found), found):
+            return self._fix_of_named(found)
         region = region_of(self._tree(found), found)
         applicability, reason = applicability_of(region, self._program)
         best: Fix | None = None
@@ -89,6 +99,30 @@ class _Offer:
                 break
         assert best is not None
         return replace(best, message=f"{best.message}; {reason}") if reason else best
+
+    def _fix_of_named(self, found: Found) -> Fix:
+        """The fix of a checkout that needs a name first: that of the text in which it has one."""
+        tree = self._tree(found)
+        naming = named(tree, found, self._source)
+        text = edited(self._source.text, [naming])
+        program = self._program.with_text(self._path, text)
+        module = program.facts(self._path)
+        if module is None:
+            raise RefusedError("the text with a name for it cannot be parsed")
+        wanted = [item for item in gate.candidates(program, module) if _outermost(module, item) == _outer_name(found)]
+        leaks = program.functions.analyse(module, wanted).leaks
+        row = tree.row(tree.statement(found.call.node) or found.call.node)
+        leak = next((one for one in leaks if one.span.start.row == row and one.kind in FIXABLE), None)
+        if leak is None:
+            raise RefusedError(f"line {row} needs a name for what it takes")
+        inner = _Offer(program, self._path).offered(leak)
+        if inner.fix is None:
+            raise RefusedError(_without_name(inner.fix_refused or "", row))
+        above = [edit for edit in inner.fix.edits if edit.span.end.row < row and edit.span.start == edit.span.end]
+        rest = [edit for edit in inner.fix.edits if edit not in above]
+        edits = joined(self._source.text, edited(text, rest), above)
+        message = f"Name the checkout; {_without_name(inner.fix.message, row)}"
+        return self._gated(found, replace(inner.fix, edits=edits, message=message))
 
     def _gated(self, found: Found, fix: Fix) -> Fix:
         """The fix, milder where its result does not pass."""
@@ -138,6 +172,11 @@ def _outermost(module: ModuleFacts, item: FunctionFacts | Statement) -> str:
     while isinstance(item, FunctionFacts) and item.parent is not None:
         item = module.functions[item.parent]
     return name_of(item)
+
+
+def _without_name(message: str, row: int) -> str:
+    """A message about the text with a name in front of line ``row``, with the lines of the text without."""
+    return re.sub(r"\bline (\d+)", lambda found: f"line {int(found[1]) - (int(found[1]) > row)}", message)
 
 
 def _comments(text: str) -> Counter[str]:

@@ -41,7 +41,7 @@ class Region:
     tree: Tree
     found: Found
     name: str
-    checkout: cst.SimpleStatementLine
+    checkout: cst.BaseStatement
     block: cst.IndentedBlock
     first: int
     last: int
@@ -67,12 +67,12 @@ class Region:
     @property
     def is_annotated(self) -> bool:
         """Whether the checkout is ``conn: Connection = …``."""
-        return isinstance(self.checkout.body[0], cst.AnnAssign)
+        return isinstance(only(self.checkout), cst.AnnAssign)
 
     @property
     def is_awaited(self) -> bool:
         """Whether the checkout is ``conn = await …``."""
-        return isinstance(getattr(self.checkout.body[0], "value", None), cst.Await)
+        return isinstance(getattr(only(self.checkout), "value", None), cst.Await)
 
     @property
     def ends_with_release(self) -> bool:
@@ -249,7 +249,7 @@ def _check_outside(region: Region, stop: int) -> None:
         node, row = mention.node, tree.row(mention.node)
         if mention.role in (Role.SHARED, Role.CAPTURED):
             raise RefusedError(f"line {row} {mention.role.value} `{name}`")
-        if id(node) in inside or id(node) in later or mention.role is Role.BOUND or _is_bound_before(region, node):
+        if id(node) in inside or id(node) in later or mention.role is Role.BOUND or is_bound_before(region, node):
             continue
         if tree.unit.order(node) > order or _share_a_loop(region, node):
             raise RefusedError(f"line {row} uses `{name}` outside the block of its checkout")
@@ -261,10 +261,10 @@ def _check_outside(region: Region, stop: int) -> None:
         for mention in mentions(tree, handle):
             harmless = mention.role in (Role.BOUND, Role.READ) or mention.attribute == "close"
             outside = id(mention.node) not in inside and tree.unit.order(mention.node) > order
-            if outside and not harmless and not _is_bound_before(region, mention.node):
+            if outside and not harmless and not is_bound_before(region, mention.node):
                 raise RefusedError(f"line {tree.row(mention.node)} uses `{handle}` after the last use of `{name}`")
     for release in region.removed.values():
-        if id(release) not in inside and id(release) not in later and not _is_bound_before(region, release):
+        if id(release) not in inside and id(release) not in later and not is_bound_before(region, release):
             raise RefusedError(f"line {tree.row(release)} releases `{name}` outside the block of its checkout")
 
 
@@ -273,7 +273,7 @@ def _share_a_loop(region: Region, node: cst.CSTNode) -> bool:
     return any(id(n) in around for n in region.tree.ancestors(node))
 
 
-def _is_bound_before(region: Region, node: cst.CSTNode) -> bool:
+def is_bound_before(region: Region, node: cst.CSTNode) -> bool:
     """Whether the mention sees another value for certain: bound earlier in a block that the checkout is not in."""
     tree = region.tree
     around = {id(n) for n in tree.ancestors(region.checkout)}

@@ -5,24 +5,29 @@ A committing shape only where the proof holds; else the driver's own ``with``, e
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import libcst as cst
+
 from leakcheck.diagnostic import Applicability, Edit
-from leakcheck.fixes.enclose import closing_of, context_of, releases_as_driver, with_context
+from leakcheck.fixes.enclose import Context, closing_of, context_of, releases_as_driver, with_context
+from leakcheck.fixes.imports import imported
+from leakcheck.fixes.project_transaction import helper_for
 from leakcheck.fixes.prune import pruned
 from leakcheck.fixes.release import release_of, with_finally
 from leakcheck.fixes.splice import replaced
+from leakcheck.fixes.transaction import committed
 from leakcheck.fixes.tree import RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from leakcheck.fixes.enclose import Context
     from leakcheck.fixes.region import Region
     from leakcheck.ownership.program import Program
     from leakcheck.source import Source
 
+Lines = list[cst.BaseStatement]
 TRY_FINALLY, CONTEXT_MANAGER, WITH_TRANSACTION = "try-finally", "context-manager", "with-transaction"
 
 
@@ -57,9 +62,52 @@ def candidates(region: Region, program: Program, source: Source) -> Iterator[Sha
 def _ordered(region: Region, program: Program) -> list[Callable[[Region, Program, Source], Shape | None]]:
     """The makers in the order of preference: what the configuration asks for this driver comes first."""
     wanted = dict(program.config.fix_shape).get(region.found.acquisition.resource.driver)
-    makers = [(CONTEXT_MANAGER, _context), (CONTEXT_MANAGER, _closing), (TRY_FINALLY, _finally)]
+    makers = [
+        (WITH_TRANSACTION, _helper),
+        (CONTEXT_MANAGER, _committing),
+        (CONTEXT_MANAGER, _context),
+        (CONTEXT_MANAGER, _closing),
+        (TRY_FINALLY, _finally),
+    ]
     makers.sort(key=lambda pair: pair[0] != wanted)
     return [make for _, make in makers]
+
+
+def _helper(region: Region, program: Program, source: Source) -> Shape | None:
+    """``with with_transaction(pool) as conn:``, where the project has such a helper and the proof holds."""
+    pool = region.found.acquisition.pool
+    ready = pool is not None and not region.found.acquisition.steps and not region.call.args
+    if not ready or region.is_annotated or region.is_guarded or not releases_as_driver(region):
+        return None
+    helper = helper_for(region, program)
+    if helper is None:
+        return None
+    if "sys.path" in source.text:
+        raise RefusedError("this module changes `sys.path`, on which the import of the helper may depend")
+    parts = committed(region, pruned(region))
+    known, edits = imported(region, helper.module, helper.name, source)
+    call = cst.Call(cst.parse_expression(known), [cst.Arg(cst.parse_expression(pool or ""))])
+    shape = _around(region, Context(call, is_async=helper.is_async, edits=edits), parts, source)
+    return replace(shape, kind=WITH_TRANSACTION)
+
+
+def _committing(region: Region, _program: Program, source: Source) -> Shape | None:
+    """The driver's own ``with`` that commits, where the proof holds."""
+    context = context_of(region)
+    if context is None or not context.commits or not releases_as_driver(region):
+        return None
+    return _around(region, context, committed(region, pruned(region)), source)
+
+
+def _around(region: Region, context: Context, parts: tuple[Lines, Lines], source: Source) -> Shape:
+    """The ``with`` around the first part, and the second behind it."""
+    inside, behind = parts
+    keyword = "async with" if context.is_async else "with"
+    shown = " ".join(region.tree.text(context.expression).split())
+    edit = replaced(region, [*with_context(region, inside, context), *behind], source)
+    return Shape(
+        CONTEXT_MANAGER, f"Take it by `{keyword} {shown} as {region.name}`, which commits", (*context.edits, edit)
+    )
 
 
 def _context(region: Region, _program: Program, source: Source) -> Shape | None:

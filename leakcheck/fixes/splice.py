@@ -15,6 +15,7 @@ from leakcheck.fixes.tree import RefusedError
 
 if TYPE_CHECKING:
     from leakcheck.fixes.region import Region
+    from leakcheck.ownership.unit import Slice
     from leakcheck.source import Source
 
 _LINE = re.compile(r"[^\r\n]*(?:\r\n?|\n|$)")
@@ -28,11 +29,15 @@ def lines_of(text: str) -> list[str]:
 
 def replaced(region: Region, statements: list[cst.BaseStatement], source: Source) -> Edit:
     """The edit that puts ``statements`` in the place of the checkout and its region. Raises RefusedError."""
-    part = region.tree.unit.part
-    before = part.module.code
     start = next(i for i, statement in enumerate(region.block.body) if statement is region.checkout)
     body = [*region.block.body[:start], *statements, *region.block.body[region.last + 1 :]]
-    tree = part.module.deep_replace(region.block, region.block.with_changes(body=body))
+    return changed(region.tree.unit.part, region.block, region.block.with_changes(body=body), source)
+
+
+def changed(part: Slice, node: cst.CSTNode, by: cst.CSTNode, source: Source) -> Edit:
+    """The edit that puts ``by`` in the place of ``node``. Raises RefusedError."""
+    before = part.module.code
+    tree = part.module.deep_replace(node, by)
     assert isinstance(tree, cst.Module)
     old, new = lines_of(before), lines_of(tree.code)
     start = _common(old, new)

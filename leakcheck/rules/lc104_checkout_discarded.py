@@ -45,7 +45,9 @@ def users():
 
 ## Fix safety
 
-No fix is offered: the checkout needs a name first, as shown above.
+The fix gives the checkout a name in a line of its own and releases that in `finally`, or by the driver's own
+`with`. It is safe where the checkout is the first thing that its statement evaluates, where `conn` means
+nothing else in the function, and where nothing that needs the connection leaves it; else none is offered.
 
 ## Limits
 

@@ -60,8 +60,8 @@ way the program gives it back elsewhere: then the release moves into `finally`, 
 function is given the connection, where a comment would be lost, or where something that others see would come
 to stand before the release. None is offered where the connection gets another name, is stored, returned or
 captured, where a cursor of it is used afterwards, or where a role or setting of the session would go back to
-the pool; the finding then says which line is in the way. A checkout that is entered at once, as in `with
-pool.getconn() as conn`, is left to you.
+the pool; the finding then says which line is in the way. Where the checkout is
+entered at once, as in `with pool.getconn() as conn`, what that `with` commits and rolls back stays as it is.
 
 ## Limits
 
