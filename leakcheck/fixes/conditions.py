@@ -18,7 +18,9 @@ from leakcheck.cfg.walk import walk
 from leakcheck.diagnostic import Applicability
 from leakcheck.driver import AfterRelease, WithEffect
 from leakcheck.fixes.handles import handles, needs
+from leakcheck.fixes.nullness import may_be_none
 from leakcheck.fixes.order import later_call
+from leakcheck.fixes.region import guards
 from leakcheck.fixes.roles import Mention, Role, mentions
 from leakcheck.fixes.session_state import dirt
 from leakcheck.fixes.tree import RefusedError, only, own
@@ -95,6 +97,7 @@ def _check_role(region: Region, mention: Mention) -> None:
 def _doubts(region: Region, program: Program) -> Iterator[Doubt]:
     yield from _faults(region)
     yield from _session(region, program)
+    yield from _unasked_none(region, program)
     yield from _own_releases(region, program)
     yield from _arguments(region)
     yield from _order(region)
@@ -118,6 +121,20 @@ def _session(region: Region, program: Program) -> Iterator[Doubt]:
         raise RefusedError(f"line {row} {what}, which the pool would pass on to the next user of the connection")
     if after is AfterRelease.KEPT:
         yield Applicability.UNSAFE, "its pool is not known to roll back what is open when a connection comes back"
+
+
+def _unasked_none(region: Region, program: Program) -> Iterator[Doubt]:
+    """A release of None raises, and would now raise in place of what the body raised."""
+    if region.leaves_without or not may_be_none(region, program):
+        return
+    tree = region.tree
+    asked: list[cst.CSTNode] = [node for node in region.removed.values() if isinstance(node, cst.BooleanOperation)]
+    for node in region.removed.values():
+        around = next((n for n in tree.ancestors(node) if isinstance(n, cst.If)), None)
+        if around is not None and guards(around.test, region.name):
+            asked.append(node)
+    if not region.needs_test or any(node not in asked for node in region.removed.values()):
+        yield Applicability.UNSAFE, f"line {tree.row(region.call)} may give None"
 
 
 def _own_releases(region: Region, program: Program) -> Iterator[Doubt]:

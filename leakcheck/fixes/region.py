@@ -48,6 +48,8 @@ class Region:
     removed: dict[int, cst.CSTNode] = field(default_factory=dict)
     is_guarded: bool = False
     """Whether the code asks if the checkout gave None: then no ``with`` can take it."""
+    leaves_without: bool = False
+    """Whether the code leaves at once where the checkout gave None."""
     needs_test: bool = False
     """Whether it may be None where the region ends, so that the release must ask, too."""
     handles: frozenset[str] = frozenset()
@@ -96,7 +98,7 @@ def region_of(tree: Tree, found: Found) -> Region:
     region.removed = _releases(tree, found, name)
     while first < stop and _leaves_without(block.body[first], name):
         region.first = first = first + 1
-        region.is_guarded = True
+        region.is_guarded = region.leaves_without = True
     used = [i for i in range(first, stop) if is_mentioned(tree, name, block.body[i])]
     if not used:
         raise RefusedError(f"`{name}` is not used after line {tree.row(checkout)}")
