@@ -31,6 +31,27 @@ def cancel(order):
     pool.putconn(conn)
 """
 CLEAN = LEAK.replace("conn = pool.getconn()", "conn = None").replace("pool.putconn(conn)", "pass")
+FIXABLE = """\
+from psycopg2.pool import ThreadedConnectionPool
+
+pool = ThreadedConnectionPool(1, 10, "dbname=shop")
+
+
+def cancel(order):
+    conn = pool.getconn("\U0001f4a5 e\u0301")
+    cur = conn.cursor()
+    cur.execute("UPDATE orders SET state = '\U0001f4a5' WHERE id = %s", (order,))
+    conn.commit()
+    pool.putconn(conn, "\U0001f4a5 e\u0301")
+
+
+def remove(order):
+    conn = pool.getconn()
+    cur = conn.cursor()
+    cur.execute("DELETE FROM orders WHERE id = %s", (order,))
+    conn.commit()
+    pool.putconn(conn)
+"""
 BEFORE_THE_CALL = '    \u00e9t\u00e9 = "\U0001f4a5 e\u0301"; conn = '
 
 
@@ -297,13 +318,44 @@ class TestActions:
         assert action["title"] == "Ignore LC102 here, with a reason"
         assert action["kind"] == "quickfix"
         assert "isPreferred" not in action
-        assert action["diagnostics"] == [found]
+        assert action["diagnostics"][0]["range"] == found["range"]
         (tmp_path / "shop.py").write_bytes(editor.apply(action["edit"]).encode())
         comment = "pool.getconn()  # leakcheck: ignore[LC102] -- reason"
         assert (tmp_path / "shop.py").read_bytes() == text.replace("pool.getconn()", comment).encode()
         editor.change("shop.py", (tmp_path / "shop.py").read_bytes().decode())
         assert editor.diagnostics("shop.py") == []
         assert not check([str(tmp_path)], Config(root=tmp_path)).diagnostics
+
+    @pytest.mark.parametrize("newline", ["\n", "\r\n"])
+    def test_all_safe_fixes_are_what_the_command_line_writes(
+        self, tmp_path: Path, editor: Editor, newline: str
+    ) -> None:
+        editor.open("shop.py", FIXABLE.replace("\n", newline))
+        assert codes(editor.diagnostics("shop.py")) == ["LC102", "LC102"]
+        (action,) = editor.actions("shop.py", only=["source.fixAll"])
+        assert action["kind"] == "source.fixAll.leakcheck"
+        (tmp_path / "fixed.py").write_bytes(FIXABLE.replace("\n", newline).encode())
+        run = [sys.executable, "-m", "leakcheck", "check", "--fix", "--exit-zero", "fixed.py"]
+        subprocess.run(run, cwd=tmp_path, check=True, capture_output=True)
+        assert editor.apply(action["edit"]).encode() == (tmp_path / "fixed.py").read_bytes()
+        editor.change("shop.py", editor.apply(action["edit"]))
+        assert editor.diagnostics("shop.py") == []
+        assert editor.actions("shop.py", only=["source.fixAll"]) == []
+
+    def test_one_fix(self, editor: Editor) -> None:
+        editor.open("shop.py", FIXABLE)
+        first, second = editor.diagnostics("shop.py")
+        fix, ignore = editor.actions("shop.py", second)
+        assert (fix["title"], fix["isPreferred"]) == ("Release `conn` in `finally`", True)
+        assert "isPreferred" not in ignore
+        assert [each["range"] for each in fix["diagnostics"]] == [second["range"]]
+        editor.change("shop.py", editor.apply(fix["edit"]))
+        assert [each["range"] for each in editor.diagnostics("shop.py")] == [first["range"]]
+
+    def test_a_fix_that_is_refused(self, editor: Editor) -> None:
+        editor.open("shop.py", LEAK)
+        (found,) = editor.diagnostics("shop.py")
+        assert self.ignoring(editor, found)["diagnostics"][0]["data"]["fix_refused"]
 
     def test_edits_come_later_where_the_editor_can_wait(self, tmp_path: Path) -> None:
         action = {"dataSupport": True, "resolveSupport": {"properties": ["edit"]}}
@@ -315,6 +367,10 @@ class TestActions:
             assert "ignore[LC102]" in editor.apply(resolved["edit"])
             editor.change("shop.py", f"\n{LEAK}")
             assert "edit" not in editor.request("codeAction/resolve", offered)["result"]
+            editor.change("shop.py", FIXABLE)
+            first, *_ = editor.actions("shop.py")
+            assert "edit" not in first
+            assert "finally" in editor.apply(editor.request("codeAction/resolve", first)["result"]["edit"])
 
     def test_an_editor_without_versions_gets_plain_changes(self, tmp_path: Path) -> None:
         with Editor(tmp_path, capabilities={}) as editor:

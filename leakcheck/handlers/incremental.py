@@ -17,6 +17,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from leakcheck.fixes.offer import offered
 from leakcheck.handlers.analysis import Pools
 from leakcheck.ownership.program import Failure, FileAnalysis, on_large_stack
 from leakcheck.ownership.unit import Syntax
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from leakcheck.config import Config
+    from leakcheck.ownership.leak import Leak
     from leakcheck.project.facts import ModuleFacts
 
 _SLICES = 500
@@ -63,6 +65,9 @@ class Incremental:
         self._syntaxes: OrderedDict[str, Syntax] = OrderedDict()
         self._program = WatchedProgram(config, self._file, roots, self._syntax)
         self._config = config
+        self._offers: dict[Leak, Leak] = {}
+        self.asked: tuple[str, range] | None = None
+        """The file and the rows whose leaks are to have fixes; making one takes longer than a keystroke may."""
 
     def begin(self, _config: Config, read: Callable[[str], bytes], _roots: Sequence[Path]) -> Incremental:
         """Start a round: every file is read anew, once."""
@@ -83,6 +88,24 @@ class Incremental:
     def analyse(self, path: str) -> FileAnalysis:
         """The leaks of one file."""
         return on_large_stack(lambda: self._analyse(path))
+
+    def offer(self, path: str, leaks: tuple[Leak, ...]) -> tuple[Leak, ...]:
+        """The leaks, those that were asked for each with its fix or the reason against one."""
+        if self.asked is None or self.asked[0] != path:
+            return leaks
+        rows = self.asked[1]
+        return on_large_stack(
+            lambda: tuple(self._offered(path, leak) if leak.span.start.row in rows else leak for leak in leaks)
+        )
+
+    def _offered(self, path: str, leak: Leak) -> Leak:
+        if leak not in self._offers:
+            items = self._answers.get(path, {}).items()
+            item = next((item for item, answer in items if leak in answer.analysis.leaks), _POOLS)
+            program = self._program.fresh()
+            self._analysed(program, path, item)
+            self._offers[leak] = offered(program, path, (leak,))[0]
+        return self._offers[leak]
 
     def _analyse(self, path: str) -> FileAnalysis:
         parsed = self._file(path).parsed
@@ -149,6 +172,7 @@ class Incremental:
             file = self._known.get(path)
             if file is None or file.data != data:
                 file = File(path, data)
+                self._offers.clear()
             self._current[path] = self._known[path] = file
         return file
 

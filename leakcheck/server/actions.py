@@ -1,9 +1,7 @@
 """What an editor may do about findings: apply a fix, fix all that is safe, or say why a finding is ignored.
 
-    offered(document, findings, range, only)    →   actions without their edits
-    edits_of(action data, document, findings)   →   the edits, when one was chosen
-
-An action names its finding and the version of the buffer, so a choice that comes too late changes nothing.
+actions(text, findings)    →   for each finding its fix, if it has one, and a comment that silences it
+fix_all(findings)          →   the safe fixes as one action
 """
 
 from __future__ import annotations
@@ -11,13 +9,13 @@ from __future__ import annotations
 import io
 import re
 import tokenize
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from lsprotocol import types
 
-from leakcheck.diagnostic import Applicability, Diagnostic, Edit, Fix, Position, Span
-from leakcheck.server.documents import Document
+from leakcheck.diagnostic import Applicability, Diagnostic, Edit, Position, Span
+from leakcheck.fixes.apply import chosen
 
 FIX_ALL = "source.fixAll.leakcheck"
 KINDS = (types.CodeActionKind.QuickFix, FIX_ALL)
@@ -43,51 +41,27 @@ class Action:
         return f"{self.title}|{places}"
 
 
-def actions(document: Document, findings: Sequence[Diagnostic]) -> Iterator[Action]:
-    """Everything that may be done about these findings of a buffer that parses."""
+def actions(text: str, findings: Sequence[Diagnostic]) -> Iterator[Action]:
+    """Everything that may be done about these findings of a buffer with this text."""
+    quick = types.CodeActionKind.QuickFix
     for finding in findings:
         fix = finding.fix
         if fix is not None:
-            yield Action(
-                fix.message + _WARNINGS.get(fix.applicability, ""),
-                types.CodeActionKind.QuickFix,
-                fix.edits,
-                (finding,),
-                preferred=fix.applicability is Applicability.SAFE,
-            )
-        edit = ignoring(document.text.text, finding)
+            title = f"{fix.message[:1].upper()}{fix.message[1:]}{_WARNINGS.get(fix.applicability, '')}"
+            safe = fix.applicability is Applicability.SAFE
+            yield Action(title, quick, fix.edits, (finding,), preferred=safe)
+        edit = ignoring(text, finding)
         if edit is not None:
-            yield Action(
-                f"Ignore {finding.code} here, with a reason", types.CodeActionKind.QuickFix, (edit,), (finding,)
-            )
+            yield Action(f"Ignore {finding.code} here, with a reason", quick, (edit,), (finding,))
 
 
 def fix_all(findings: Sequence[Diagnostic]) -> Action | None:
-    """All safe fixes as one action, None where there is none."""
-    fixed = [each for each in findings if each.fix is not None and each.fix.applicability is Applicability.SAFE]
-    together = compatible([each.fix for each in fixed if each.fix is not None])
-    edits = tuple(dict.fromkeys(edit for fix in together for edit in fix.edits))
-    if not edits:
+    """The safe fixes that can be applied at once as one action, None where there is none."""
+    picked = chosen(findings, Applicability.SAFE)
+    if not picked:
         return None
-    return Action("Fix all connection leaks that have a safe fix", FIX_ALL, edits, tuple(fixed))
-
-
-def compatible(fixes: Iterable[Fix]) -> list[Fix]:
-    """Those of the fixes that can be applied at once: where two disagree about a place, the first stays."""
-    taken: list[Edit] = []
-    chosen: list[Fix] = []
-    for fix in fixes:
-        fresh = [edit for edit in fix.edits if edit not in taken]
-        if not any(_collide(edit, other) for edit in fresh for other in taken):
-            taken += fresh
-            chosen.append(fix)
-    return chosen
-
-
-def _collide(one: Edit, other: Edit) -> bool:
-    if one.span.start == other.span.start:
-        return True
-    return one.span.start < other.span.end and other.span.start < one.span.end
+    edits = tuple(edit for _, fix in picked for edit in fix.edits)
+    return Action("Apply all safe fixes of leakcheck", FIX_ALL, edits, tuple(finding for finding, _ in picked))
 
 
 def matching(kind: str, only: Sequence[str] | None) -> bool:
@@ -95,12 +69,17 @@ def matching(kind: str, only: Sequence[str] | None) -> bool:
     return only is None or any(kind == each or kind.startswith(f"{each}.") for each in only)
 
 
+def meets(one: Span, other: Span) -> bool:
+    """Whether two spans have a place in common, if only an end."""
+    return one.start <= other.end and other.start <= one.end
+
+
 # Ignoring
 
 
 def ignoring(text: str, finding: Diagnostic) -> Edit | None:
     """The edit that adds a suppression of the finding to its statement; None where no line can take one."""
-    if not finding.code.startswith("LC1"):
+    if finding.code.startswith("LC9"):
         return None  # about files and comments: these are corrected, not ignored
     rows = range(finding.statement.start.row, finding.statement.end.row + 1)
     lines = re.split(r"\r\n?|\n", text.removeprefix("\ufeff"))

@@ -12,6 +12,7 @@ import logging
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from lsprotocol import types
@@ -21,7 +22,6 @@ from pygls.protocol import LanguageServerProtocol, lsp_method
 from pygls.uris import to_fs_path
 
 from leakcheck import __version__
-from leakcheck.diagnostic import Span
 from leakcheck.reader import decoded
 from leakcheck.server import actions
 from leakcheck.server.documents import Document
@@ -33,6 +33,7 @@ _WATCHED = ("**/*.py", "**/*.pyw", "**/*.toml", "**/.gitignore", "**/leakcheck-b
 _PULL = types.DiagnosticOptions(inter_file_dependencies=True, workspace_diagnostics=False, identifier=SOURCE)
 _ACTIONS = types.CodeActionOptions(code_action_kinds=list(actions.KINDS), resolve_provider=True)
 _CONFIGURATIONS = re.compile(r"\.toml$|/\.gitignore$|-baseline\.json$")
+_ALL_ROWS = range(1, 1 << 30)
 _log = logging.getLogger("leakcheck.server")
 
 
@@ -167,42 +168,48 @@ class Server(LanguageServer):
     async def offered(self, params: types.CodeActionParams) -> list[types.CodeAction]:
         """The actions for a range, without their edits if the editor asks for these later."""
         uri, only = params.text_document.uri, params.context.only
-        result = await self.session.settled(uri)
-        if result is None or result.kept:
-            return []
-        document = result.document
-        wanted = _ours(document, params.range)
-        near = [each for each in result.found if _meets(each.span, wanted)]
-        found = list(actions.actions(document, near))
-        every = actions.fix_all(result.found)
-        if every is not None:
-            found.append(every)
-        later = self._resolves_edits()
-        rendered = {id(each): diagnostic for each, diagnostic in zip(result.shown, self.rendered(result), strict=True)}
-        return [
-            types.CodeAction(
-                title=action.title,
-                kind=action.kind,
-                diagnostics=[rendered[id(each)] for each in action.findings],
-                is_preferred=action.preferred or None,
-                edit=None if later else self._edit(document, action),
-                data={"uri": uri, "version": document.version, "action": action.key},
-            )
-            for action in found
-            if actions.matching(action.kind, only)
-        ]
+        first, last = params.range.start.line + 1, params.range.end.line + 1
+        found: list[types.CodeAction] = []
+        if actions.matching(types.CodeActionKind.QuickFix, only):
+            result = await self.session.fixed(uri, range(first, last + 1))
+            if result is not None:
+                wanted = result.document.text.to_span(params.range)
+                near = [each for each in result.found if actions.meets(each.span, wanted)]
+                offers = actions.actions(result.document.text.text, near)
+                found += [self._action(result, each, first, last) for each in offers]
+        if only is not None and actions.matching(actions.FIX_ALL, only):
+            result = await self.session.fixed(uri, _ALL_ROWS)
+            every = actions.fix_all(result.found) if result is not None else None
+            if result is not None and every is not None:
+                found.append(self._action(result, every, _ALL_ROWS.start, _ALL_ROWS.stop))
+        return found
 
     async def resolved(self, action: types.CodeAction) -> types.CodeAction:
         """The action with its edits; without them if the buffer has changed since it was offered."""
         data = action.data if isinstance(action.data, dict) else {}
-        result = await self.session.settled(str(data.get("uri")))
-        if result is None or result.kept or result.document.version != data.get("version"):
+        rows = data.get("rows")
+        if not isinstance(rows, list) or not all(isinstance(row, int) for row in rows) or len(rows) != 2:
+            return action
+        result = await self.session.fixed(str(data.get("uri")), range(rows[0], rows[1] + 1))
+        if result is None or result.document.version != data.get("version"):
             return action
         every = actions.fix_all(result.found)
-        for each in (*actions.actions(result.document, result.found), *([every] if every is not None else [])):
+        offers = actions.actions(result.document.text.text, result.found)
+        for each in (*offers, *([every] if every is not None else [])):
             if each.key == data.get("action"):
                 action.edit = self._edit(result.document, each)
         return action
+
+    def _action(self, result: Result, action: actions.Action, first: int, last: int) -> types.CodeAction:
+        data = {"uri": result.document.uri, "version": result.document.version, "action": action.key}
+        return types.CodeAction(
+            title=action.title,
+            kind=action.kind,
+            diagnostics=self.rendered(replace(result, found=action.findings)),
+            is_preferred=action.preferred or None,
+            edit=None if self._resolves_edits() else self._edit(result.document, action),
+            data={**data, "rows": [first, last]},
+        )
 
     def _resolves_edits(self) -> bool:
         document = self.client_capabilities.text_document
@@ -218,14 +225,6 @@ class Server(LanguageServer):
             return types.WorkspaceEdit(changes={document.uri: edits})
         versioned = types.OptionalVersionedTextDocumentIdentifier(uri=document.uri, version=document.version)
         return types.WorkspaceEdit(document_changes=[types.TextDocumentEdit(versioned, list(edits))])
-
-
-def _ours(document: Document, range_: types.Range) -> Span:
-    return Span(document.text.from_editor(range_.start), document.text.from_editor(range_.end))
-
-
-def _meets(one: Span, other: Span) -> bool:
-    return one.start <= other.end and other.start <= one.end
 
 
 def _server() -> Server:

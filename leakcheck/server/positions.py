@@ -75,6 +75,10 @@ class Positions:
         """The editor's position in ours."""
         return self.at(self.offset(position))
 
+    def to_span(self, range_: types.Range) -> Span:
+        """The editor's range in ours."""
+        return Span(self.from_editor(range_.start), self.from_editor(range_.end))
+
     def _shift(self, row: int) -> int:
         return 1 if self._marked and row == 1 else 0
 

@@ -77,6 +77,21 @@ class Projects:
                 outcome.messages.append(str(error))
         return outcome
 
+    def fixed(self, snapshot: Snapshot, name: str, rows: range) -> tuple[Diagnostic, ...] | None:
+        """The findings of one open file, those in these rows with their fixes; None where it has no analysis."""
+        config = self._governed(self._directory(name))
+        if config is None:
+            return None
+        analyser, outcome = self._analyser(config), Outcome()
+        analyser.asked = (name, rows)
+        try:
+            self._check(config, [name], snapshot, outcome)
+        except LeakcheckError:
+            return None
+        finally:
+            analyser.asked = None
+        return outcome.findings[name]
+
     def _check(self, config: Config, names: list[str], snapshot: Snapshot, outcome: Outcome) -> None:
         discovery = Discovery(tuple(sorted(names)))
         analyser = self._analyser(config)

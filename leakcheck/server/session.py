@@ -126,6 +126,19 @@ class Session:
         result, document = self.results.get(uri), self.documents.get(uri)
         return result if result is not None and result.document is document else None
 
+    async def fixed(self, uri: str, rows: range) -> Result | None:
+        """The findings of the buffer as it is now, those in these rows with their fixes; None while it is broken."""
+        result = await self.settled(uri)
+        if result is None or result.kept or not result.found:
+            return None if result is None or result.kept else result
+        snapshot = self.documents.snapshot(())
+        loop = asyncio.get_running_loop()
+        work = partial(self._projects.fixed, snapshot, result.document.name, rows)
+        found = await loop.run_in_executor(self._worker, on_large_stack, work)
+        if found is None or self.documents.get(uri) is not result.document:
+            return None
+        return replace(result, found=found)
+
     def _start(self) -> None:
         if self._timer is not None:
             self._timer.cancel()

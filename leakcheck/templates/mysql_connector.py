@@ -25,7 +25,7 @@ def with_transaction(pool: MySQLConnectionPool) -> Iterator[PooledMySQLConnectio
     """Commit what the block does on a connection of ``pool``, or none of it."""
     conn = pool.get_connection()
     try:
-        conn.autocommit = False
+        conn.start_transaction()
         try:
             yield conn
             conn.commit()
