@@ -60,6 +60,8 @@ class _Offer:
         source = program.source(path)
         assert not isinstance(source, Failure)
         self._source: Source = source
+        self._comments = _comments(source.text)
+        self._before: dict[str, tuple[Faults | None, int]] = {}
 
     def offered(self, leak: Leak) -> Leak:
         """The leak with its fix or the reason against one."""
@@ -127,7 +129,7 @@ class _Offer:
     def _gated(self, found: Found, fix: Fix) -> Fix:
         """The fix, milder where its result does not pass."""
         text = edited(self._source.text, fix.edits)
-        lost = _comments(self._source.text) - _comments(text)
+        lost = self._comments - _comments(text)
         if self._leaves_faults(found, text):
             return replace(fix, applicability=Applicability.DISPLAY_ONLY)
         if lost:
@@ -138,7 +140,9 @@ class _Offer:
     def _leaves_faults(self, found: Found, text: str) -> bool:
         """Whether the changed text does not parse, still shows the fault, or shows a new one."""
         outer = _outer_name(found)
-        before, skipped_before = _faults(self._program, self._path, outer)
+        if outer not in self._before:
+            self._before[outer] = _faults(self._program, self._path, outer)
+        before, skipped_before = self._before[outer]
         after, skipped_after = _faults(self._program.with_text(self._path, text), self._path, outer)
         if after is None or before is None or skipped_after > skipped_before:
             return True

@@ -73,7 +73,7 @@ class Slice:
             return self.span(node)
         if isinstance(around, cst.SimpleStatementLine):
             return self.span(around)
-        start = self.span(around).start
+        start = min(self.span(around).start, self.span(node).start)  # a decorator stands in front of its function
         body = getattr(around, "body", None)  # a `match` has cases instead
         end = self.span(body).start if isinstance(body, cst.CSTNode) else self.span(node).end
         return Span(start, max(self.span(node).end, Position(end.row - 1, 10_000) if end.row > start.row else start))

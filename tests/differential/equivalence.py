@@ -11,6 +11,7 @@ import gc
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -20,7 +21,7 @@ from leakcheck.fixes.apply import chosen, edited
 from leakcheck.fixes.offer import offered
 from leakcheck.ownership.program import Program
 
-from .executor import ENTRY, TooManyPathsError, _harness, _Loader, _named, _representatives
+from .executor import ENTRY, TooManyPathsError, _harness, _Loader, _named, _representatives, _unknown
 from .fakes import fake_modules
 from .instrument import instrument
 from .truth import Site
@@ -141,6 +142,8 @@ def outcomes(
 ) -> dict[tuple[str, tuple[int, ...]], Outcome]:
     """What each run of each function does; exceptions are those that handlers of ``original`` tell apart."""
     world = TracingWorld()
+    world.unknown = partial(_unknown, world)
+    world.is_async = any("asyncpg" in text for text in files.values())
     instrumented = {path: instrument(text, ENTRY) for path, text in files.items()}
     namespaces = _Loader(world, fake_modules(world), instrumented).load()
     regions = {path: instrument(text, ENTRY).regions for path, text in original.items()}
@@ -150,7 +153,7 @@ def outcomes(
     for path, module in instrumented.items():
         for function in module.functions:
             world.visiting = function.is_generator
-            run = _harness(world, function, namespaces[path][function.name], files)
+            run = _harness(world, function, namespaces[path][function.name])
             for decisions, outcome in _runs(world, run, max_runs - len(found)):
                 found[f"{path}:{function.name}", decisions] = outcome
     return found
