@@ -61,6 +61,8 @@ class ConditionLowering(AssignmentLowering):
             case cst.Attribute() | cst.Call() if (test := _open_test(node)) is not None:
                 self.use(node)
                 self.fork(node, test, true, false)
+            case cst.Call() if (name := _looked_up(node)) is not None:
+                self.fork(node, Test(TestKind.TRUTH, name, outcome=True), true, false)
             case cst.Attribute():
                 self.use(node)
                 self._pure(node, reduce(node), "", true, false, negated=False)
@@ -183,6 +185,18 @@ def _compared_open_test(left: cst.BaseExpression, operator: cst.BaseCompOp, righ
             return None
     open_answer, closed_answer = compare(int(test.outcome), literal), compare(int(not test.outcome), literal)
     return None if open_answer is closed_answer else Test(TestKind.OPEN, test.subject, outcome=open_answer)
+
+
+def _looked_up(node: cst.Call) -> str | None:
+    """The name asked for by ``locals().get("name")``: None where it is unbound."""
+    match node:
+        case cst.Call(
+            func=cst.Attribute(value=cst.Call(func=cst.Name(value=word), args=[]), attr=cst.Name(value="get")),
+            args=[cst.Arg(value=name)],
+        ) if word in _NAMESPACES:
+            return string_value(name)
+        case _:
+            return None
 
 
 def _bound_test(left: cst.BaseExpression, operator: cst.BaseCompOp, right: cst.BaseExpression) -> str | None:

@@ -71,11 +71,13 @@ class Callees:
         methods = [s.operation for s in self.symbols(call) if isinstance(s, Method)]
         if methods:
             return all(o.releases is not None or bool(o.near_miss) for o in methods)
-        if any(isinstance(s, Class) and self._program.functions.owners.is_record(s) for s in self.symbols(call)):
+        functions = self._program.functions
+        classes = [s for s in self.symbols(call) if isinstance(s, Class)]
+        if any(functions.owners.is_record(c) or not functions.raising.may_raise_building(c) for c in classes):
             return True
-        functions = [s for s in self.symbols(call) if isinstance(s, Function)]
-        if functions:
-            return not any(self._program.functions.raising.may_raise(f) for f in functions)
+        called = [s for s in self.symbols(call) if isinstance(s, Function)]
+        if called:
+            return not any(functions.raising.may_raise(f) for f in called)
         names = [s.name for s in self.symbols(call) if isinstance(s, External)]
         names.append(ex.dotted(call.func) or f"_.{call.method}")
         calls = self._program.calls
@@ -364,6 +366,8 @@ class Callees:
 
     def checks_out_from(self, call: g.Call, pool: str, resource: DriverClass) -> str | None:
         """The text of a second checkout from the same pool made by this call, if it makes one."""
+        if id(call.node) in self._used.spawned:
+            return None  # a task of its own, for which nobody waits here
         found = self._program.acquisition(self._unit, call)
         if found is not None and found.pool == pool and found.resource.id == resource.id:
             return found.pool

@@ -29,6 +29,7 @@ from leakcheck.ownership.owners import Owners
 from leakcheck.ownership.perhaps_none import may_return_none
 from leakcheck.ownership.program import MANAGING, Failure, FileAnalysis, Skip
 from leakcheck.ownership.raising import Raising, reachable
+from leakcheck.ownership.replaced import is_replaced
 from leakcheck.ownership.report import reported, stored_leak
 from leakcheck.ownership.session_report import fault_leak, session_leaks
 from leakcheck.ownership.sessions import Sessions
@@ -154,6 +155,8 @@ class Functions:
                 assert isinstance(reduced, ex.Call)
                 callees = self.units.callees(unit)
                 found = self._acquisitions.at(reduced, unit.scope, awaited=lambda: callees.is_entered_or_awaited(call))
+                if found is not None and is_replaced(self._program, unit, reduced, found):
+                    found = None
             unit.sites[key] = found
         return unit.sites[key]
 

@@ -145,8 +145,11 @@ def store_attribute(obligation: Obligation, instruction: g.StoreAttribute, state
         cleared = state.bind({path: obligation.value_of(instruction.value, state), **consumed(instruction.value)})
         return [cleared], [state]
     known = obligation.value_of(instruction.value, state)
-    if obligation.entering and instruction.path == "self" and value is Hold.OWN:
-        return [state.bind({**consumed(instruction.value), path: Hold.OWN})], [state]
+    if obligation.entering and instruction.path == "self":
+        if value is Hold.OWN:
+            return [state.bind({**consumed(instruction.value), path: Hold.OWN})], [state]
+        if isinstance(value, Box) and _keeps(state, instruction.base):
+            return [state.bind(consumed(instruction.value))], [state]  # `self.users = Users(self.conn)`: kept already
     owner = "" if instruction.path in ("self", "cls") else f"{instruction.path}."
     outcome = _store(obligation, instruction.value, state, instruction, moved_to=owner + instruction.name)
     if isinstance(known, Fact):
@@ -167,6 +170,11 @@ def store_item(obligation: Obligation, instruction: g.StoreItem, state: State) -
 def store_global(obligation: Obligation, instruction: g.StoreGlobal, state: State) -> Outcome:
     """Assignment to a name outside the function."""
     return _store(obligation, instruction.value, state, instruction)
+
+
+def _keeps(state: State, holder: str | None) -> bool:
+    """Whether an attribute of the object holds the resource itself."""
+    return any(v is Hold.OWN and n.startswith(f"{holder}.") for n, v in state.variables)
 
 
 def _item(box: Value | None, key: str | int | None) -> Value | None:

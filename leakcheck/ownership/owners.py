@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from leakcheck.project.facts import FunctionFacts
 
 _RECORDS = frozenset({"dataclass", "NamedTuple", "define", "frozen", "attrs", "BaseModel"})
+_PROPERTIES = frozenset({"property", "cached_property"})
 _USUAL_RELEASES = ("close", "aclose", "release", "disconnect", "stop")
 
 
@@ -105,6 +106,7 @@ class Owners:
             for method in module.functions.values()  # not `methods`: a property's setter has the getter's name
             if method.owner == facts.qualname and method.name != "__init__" and method.parameters
         ]
+        names = (attribute, *(m.name for _, m in methods if _reads(m, attribute)))
         found: dict[str, bool] = {}
         former = -1
         while len(found) != former:  # `__exit__` calls `close`, which mentions the attribute
@@ -113,8 +115,8 @@ class Owners:
                 if method.name in found:
                     continue
                 calls_one = not found.keys().isdisjoint(method.calls)
-                concerned = calls_one or self._mentions(function.path, method, attribute)
-                if concerned and self._given.gives_back(function, method, attribute, resource):
+                concerned = (n for n in names if calls_one or self._mentions(function.path, method, n))
+                if any(self._given.gives_back(function, method, name, resource) for name in concerned):
                     found[method.name] = method.is_async
         return found
 
@@ -172,6 +174,14 @@ class Owners:
     def resource(self, resource_id: str) -> DriverClass:
         """A resource by id: a driver's class, or a project class that owns one."""
         return self._program.drivers.classes.get(resource_id) or self._resources[resource_id]
+
+
+def _reads(method: FunctionFacts, attribute: str) -> bool:
+    """Whether a method is a property that is ``self.attribute`` by another name."""
+    if not any((ex.last_name(d) or "") in _PROPERTIES for d in method.decorators):
+        return False
+    kept = [r for r in method.returned if isinstance(r, ex.Attribute) and is_self(r.base) and r.name == attribute]
+    return bool(kept) and len(kept) == len(method.returned)
 
 
 def _leaves_alone(base: str) -> bool:

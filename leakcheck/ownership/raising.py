@@ -10,12 +10,13 @@ A call that cannot raise ends no path of its caller.
 from __future__ import annotations
 
 import re
+import sys
 from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
 from leakcheck.cfg.builder import TooLargeError
-from leakcheck.project.names import Function
+from leakcheck.project.names import Class, Function
 from leakcheck.source import Source
 
 if TYPE_CHECKING:
@@ -59,13 +60,29 @@ class Raising:
             return True
         return all(self._is_quiet(name, e, scope) for name, found in facts.calls.items() for e in found)
 
+    def may_raise_building(self, cls: Class) -> bool:
+        """Whether an exception can leave the construction of a project class: what its ``__init__`` does."""
+        hierarchy = self._program.resolver.hierarchy
+        if hierarchy.has_unknown_base(cls, _is_standard):
+            return True
+        for owner, facts, _ in hierarchy.lineage(cls):
+            if "__new__" in facts.methods:
+                return True
+            if "__init__" in facts.methods:
+                return self.may_raise(Function(owner.path, facts.methods["__init__"], bound=True))
+        return True
+
     def _is_quiet(self, name: str, callee: ex.Expression, scope: Scope) -> bool:
         """Whether calling ``callee`` is taken not to raise, before anything of it is parsed by LibCST."""
         calls = self._program.calls
         if calls.says_release(name) or calls.is_non_raising(ex.dotted(callee) or name):
             return True
         symbols = self._program.resolver.resolve(callee, scope)
-        return bool(symbols) and all(isinstance(s, Function) and not self.may_raise(s) for s in symbols)
+        return bool(symbols) and all(
+            (isinstance(s, Function) and not self.may_raise(s))
+            or (isinstance(s, Class) and not self.may_raise_building(s))
+            for s in symbols
+        )
 
     def _reaches_failure(self, unit: Unit) -> bool:
         """Whether some way through the graph ends in an exception."""
@@ -88,3 +105,7 @@ def reachable(graph: g.ControlFlowGraph, constants: Constants, callees: Callees)
                 seen.add(edge.target.index)
                 stack.append(edge.target)
     return seen
+
+
+def _is_standard(base: str) -> bool:
+    return base.partition(".")[0] in sys.stdlib_module_names

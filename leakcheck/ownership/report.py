@@ -85,11 +85,12 @@ def _release_leak(found: Found, *, module_level: bool) -> Leak | None:
     if found.acquisition.takes_receiver and not ended and not found.is_local_receiver:
         return None  # opened for longer than this function: a start-up hook
     severity = Severity.ERROR if quiet or not ended else Severity.WARNING
-    if kind is LeakKind.ON_EXCEPTION and _only_gap(found, leaks):
+    gap = kind is LeakKind.ON_EXCEPTION and _only_gap(found, leaks)
+    if gap:
         severity = Severity.NOTE
     steps = [*acquire_steps(found), *path_steps(found, ending)]
     cause = cause_text(found, ending, kind)
-    return _leak(found, kind, severity, steps, cause=cause, reason=reason_text(found, ending))
+    return replace(_leak(found, kind, severity, steps, cause=cause, reason=reason_text(found, ending)), gap=gap)
 
 
 def _leak(

@@ -19,21 +19,21 @@ from leakcheck.cfg.walk import reduce, walk
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_RUNNERS = frozenset(
-    {"run_until_complete", "run", "create_task", "ensure_future", "gather", "run_coroutine_threadsafe"}
-)
+_SPAWNERS = frozenset({"create_task", "ensure_future", "run_coroutine_threadsafe"})
+_RUNNERS = _SPAWNERS | {"run_until_complete", "run", "gather"}
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Calls of one function by the identity of their syntax.
 
-    ``run``: somebody may run its coroutine; ``awaited``: under ``await`` or in ``async with``; ``fetching``: its value
-    is what something is given back to.
+    ``run``: somebody may run its coroutine; ``awaited``: under ``await`` or in ``async with``; ``spawned``: runs as a
+    task of its own; ``fetching``: its value is what something is given back to.
     """
 
     run: frozenset[int]
     awaited: frozenset[int]
+    spawned: frozenset[int]
     fetching: frozenset[int]
 
 
@@ -41,6 +41,8 @@ def usage_of(root: cst.CSTNode, gives_back: Callable[[str], bool]) -> Usage:
     """The usage of the calls in a function; ``gives_back`` tells of a name whether such methods release an argument."""
     run: set[int] = set()
     awaited: set[int] = set()
+    started: set[int] = set()
+    spawned: set[int] = set()
     fetching: set[int] = set()
     for node in walk(root):
         match node:
@@ -51,8 +53,11 @@ def usage_of(root: cst.CSTNode, gives_back: Callable[[str], bool]) -> Usage:
                     awaited.update(id(n) for n in _spine(item.item))
             case cst.Call(func=func, args=args):
                 run.update(id(a.value) for a in args)
-                if ex.last_name(reduce(func)) in _RUNNERS:
-                    awaited.update(id(n) for a in args for n in _spine(a.value))
+                name = ex.last_name(reduce(func))
+                if name in _RUNNERS:
+                    started.update(id(n) for a in args for n in _spine(a.value))
+                if name in _SPAWNERS:
+                    spawned.update(id(a.value) for a in args)
                 if args and isinstance(func, cst.Attribute) and gives_back(func.attr.value):
                     fetching.add(id(func.value))
             case cst.Return() | cst.Lambda():
@@ -61,7 +66,9 @@ def usage_of(root: cst.CSTNode, gives_back: Callable[[str], bool]) -> Usage:
                 run.add(id(value))
             case _:
                 pass
-    return Usage(frozenset(run | awaited), frozenset(awaited), frozenset(fetching))
+    spawned -= awaited
+    awaited |= started
+    return Usage(frozenset(run | awaited), frozenset(awaited), frozenset(spawned), frozenset(fetching))
 
 
 def _spine(node: cst.CSTNode) -> list[cst.CSTNode]:

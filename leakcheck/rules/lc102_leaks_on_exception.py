@@ -71,7 +71,7 @@ reported as a note: it is real, and rare.
 
 from __future__ import annotations
 
-from leakcheck.diagnostic import Severity, StepKind
+from leakcheck.diagnostic import StepKind
 from leakcheck.ownership.leak import Leak, LeakKind
 from leakcheck.rule import Rule
 
@@ -80,7 +80,7 @@ def say(leak: Leak) -> str:
     """The headline: what is lost, what raises, and the remedy."""
     holder = leak.name or leak.acquire
     when = f"when `{leak.cause}` raises" if leak.cause else _when(leak)
-    if leak.severity is Severity.NOTE:
+    if leak.gap:
         return f"`{holder}` is not given back {when}; start the `try` directly after the {leak.noun} is taken"
     return f"`{holder}` is not given back {when}; release it in `finally`: `{leak.release}`"
 

@@ -1,0 +1,61 @@
+"""What a test replaces by a stand-in while it runs: nothing real is taken from that.
+
+    @patch("shop.db.psycopg2.connect")     →   {"connect"}: `connect_to_shop()` opens no connection here
+    def test_opens_once(fake): ...
+
+By names alone: a stand-in for what takes connections, or for what they are taken from, stands for all of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import libcst as cst
+
+from leakcheck import expression as ex
+from leakcheck.cfg.walk import reduce, walk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from leakcheck.ownership.acquire import Acquisition
+    from leakcheck.ownership.program import Program
+    from leakcheck.ownership.unit import Unit
+
+
+def is_replaced(program: Program, unit: Unit, call: ex.Call, found: Acquisition) -> bool:
+    """Whether what a call takes comes from a stand-in that its function, or a decorator, put in place."""
+    replaced = _replaced_in(program, unit)
+    if not replaced:
+        return False
+    if not replaced.isdisjoint((ex.dotted(call.func) or ex.last_name(call.func) or "").split(".")):
+        return True
+    # A function of the project hands it over: what it calls is replaced wherever that is.
+    known = program.driver_words | program.acquiring_names | program.drivers.packages
+    return bool(found.steps) and not replaced.isdisjoint(known)
+
+
+def _replaced_in(program: Program, unit: Unit) -> frozenset[str]:
+    """The last names of what is replaced for the time of a function."""
+    around = unit
+    while around.parent is not None:
+        around = around.parent
+    names = {name for node in walk(around.node) if isinstance(node, cst.Call) for name in _replaced_by(reduce(node))}
+    owner = around.facts.owner if around.facts is not None else None
+    module = program.facts(around.path) if owner is not None else None
+    if module is not None and owner in module.classes:
+        for decorator in module.classes[owner].decorators:
+            names.update(_replaced_by(decorator))
+    return frozenset(names)
+
+
+def _replaced_by(call: ex.Expression) -> Iterator[str]:
+    """What ``patch("a.b")``, ``patch.object(a, "b")`` or ``monkeypatch.setattr(a, "b", …)`` replaces: ``b``."""
+    if not isinstance(call, ex.Call):
+        return
+    name = ex.last_name(call.func)
+    of = ex.last_name(call.func.base) if isinstance(call.func, ex.Attribute) else None
+    if name == "patch" or (name == "object" and of == "patch") or (name == "setattr" and of is not None):
+        texts = [a.value for a in call.args[:2] if isinstance(a, ex.Constant) and isinstance(a.value, str)]
+        if texts:
+            yield texts[0].rpartition(".")[2]
