@@ -45,6 +45,8 @@ def refine(test: g.Test, value: Value | None) -> tuple[bool, Fact | None]:
 def learn(variables: Iterable[tuple[str, Value]], test: g.Test, learnt: Fact) -> dict[str, Value]:
     """All that an edge teaches: its subject, what the subject is a flag of, and the flags of the subject."""
     known = dict(variables)
+    if learnt is Fact.FALSY and any(isinstance(v, Link) and v.subject == test.subject for v in known.values()):
+        learnt = Fact.NONE  # of what is also compared with None, nothing else is false
     found: dict[str, Value] = {test.subject: learnt}
     link = known.get(test.subject)
     if isinstance(link, Link) and known.get(link.subject) is None:

@@ -178,13 +178,11 @@ def _keeps(state: State, holder: str | None) -> bool:
 
 
 def _item(box: Value | None, key: str | int | None) -> Value | None:
-    """What element ``key`` of a box holds; an unknown key may be any."""
+    """What element ``key`` of a box holds; an unknown key may be any, so that of the resource before its cursor's."""
     if not isinstance(box, Box):
         return None
-    for known, value in box.items:
-        if key is None or known is None or known == key:
-            return value
-    return None
+    found = [value for known, value in box.items if key is None or known is None or known == key]
+    return next((value for value in found if value in ALIASES), found[0] if found else None)
 
 
 def _path_subject(instruction: g.StoreAttribute) -> str | None:
