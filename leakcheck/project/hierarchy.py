@@ -50,7 +50,7 @@ class Hierarchy:
             found += 1
             yield cls, facts, module
             for base in facts.bases:
-                for symbol in self._resolve(_plain(base), Scope(module)):
+                for symbol in self._resolve(plain_base(base), Scope(module)):
                     if isinstance(symbol, Class) and symbol not in seen:
                         seen.add(symbol)
                         queue.append(symbol)
@@ -60,7 +60,7 @@ class Hierarchy:
         found: list[str] = []
         for _, facts, module in self.lineage(of):
             for base in facts.bases:
-                found.extend(s.name for s in self._resolve(_plain(base), Scope(module)) if isinstance(s, External))
+                found.extend(s.name for s in self._resolve(plain_base(base), Scope(module)) if isinstance(s, External))
         return found
 
     def has_unknown_base(self, of: Class, is_known: Callable[[str], bool]) -> bool:
@@ -70,7 +70,7 @@ class Hierarchy:
         """
         for _, facts, module in self.lineage(of):
             for base in facts.bases:
-                plain = _plain(base)
+                plain = plain_base(base)
                 if ex.last_name(plain) in _HARMLESS:
                     continue
                 symbols = self._resolve(plain, Scope(module))
@@ -80,6 +80,6 @@ class Hierarchy:
         return False
 
 
-def _plain(base: ex.Expression) -> ex.Expression:
+def plain_base(base: ex.Expression) -> ex.Expression:
     """A base without its type arguments: ``Repository[User]`` is ``Repository``."""
     return base.base if isinstance(base, ex.Item) else base

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from leakcheck import expression as ex
 from leakcheck.project.annotations import Annotations
-from leakcheck.project.hierarchy import Hierarchy
+from leakcheck.project.hierarchy import Hierarchy, plain_base
 from leakcheck.project.names import NOTHING, Class, External, Function, Instance, Method, ProjectModule, Scope, narrowed
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class Resolver:
         for base in facts.bases if facts is not None else ():
             found.extend(
                 self._annotations.instance(s)
-                for s in self.resolve(base, Scope(scope.module))
+                for s in self.resolve(plain_base(base), Scope(scope.module))
                 if isinstance(s, (External, Class))
             )
         return found
