@@ -73,9 +73,10 @@ def call_(obligation: Obligation, call: g.Call, state: State) -> Outcome:
         outcome = _given(obligation, call, given, before, state)
     else:
         outcome = _unrelated(obligation, call, before, state)
-    if obligation.callees.is_quiet(call):
-        outcome = (outcome[0], [])
-    return outcome
+    normal, raised = outcome
+    if receiver is Fact.OPTIONAL:
+        normal = [s.bind({call.receiver or "": Fact.TRUE}) for s in normal]  # a method of None would have raised
+    return normal, [] if obligation.callees.is_quiet(call) else raised
 
 
 def operands(call: g.Call) -> dict[str, Value | None]:

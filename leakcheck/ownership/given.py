@@ -19,13 +19,14 @@ from leakcheck.cfg.walk import reduce, walk
 from leakcheck.ownership.effects import Effects
 from leakcheck.ownership.explore import BoundReachedError, Explorer
 from leakcheck.ownership.fixpoint import Fixpoint
-from leakcheck.ownership.state import Box, Hold, State, Status
+from leakcheck.ownership.state import Box, Deferred, Hold, State, Status
 from leakcheck.ownership.summary import BORROWS, TAKES, Effect, End
 from leakcheck.project.facts import is_static
 
 if TYPE_CHECKING:
     from leakcheck.driver import DriverClass
     from leakcheck.ownership.program import Program
+    from leakcheck.ownership.state import Value
     from leakcheck.ownership.unit import Unit
     from leakcheck.ownership.units import Units
     from leakcheck.project.facts import FunctionFacts
@@ -128,7 +129,7 @@ class Given:
             end = _end_of(state, ending.node.state, is_exit=ending.lost is None)
             if end is End.RELEASED and not result.releases:
                 end = End.BORROWED  # it only asked whether the connection is still open
-            if end is End.RETURNED and ending.node.state.get(g.RETURN) is Hold.RELEASING:
+            if end is End.RETURNED and _releases_once_awaited(ending.node.state.get(g.RETURN)):
                 end = End.RELEASED  # its caller awaits the release
             if not state.raised:
                 quiet.add(end)
@@ -149,6 +150,10 @@ def parameter_at(facts: FunctionFacts, place: int | str, *, bound: bool) -> str 
     if index < len(positional):
         return positional[index]
     return next((p.name for p in facts.parameters if p.kind == "*"), None)
+
+
+def _releases_once_awaited(value: Value | None) -> bool:
+    return value is Hold.RELEASING or (isinstance(value, Deferred) and value.effect.releases)
 
 
 def _end_of(state: State, before: State, *, is_exit: bool) -> End:

@@ -57,7 +57,7 @@ def flavours() -> dict[str, Flavour]:
     """All flavours by name."""
     found = [Flavour(dialect.name, _single_function(dialect)) for dialect in DIALECTS]
     found += [Flavour(name, _several_functions(writer)) for name, writer in CALLEES.items()]
-    found.append(Flavour("other-module", _other_module))
+    found += [Flavour("other-module", _other_module), Flavour("holders", _holders)]
     return {flavour.name: flavour for flavour in found}
 
 
@@ -74,6 +74,12 @@ def _single_function(dialect: Dialect) -> Callable[[Random], Mapping[str, str]]:
         return {MAIN_PATH: "\n".join([*dialect.preamble(), *_scenario(random, dialect)])}
 
     return write
+
+
+def _holders(random: Random) -> Mapping[str, str]:
+    """Programs of one function that hold connections in less common ways."""
+    dialect = random.choice(DIALECTS)
+    return {MAIN_PATH: "\n".join([*dialect.preamble(), *_scenario(random, dialect, holders=True)])}
 
 
 def _several_functions(write_callees: Writer) -> Callable[[Random], Mapping[str, str]]:
@@ -125,9 +131,9 @@ def _definitions(callees: Callees) -> list[str]:
     return [*callees.dialect.preamble(), *render(callees.definitions), "", "", *callees.setup, "", ""]
 
 
-def _scenario(random: Random, dialect: Dialect) -> list[str]:
+def _scenario(random: Random, dialect: Dialect, *, holders: bool = False) -> list[str]:
     """The function where paths start."""
-    body, names = scenario_body(random, dialect)
+    body, names = scenario_body(random, dialect, holders=holders)
     prefix = "async " if dialect.is_async else ""
     return [*render([compound((f"{prefix}def scenario():", [*_globals(names), *body]))]), ""]
 
@@ -136,10 +142,10 @@ def _globals(names: list[str]) -> list[str]:
     return [f"global {', '.join(dict.fromkeys(names))}"] if names else []
 
 
-def scenario_body(random: Random, dialect: Dialect) -> tuple[Body, list[str]]:
+def scenario_body(random: Random, dialect: Dialect, *, holders: bool = False) -> tuple[Body, list[str]]:
     """A function's body, mutated or not, and the globals it assigns."""
     filler = Filler(random, dialect)
-    shapes = Shapes(filler, random.choice((1, 2, 2, 3)))
+    shapes = Shapes(filler, random.choice((1, 2, 2, 3)), holders=holders)
     body = shapes.function_body()
     names = list(dict.fromkeys(shapes.names))
     mutator = Mutator(random, names, _insertions(filler, names))

@@ -1,4 +1,4 @@
-"""More shapes: connections held in lists, by flags, by two names, and given back in roundabout ways.
+"""More shapes: connections held by flags and by two names, and given back in roundabout ways.
 
 Input: the writer of shapes. Output: the body of a lifecycle, e.g.
 
@@ -24,13 +24,6 @@ if TYPE_CHECKING:
     from .shapes import Shapes
 
 Holder = Callable[["Shapes", str, bool], Body]
-
-
-def _listed(shapes: Shapes, name: str, in_loop: bool) -> Body:
-    """Kept in a list, whose items are given back."""
-    give = compound(("for each in everything:", [shapes.give("each")]))
-    work = compound(("try:", shapes.work(name, in_loop=in_loop)), ("finally:", [give]))
-    return [shapes.take(name), f"everything = [{name}]", work]
 
 
 def _chosen(shapes: Shapes, name: str, in_loop: bool) -> Body:
@@ -92,11 +85,11 @@ def _loop_else(shapes: Shapes, name: str, in_loop: bool) -> Body:
 
 
 HOLDERS: tuple[tuple[Holder, int], ...] = (
-    (_listed, 3),
     (_flagged, 4),
     (_called_later, 2),
     (_two_tries, 3),
     (_loop_else, 2),
+    (_chosen, 2),
+    (_twice_named, 3),
+    (_swapped, 2),
 )
-SINGLE_HOLDERS: tuple[tuple[Holder, int], ...] = ((_chosen, 2), (_twice_named, 3), (_swapped, 2))
-"""Those for checkouts that give one value."""

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from functools import partial
 
 from .filler import Filler
-from .holders import HOLDERS, SINGLE_HOLDERS
+from .holders import HOLDERS
 from .tree import Body, Compound, compound, match_statement
 
 NAMES = ("conn", "other", "db", "c2")
@@ -25,8 +25,9 @@ Shape = Callable[[str, bool], Body]
 class Shapes:
     """Writes lifecycles around filler."""
 
-    def __init__(self, filler: Filler, checkouts: int) -> None:
-        """Write up to ``checkouts`` checkouts."""
+    def __init__(self, filler: Filler, checkouts: int, *, holders: bool = False) -> None:
+        """Write up to ``checkouts`` checkouts; ``holders``: in the shapes of that module instead."""
+        self._holders = holders
         self.filler = filler
         self.random = filler.random
         self.dialect = filler.dialect
@@ -81,14 +82,14 @@ class Shapes:
                 (self._walrus, 2),
                 (self._discarded, 2),
             ]
-            weighted += [(partial(holder, self), weight) for holder, weight in SINGLE_HOLDERS]
-        weighted += [(partial(holder, self), weight) for holder, weight in HOLDERS]
         if dialect.managed:
             weighted.append((self._managed, dialect.managed_weight))
         if dialect.is_plain and not dialect.is_async:
             weighted.append((self._exit_stack, 2))
         if dialect.is_plain and dialect.name == "sync-plain":
-            weighted += [(self._closing, 5), (self._near_miss, 4)]
+            weighted += [(self._closing, 5), (self._near_miss, 2)]
+        if self._holders:
+            weighted = [(partial(holder, self), weight) for holder, weight in HOLDERS]
         return [shape for shape, _ in weighted], [weight for _, weight in weighted]
 
     # Parts.
