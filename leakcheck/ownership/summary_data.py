@@ -51,6 +51,7 @@ def _owned_data(owned: Owned) -> dict[str, Any]:
         "pool": owned.pool,
         "steps": [_step_data(step) for step in owned.steps],
         "companions": list(owned.companions),
+        "optional": owned.optional,
         "unless": owned.unless,
     }
 
@@ -58,7 +59,7 @@ def _owned_data(owned: Owned) -> dict[str, Any]:
 def _owned(data: Mapping[str, Any]) -> Owned:
     steps = tuple(map(_step, data["steps"]))
     companions = tuple(data["companions"])
-    return Owned(data["resource"], data["position"], data["pool"], steps, companions, data["unless"])
+    return Owned(data["resource"], data["position"], data["pool"], steps, companions, data["optional"], data["unless"])
 
 
 def _step_data(step: Step) -> list[Any]:
