@@ -147,6 +147,17 @@ def test_the_verdict_on_one_file_is_that_of_the_whole_project(project: Project) 
     assert found == [line for line in one.stdout.splitlines() if line.startswith("LC")]
 
 
+def test_the_fixing_hook_rewrites_and_stops_the_commit(project: Project) -> None:
+    project.use("leakcheck-fix")
+    project.stage("app.py", POOL + LEAKING.partition("pool\n")[2].replace("connection()", "pool.getconn()"))
+    done = project.commit()
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "files were modified by this hook" in done.stdout
+    assert "    finally:\n        pool.putconn(conn)\n" in (project.path / "app.py").read_text()
+    git(project.path, "add", "app.py")
+    assert project.commit().returncode == 0
+
+
 def test_many_files_are_one_run(project: Project) -> None:
     project.use("leakcheck")
     project.stage("db.py", POOL)

@@ -102,5 +102,5 @@ def test_the_version_has_its_entry() -> None:
 def test_hooks_are_commands_that_work(project: Path) -> None:
     hooks = (ROOT / ".pre-commit-hooks.yaml").read_text()
     entries = re.findall(r"^  entry: (.*)$", hooks, re.MULTILINE)
-    assert entries == ["leakcheck check --force-exclude", "leakcheck check"]
+    assert entries == ["leakcheck check --force-exclude", "leakcheck check --fix --force-exclude", "leakcheck check"]
     assert run(f"{entries[0]} fixtures/demo/shop/db.py", project).returncode == 0
