@@ -28,7 +28,7 @@ def never_returns(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
 
 def last_call(node: ast.FunctionDef | ast.AsyncFunctionDef) -> Expression | None:
     """What a function calls in its last statement, where no other way leads out of it."""
-    last = node.body[-1]
+    last = _last(node.body)
     if not (isinstance(last, ast.Expr) and isinstance(last.value, ast.Call)):
         return None
     return None if any(isinstance(n, ast.Return) for n in _own(node)) else from_ast(last.value.func)
@@ -44,9 +44,17 @@ def _own(function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[ast.AST]:
             pending.extend(ast.iter_child_nodes(node))
 
 
+def _last(body: Sequence[ast.stmt]) -> ast.stmt | None:
+    """The statement that a body ends by, inside of what is always entered."""
+    last = body[-1] if body else None
+    while isinstance(last, ast.If) and isinstance(last.test, ast.Constant) and last.test.value is True:
+        last = last.body[-1]
+    return last
+
+
 def _raises(body: Sequence[ast.stmt]) -> bool:
     """Whether control cannot run past the last statement, since it raises."""
-    match body[-1] if body else None:
+    match _last(body):
         case ast.Raise(exc=None):
             return True
         case ast.Raise(exc=raised):
