@@ -232,11 +232,14 @@ _NO_ERRORS_OF_A_STATEMENT = frozenset({"OperationalError", "InterfaceError", "Ca
 
 
 def _is_swallowed(fault: Fault) -> bool:
-    """Whether the statement stands in a ``try`` whose handler takes a driver's errors."""
+    """Whether the statement stands in a ``try`` whose handler takes a driver's errors before the commit is reached."""
     assert fault.event.because is not None
-    failing = fault.event.because.node
+    failing, committing = fault.event.because.node, fault.event.instruction.node
     for node in walk(fault.unit.node):
-        if not isinstance(node, cst.Try) or not any(n is failing for n in walk(node.body)):
+        if not isinstance(node, cst.Try):
+            continue
+        guarded = {id(n) for n in walk(node.body)}
+        if id(failing) not in guarded or id(committing) in guarded:
             continue
         for handler in node.handlers:
             types = reduce(handler.type) if handler.type is not None else None
