@@ -20,6 +20,7 @@ from pathlib import Path
 
 from leakcheck.diagnostic import Diagnostic, LeakcheckError
 from leakcheck.fingerprint import Identity, identity
+from leakcheck.writing import put
 
 DEFAULT_NAME = "leakcheck-baseline.json"
 _VERSION = 1
@@ -83,12 +84,9 @@ class Baseline:
         """Write the file, whole or not at all."""
         lines = ",\n".join(_line(entry, count) for entry, count in sorted(self.entries.items()))
         text = f'{{\n "version": {_VERSION},\n "findings": [\n{lines}\n ]\n}}\n'
-        fresh = path.with_name(f"{path.name}.new")
         try:
-            fresh.write_text(text, encoding="utf-8")
-            os.replace(fresh, path)
+            put(str(path), text.encode())
         except OSError as error:
-            fresh.unlink(missing_ok=True)
             raise LeakcheckError(f"{path}: cannot write the baseline: {error.strerror}") from error
 
     def apply(self, diagnostics: Sequence[Diagnostic], checked: Collection[str]) -> Applied:

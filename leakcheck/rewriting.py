@@ -10,10 +10,8 @@ that it had not before, or still has one that was fixed, is taken back.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from leakcheck.diagnostic import Applicability, Diagnostic, Fix, LeakcheckError
@@ -21,6 +19,7 @@ from leakcheck.fixes.apply import chosen, edited
 from leakcheck.reader import Read
 from leakcheck.report import Report
 from leakcheck.source import encoding_of
+from leakcheck.writing import put
 
 ROUNDS = 50
 Check = Callable[[Read, frozenset[str] | None], Report]
@@ -89,28 +88,14 @@ def _lines(data: bytes) -> list[str]:
 
 def write(path: str, change: Change) -> None:
     """Put the new text in the place of the old: at once, or not at all. LeakcheckError where that cannot be."""
-    target = os.path.realpath(path)  # a link stays a link
+    target = os.path.realpath(path)
     try:
         with open(target, "rb") as file:
             if file.read() != change.before:
                 raise LeakcheckError(f"{path}: not fixed: the file changed in the meantime; run leakcheck again")
         if not os.access(target, os.W_OK):
             raise LeakcheckError(f"{path}: not fixed: the file is read-only; make it writable and run leakcheck again")
-        status = os.stat(target)
-        handle, temporary = tempfile.mkstemp(prefix=".leakcheck-", dir=os.path.dirname(target))
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(change.after)
-                file.flush()
-                os.fsync(file.fileno())
-            with suppress(PermissionError):
-                os.chown(temporary, status.st_uid, status.st_gid)
-            os.chmod(temporary, status.st_mode & 0o7777)
-            os.replace(temporary, target)
-        except BaseException:
-            with suppress(FileNotFoundError):
-                os.unlink(temporary)
-            raise
+        put(target, change.after)
     except OSError as error:
         raise LeakcheckError(f"{path}: not fixed: {error.strerror}") from error
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from leakcheck.config import Config
 from leakcheck.diagnostic import LeakcheckError
 from leakcheck.project.files import discover, displayed, read_file
+from leakcheck.writing import put
 
 FUNCTION = "with_transaction"
 _MODULE = "transactions.py"
@@ -197,10 +198,7 @@ def _parsed(text: str) -> dict[str, dict[str, dict[str, object]]]:
 
 def _write(path: Path, text: str) -> None:
     """Write a file, whole or not at all."""
-    fresh = path.with_name(f"{path.name}.new")
     try:
-        fresh.write_text(text, encoding="utf-8")
-        os.replace(fresh, path)
+        put(str(path), text.encode())
     except OSError as error:
-        fresh.unlink(missing_ok=True)
         raise LeakcheckError(f"{displayed(str(path))}: cannot be written: {error.strerror}") from error
