@@ -22,7 +22,6 @@ from leakcheck.diagnostic import Diagnostic, LeakcheckError
 from leakcheck.fingerprint import Identity, identity
 from leakcheck.writing import put
 
-DEFAULT_NAME = "leakcheck-baseline.json"
 _VERSION = 1
 _KEYS = ("path", "code", "function", "subject")
 

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 import click
 
 from leakcheck import __version__, output, run
-from leakcheck.baseline import DEFAULT_NAME
-from leakcheck.config import ConfigFinder
+from leakcheck.config import BASELINE_NAME, ConfigFinder
 from leakcheck.diagnostic import LeakcheckError
 from leakcheck.output import colour
 from leakcheck.output.colour import Paint
@@ -216,7 +215,7 @@ def explain(*, rule: str | None, output_format: str, color: str) -> int:
 
 @commands.command()
 @click.argument("paths", nargs=-1, type=click.Path())
-@click.option("--baseline", metavar="FILE", help=f"The file; by default that of the configuration, or {DEFAULT_NAME}.")
+@click.option("--baseline", metavar="FILE", help=f"The file; by default that of the configuration, or {BASELINE_NAME}.")
 @click.option("--renew", is_flag=True, help="Record all findings, also where there is a baseline.")
 @click.option("--config", metavar="FILE", help="Use this configuration for every file.")
 @click.option("--isolated", is_flag=True, help="Use no configuration file.")

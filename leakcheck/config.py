@@ -18,6 +18,7 @@ from leakcheck.diagnostic import LeakcheckError
 FILE_NAMES = ("leakcheck.toml", "pyproject.toml")  # in this order within one directory
 DEFAULT = "default"
 COMMAND_LINE = "command line"
+BASELINE_NAME = "leakcheck-baseline.json"  # where nothing names another file
 
 # The directories that ruff leaves out too: version control, environments, caches and build output.
 EXCLUDED = (

@@ -15,10 +15,8 @@ from functools import cache
 from pathlib import Path
 
 from leakcheck import engine, output
-from leakcheck.baseline import DEFAULT_NAME, Baseline
-from leakcheck.config import Config, ConfigFinder, load
+from leakcheck.config import BASELINE_NAME, Config, ConfigFinder, load
 from leakcheck.diagnostic import LeakcheckError
-from leakcheck.output import progress
 from leakcheck.project.files import Discovery, discover, displayed, is_excluded, read_file
 from leakcheck.project.patterns import Patterns
 from leakcheck.reader import Read, decoded
@@ -98,13 +96,15 @@ def status(options: Options, report: Report) -> int:
 
 def write_baseline(options: Options, *, renew: bool) -> int:
     """Write each project's baseline: all findings where there is none (or to ``renew``), else prune what is there."""
+    from leakcheck.baseline import Baseline
+
     read, projects = lent(options)
     for config, discovery in projects.items():
         report = _found(config, discovery, options, read)
         if report.breakdowns:
             notes(options, projects, report)
             return BROKEN
-        path = _baseline(options, config) or config.located(DEFAULT_NAME)
+        path = _baseline(options, config) or config.located(BASELINE_NAME)
         shown, total = displayed(str(path)), output.counted(len(report.diagnostics), "finding")
         if renew or not path.exists():
             Baseline.of(report.diagnostics, path.parent).write(path)
@@ -116,7 +116,7 @@ def write_baseline(options: Options, *, renew: bool) -> int:
             if applied.new:
                 say(f"{output.counted(len(applied.new), 'new finding')} not recorded: `--renew` records all.\n")
         if _baseline(options, config) is None:
-            say(f'To use it, add `baseline = "{DEFAULT_NAME}"` to [tool.leakcheck] in pyproject.toml.\n')
+            say(f'To use it, add `baseline = "{BASELINE_NAME}"` to [tool.leakcheck] in pyproject.toml.\n')
     return CLEAN
 
 
@@ -166,12 +166,16 @@ def _checked(options: Options, config: Config, discovery: Discovery, read: Read)
     path = _baseline(options, config)
     if path is None:
         return report
+    from leakcheck.baseline import Baseline  # most projects have none
+
     applied = Baseline.read(path).apply(report.diagnostics, discovery.files)
     return replace(report, diagnostics=applied.new, known=applied.known, stale=applied.stale)
 
 
 def _found(config: Config, discovery: Discovery, options: Options, read: Read) -> Report:
     jobs = options.jobs if options.jobs is not None else _processors()
+    from leakcheck.output import progress
+
     if options.quiet or not progress.wanted(os.environ, terminal=sys.stderr.isatty()):
         return engine.check_files(discovery, config, read=read, jobs=jobs)
     with progress.shown(sys.stderr) as shown:

@@ -1,7 +1,6 @@
 """How far a long run is: one line on a terminal, from the second second on, gone when the run ends.
 
-with shown(sys.stderr, wanted=True) as progress:
-check_files(..., progress=progress)     # calls progress(files done, files in all)
+``with shown(sys.stderr) as progress`` gives the function that the engine calls with the files done, and in all.
 """
 
 from __future__ import annotations
