@@ -80,6 +80,7 @@ def commands() -> None:
 @click.option("--fix-only", is_flag=True, help="Apply fixes, and say nothing of what is left.")
 @click.option("--interactive", is_flag=True, help="Ask before each fix.")
 @click.option("--show-fixes", is_flag=True, help="List what was fixed.")
+@click.option("--add-ignore", metavar="REASON", help="Silence each finding by a comment with this reason.")
 @click.option("--exit-non-zero-on-fix", is_flag=True, help="Exit with 1 if something was fixed.")
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 even if there are findings.")
 @click.option("--config", metavar="FILE", help="Use this configuration for every file.")
@@ -112,6 +113,7 @@ def check(
     fix_only: bool,
     interactive: bool,
     show_fixes: bool,
+    add_ignore: str | None,
     exit_non_zero_on_fix: bool,
     exit_zero: bool,
     config: str | None,
@@ -136,6 +138,11 @@ def check(
         raise click.UsageError("--verbose and --quiet exclude each other", context)
     if statistics and output_format not in {*output.TEXTS, "json"}:
         raise click.UsageError(f"--statistics cannot be shown as {output_format}", context)
+    if add_ignore is not None:
+        if fix or fix_only or interactive or unsafe_fixes:
+            raise click.UsageError("--add-ignore and the options that fix exclude each other", context)
+        if not paths and os.path.exists(add_ignore):
+            raise click.UsageError(f"--add-ignore takes a reason, and {add_ignore} is a path: name both", context)
     if debug is not None:
         return _dump(debug, paths)
     _mistyped(paths)
@@ -155,6 +162,7 @@ def check(
         interactive=interactive,
         show_fixes=show_fixes,
         exit_non_zero_on_fix=exit_non_zero_on_fix,
+        add_ignore=add_ignore,
         exit_zero=exit_zero,
         config=config,
         isolated=isolated,

@@ -1,4 +1,6 @@
-"""The part of a run that fixes: ``--fix`` writes, ``--diff`` prints a patch, ``--interactive`` asks.
+"""The part of a run that changes files: ``--fix`` writes, ``--diff`` prints a patch, ``--interactive`` asks.
+
+``--add-ignore`` writes comments instead of fixes, and ``--diff`` shows these, too.
 
 What is printed afterwards is what is left; the counts of what was fixed come last. Text from standard input is
 printed fixed, and its findings go to standard error.
@@ -10,7 +12,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 
-from leakcheck import output, rewriting
+from leakcheck import ignoring, output, rewriting
 from leakcheck.config import Config
 from leakcheck.diagnostic import Applicability, Diagnostic, Fix, LeakcheckError
 from leakcheck.project.files import Discovery
@@ -29,11 +31,15 @@ def run(options: Options) -> int:
     def check(fixed: Read, only: frozenset[str] | None) -> Report:
         return checked(options, fixed, projects if only is None else _restricted(projects, only))
 
-    least = Applicability.UNSAFE if options.unsafe_fixes else Applicability.SAFE
-    accept = _Asking() if options.interactive else rewriting.always
-    outcome = rewriting.rewritten(check(read, None), check, read, least, accept)
+    if options.add_ignore is not None:
+        reason = ignoring.checked(options.add_ignore)
+        outcome = rewriting.silenced(check(read, None), check, read, reason)
+    else:
+        least = Applicability.UNSAFE if options.unsafe_fixes else Applicability.SAFE
+        accept = _Asking() if options.interactive else rewriting.always
+        outcome = rewriting.rewritten(check(read, None), check, read, least, accept)
     if options.diff:
-        return CLEAN if _printed(outcome, quiet=options.quiet) == 0 or options.exit_zero else FINDINGS
+        return CLEAN if _printed(options, outcome) == 0 or options.exit_zero else FINDINGS
     if STDIN in options.paths:
         _passed_on(outcome, read, projects)
     failed = STDIN not in options.paths and _written(outcome)
@@ -57,14 +63,15 @@ def _restricted(projects: Mapping[Config, Discovery], only: frozenset[str]) -> d
     return {config: discovery for config, discovery in restricted.items() if discovery.files}
 
 
-def _printed(outcome: Rewritten, *, quiet: bool) -> int:
+def _printed(options: Options, outcome: Rewritten) -> int:
     """The patch on standard output; the number of files in it."""
     for path, change in outcome.files.items():
         sys.stdout.flush()
         sys.stdout.buffer.write(rewriting.patch(path, change))
         sys.stdout.buffer.flush()
-    if outcome.files and not quiet:
-        complain(f"Would fix {output.counted(outcome.fixed, 'finding')}.")
+    if outcome.files and not options.quiet:
+        verb = "fix" if options.add_ignore is None else "ignore"
+        complain(f"Would {verb} {output.counted(outcome.fixed, 'finding')}.")
     return len(outcome.files)
 
 
@@ -105,16 +112,20 @@ def _shown(options: Options, outcome: Rewritten, read: Read) -> None:
 
 
 def _told(options: Options, outcome: Rewritten) -> None:
-    """How much was fixed, and under ``--show-fixes`` what."""
+    """How much was fixed, and under ``--show-fixes`` what; what could not be silenced."""
+    for one in outcome.left:
+        place = f"{output.one_line(one.path)}:{one.span.start.row}"
+        complain(f"{place}: {one.code} is not ignored: no line of its statement can take the comment")
     if options.quiet or not outcome.files:
         return
     lines = []
     if options.show_fixes:
         for path, change in outcome.files.items():
             lines.append(f"{path}:")
-            lines += [f"  {one.code} {_title(one)}" for one in change.fixed]
+            lines += [f"  {one.code} {_title(options, one)}" for one in change.fixed]
+    verb = "Fixed" if options.add_ignore is None else "Ignored"
     files = output.counted(len(outcome.files), "file")
-    lines.append(f"Fixed {output.counted(outcome.fixed, 'finding')} in {files}.")
+    lines.append(f"{verb} {output.counted(outcome.fixed, 'finding')} in {files}.")
     text = "".join(f"{output.one_line(line)}\n" for line in lines)
     if STDIN in options.paths or options.output_format not in output.TEXTS:
         complain(text.rstrip("\n"))
@@ -122,8 +133,10 @@ def _told(options: Options, outcome: Rewritten) -> None:
         say(text)
 
 
-def _title(diagnostic: Diagnostic) -> str:
-    return diagnostic.fix.message if diagnostic.fix is not None else diagnostic.message
+def _title(options: Options, diagnostic: Diagnostic) -> str:
+    if options.add_ignore is not None or diagnostic.fix is None:
+        return diagnostic.message
+    return diagnostic.fix.message
 
 
 class _Asking:

@@ -5,6 +5,8 @@
 
 Of fixes that overlap the first is applied, and the file is checked again. A round after which a file has a finding
 that it had not before, or still has one that was fixed, is taken back.
+
+``silenced`` writes comments instead, in one round, under the same condition.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from dataclasses import dataclass, field
 
 from leakcheck.diagnostic import Applicability, Diagnostic, Fix, LeakcheckError
 from leakcheck.fixes.apply import chosen, edited
+from leakcheck.ignoring import comments
 from leakcheck.reader import Read
 from leakcheck.report import Report
 from leakcheck.source import encoding_of
@@ -39,10 +42,11 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Rewritten:
-    """What is left to report, and the files that changed."""
+    """What is left to report, the files that changed, and the findings that no comment can silence."""
 
     report: Report
     files: Mapping[str, Change] = field(default_factory=dict)
+    left: tuple[Diagnostic, ...] = ()
 
     @property
     def fixed(self) -> int:
@@ -66,6 +70,40 @@ def rewritten(report: Report, check: Check, read: Read, least: Applicability, ac
     if not work.files:
         return Rewritten(report)
     return Rewritten(check(work.lent, None), work.files)
+
+
+def silenced(report: Report, check: Check, read: Read, reason: str) -> Rewritten:
+    """The outcome of a comment with this reason on the statement of every finding; nothing is written."""
+    files: dict[str, Change] = {}
+    left: list[Diagnostic] = []
+    by_path = _by_path(report.diagnostics)
+    for path, found in by_path.items():
+        before = read(path)
+        try:
+            encoding = encoding_of(before)
+            text = before.decode(encoding)
+        except (SyntaxError, LookupError, UnicodeDecodeError):
+            continue  # LC900 says so
+        wanted = comments(text, found, reason)
+        left += wanted.left
+        try:
+            after = edited(text, wanted.edits).encode(encoding)
+        except UnicodeEncodeError as error:
+            message = f"{path}: nothing was changed: its encoding, {encoding}, cannot hold the reason {reason!r}"
+            raise LeakcheckError(message) from error
+        if wanted.silenced:
+            files[path] = Change(before, after, wanted.silenced)
+    if not files:
+        return Rewritten(report, left=tuple(left))
+
+    def lent(path: str) -> bytes:
+        return files[path].after if path in files else read(path)
+
+    found_again = _by_path(check(lent, frozenset(files)).diagnostics)
+    for path in tuple(files):
+        if not _is_only_less(by_path[path], found_again.get(path, []), files[path].fixed):
+            left += files.pop(path).fixed
+    return Rewritten(check(lent, None), files, tuple(left))
 
 
 def patch(path: str, change: Change) -> bytes:
@@ -92,12 +130,14 @@ def write(path: str, change: Change) -> None:
     try:
         with open(target, "rb") as file:
             if file.read() != change.before:
-                raise LeakcheckError(f"{path}: not fixed: the file changed in the meantime; run leakcheck again")
+                raise LeakcheckError(f"{path}: not changed: the file changed in the meantime; run leakcheck again")
         if not os.access(target, os.W_OK):
-            raise LeakcheckError(f"{path}: not fixed: the file is read-only; make it writable and run leakcheck again")
+            raise LeakcheckError(
+                f"{path}: not changed: the file is read-only; make it writable and run leakcheck again"
+            )
         put(target, change.after)
     except OSError as error:
-        raise LeakcheckError(f"{path}: not fixed: {error.strerror}") from error
+        raise LeakcheckError(f"{path}: not changed: {error.strerror}") from error
 
 
 class _Work:
@@ -172,6 +212,15 @@ def _is_better(before: Iterable[Diagnostic], after: Iterable[Diagnostic], fixed:
     """Whether as many findings are gone as were fixed, and none is new."""
     old, new = Counter(one.code for one in before), Counter(one.code for one in after)
     return not new - old and new.total() <= old.total() - fixed
+
+
+def _is_only_less(before: Iterable[Diagnostic], after: Iterable[Diagnostic], gone: Iterable[Diagnostic]) -> bool:
+    """Whether exactly these findings are gone, and all others are where they were."""
+
+    def places(found: Iterable[Diagnostic]) -> Counter[tuple[str, int]]:
+        return Counter((one.code, one.span.start.row) for one in found)
+
+    return places(before) - places(gone) == places(after)
 
 
 def _by_path(diagnostics: Iterable[Diagnostic]) -> dict[str, list[Diagnostic]]:

@@ -55,13 +55,14 @@ class Options:
     interactive: bool = False
     show_fixes: bool = False
     exit_non_zero_on_fix: bool = False
+    add_ignore: str | None = None
     colour: str = "auto"
     stdin_filename: str | None = None
 
     @property
     def fixes(self) -> bool:
-        """Whether files are to be fixed, or shown as they would be."""
-        return self.fix or self.diff or self.fix_only or self.interactive
+        """Whether files are to be changed, or shown as they would be."""
+        return self.fix or self.diff or self.fix_only or self.interactive or self.add_ignore is not None
 
 
 def run(options: Options) -> int:

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from lsprotocol import types
 
 from leakcheck.diagnostic import Diagnostic, Position, Severity, Span, Step, StepKind
-from leakcheck.server.actions import ignoring
 from leakcheck.server.documents import Change, Documents
 from leakcheck.server.positions import Positions
 from leakcheck.server.shifting import shifted
@@ -99,52 +98,3 @@ def test_findings_move(change: Change, moved: tuple[int, int] | None) -> None:
     assert after is not None
     assert after.span == after.steps[0].span == Span(Position(*moved), Position(moved[0], moved[1] + 4))
     assert after.steps[1] == before.steps[1]
-
-
-@pytest.mark.parametrize(
-    ("text", "found", "expected"),
-    [
-        ("c = get()\n", finding(1, 5, 10), "c = get()  # leakcheck: ignore[LC102] -- reason\n"),
-        ("c = get()", finding(1, 5, 10), "c = get()  # leakcheck: ignore[LC102] -- reason"),
-        ("c = get()   \n", finding(1, 5, 10), "c = get()  # leakcheck: ignore[LC102] -- reason\n"),
-        (
-            "c = get()  # type: ignore[x]\n",
-            finding(1, 5, 10),
-            "c = get()  # type: ignore[x]  # leakcheck: ignore[LC102] -- reason\n",
-        ),
-        (
-            "c = get()  # leakcheck: ignore[LC101] -- known\n",
-            finding(1, 5, 10),
-            "c = get()  # leakcheck: ignore[LC101, LC102] -- known\n",
-        ),
-        ("c = get()  # leakcheck: ignore[]\n", finding(1, 5, 10), "c = get()  # leakcheck: ignore[LC102]\n"),
-        (
-            "c = get(\n    1,  # leakcheck: ignore[LC101]\n)\n",
-            finding(1, 5, 8, statement=(1, 3)),
-            "c = get(\n    1,  # leakcheck: ignore[LC101, LC102]\n)\n",
-        ),
-        (
-            "c = a + \\\n    get()\n",
-            finding(1, 5, 6, statement=(1, 2)),
-            "c = a + \\\n    get()  # leakcheck: ignore[LC102] -- reason\n",
-        ),
-        (
-            'c = get("""\n""")\n',
-            finding(1, 5, 8, statement=(1, 2)),
-            'c = get("""\n""")  # leakcheck: ignore[LC102] -- reason\n',
-        ),
-        ("\ufeffc = get()\n", finding(1, 5, 10), "\ufeffc = get()  # leakcheck: ignore[LC102] -- reason\n"),
-        ("c = get()\r\nd = 1\r\n", finding(1, 5, 10), "c = get()  # leakcheck: ignore[LC102] -- reason\r\nd = 1\r\n"),
-        ("if x: c = get('''\n'''); d = \\\n1\n", finding(1, 11, 14), None),
-        ("c = get(\n", finding(1, 5, 8), None),
-    ],
-)
-def test_ignoring(text: str, found: Diagnostic, expected: str | None) -> None:
-    edit = ignoring(text, found)
-    if expected is None:
-        assert edit is None
-    else:
-        assert edit is not None
-        positions = Positions(text, UTF32)
-        start, end = (positions.offset(positions.to_editor(each)) for each in (edit.span.start, edit.span.end))
-        assert text[:start] + edit.content + text[end:] == expected

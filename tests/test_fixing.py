@@ -171,7 +171,7 @@ def test_a_file_that_cannot_be_written_is_an_error(
     monkeypatch.setattr(os, "access", lambda _path, mode, **_: mode != os.W_OK)
     assert main(["--fix", "a.py"]) == 2
     assert path.read_text() == LEAK
-    assert "a.py: not fixed: the file is read-only" in capfd.readouterr().err
+    assert "a.py: not changed: the file is read-only" in capfd.readouterr().err
 
 
 def test_standard_input_is_printed_fixed(
