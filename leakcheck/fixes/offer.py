@@ -67,7 +67,7 @@ class _Offer:
         """The leak with its fix or the reason against one."""
         if leak.kind not in FIXABLE:
             return leak
-        found = self._program.functions.origins.get((self._path, leak.kind, leak.span))
+        found = self._program.functions.origins.get((self._path, leak.kind, leak.span, leak.name))
         if found is None:
             return replace(leak, fix_refused="the checkout is not in one place")
         try:

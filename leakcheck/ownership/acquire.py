@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from leakcheck.cfg import graph as g
     from leakcheck.diagnostic import Step
     from leakcheck.ownership.program import Program
+    from leakcheck.ownership.summary import Owned
     from leakcheck.project.names import Symbol, Symbols
 
 
@@ -34,7 +35,8 @@ class Acquisition:
 
     ``pool`` is the text of what it was taken from, for messages and for recognising the same pool; ``steps`` come from
     the callee; not ``certain``: by names alone; ``takes_receiver``: a method that opens its own object; ``advances``:
-    it advances a generator that holds it; ``condition``: on the call's arguments; ``optional``: or it gives None.
+    it advances a generator that holds it; ``condition``: on the call's arguments; ``optional``: or it gives None;
+    ``beside``: what else the same call takes, at other positions.
     """
 
     resource: DriverClass
@@ -48,6 +50,11 @@ class Acquisition:
     advances: bool = False
     condition: Condition | None = None
     optional: bool = False
+    beside: tuple[Acquisition, ...] = ()
+
+    def by(self, protocol: Protocol) -> Acquisition:
+        """The same, and what it takes beside it, taken in another way."""
+        return replace(self, protocol=protocol, beside=tuple(each.by(protocol) for each in self.beside))
 
 
 _ADVANCING = {"next": False, "anext": True, "__next__": False, "__anext__": True}
@@ -117,11 +124,7 @@ class Acquisitions:
         run = self._run_elsewhere(call, symbols)
         if run is not None:
             found = self.at(run, scope, awaited=lambda: False)
-            return (
-                None
-                if found is None or found.protocol is not Protocol.VALUE
-                else replace(found, protocol=Protocol.COROUTINE)
-            )
+            return None if found is None or found.protocol is not Protocol.VALUE else found.by(Protocol.COROUTINE)
         for symbol in symbols:
             found = self._by_symbol(symbol, call, scope)
             if found is not None:
@@ -197,7 +200,7 @@ class Acquisitions:
     def injected(self, dependency: ex.Expression, scope: Scope) -> Acquisition | None:
         """What a framework passes on that calls this function for a handler: what it returns, the handler owns."""
         found = self.at(ex.Call(dependency), scope, awaited=lambda: True)
-        return None if found is None else replace(found, protocol=Protocol.VALUE)
+        return None if found is None else found.by(Protocol.VALUE)
 
     def _takes_from(self, operation: Operation, call: ex.Call, scope: Scope) -> bool:
         """Whether a constructor that is told what to take from takes anything: a session on a connection does not."""
@@ -234,26 +237,28 @@ class Acquisitions:
                 summary = self._program.summary(symbol) if self._program.hands_out(symbol) else None
                 if summary is None or summary.manages or not summary.returns:
                     return None
-                owned = summary.returns[0]
                 protocol = Protocol.COROUTINE if summary.is_async else Protocol.VALUE
-                resource = self._program.functions.owners.resource(owned.resource)
-                facts, _ = self._program.resolver.function(symbol)
-                bound = symbol.bound and facts is not None and not is_static(facts)
-                condition = condition_of(facts, owned.unless, bound=bound) if facts is not None else None
-                return Acquisition(
-                    resource,
-                    protocol,
-                    owned.pool,
-                    owned.position,
-                    owned.steps,
-                    owned.companions,
-                    condition=condition,
-                    optional=owned.optional,
-                )
+                first, *rest = (self._handed_over(symbol, owned, protocol) for owned in summary.returned_together)
+                return replace(first, beside=tuple(rest))
             case Class():
                 return self._program.construction(symbol) or self._derived_connection(symbol)
             case _:
                 return None
+
+    def _handed_over(self, function: Function, owned: Owned, protocol: Protocol) -> Acquisition:
+        """What a call of a project function takes that returns this."""
+        facts, _ = self._program.resolver.function(function)
+        bound = function.bound and facts is not None and not is_static(facts)
+        return Acquisition(
+            self._program.functions.owners.resource(owned.resource),
+            protocol,
+            owned.pool,
+            owned.position,
+            owned.steps,
+            owned.companions,
+            condition=condition_of(facts, owned.unless, bound=bound) if facts is not None else None,
+            optional=owned.optional,
+        )
 
     def _derived_connection(self, symbol: Class) -> Acquisition | None:
         """A project class that derives from a driver's connection is one."""

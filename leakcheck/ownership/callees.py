@@ -14,10 +14,12 @@ from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
 from leakcheck.cfg.walk import reduce
 from leakcheck.driver import ClassKind, Operation, UseAfterRelease
+from leakcheck.ownership.arguments import Start, known_of, place_of, spread
 from leakcheck.ownership.pools import nested_checkout, pool_place
 from leakcheck.ownership.state import ALIASES, Box, Closure, Deferred, Hold, Scope, Value
 from leakcheck.ownership.summary import BORROWS, TAKES, Effect
 from leakcheck.ownership.usage import Usage, usage_of
+from leakcheck.project.facts import is_static
 from leakcheck.project.names import Class, External, Function, Instance, Method
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from leakcheck.driver import DriverClass
     from leakcheck.ownership.given import Given
     from leakcheck.ownership.program import Program
-    from leakcheck.ownership.state import State
+    from leakcheck.ownership.state import Fact, State
     from leakcheck.ownership.unit import Unit
     from leakcheck.project.names import Symbols
 
@@ -280,7 +282,7 @@ class Callees:
             if isinstance(symbol, Method):
                 return TAKES if _is_released(symbol.operation, rest, argument) else BORROWS
             if isinstance(symbol, Function):
-                return self.given.argument(symbol, self._place(rest, argument), resource)
+                return self.given.argument(symbol, place_of(rest, argument), resource)
         return TAKES if self._program.calls.says_release(ex.dotted(func) or "") else BORROWS
 
     @staticmethod
@@ -291,17 +293,18 @@ class Callees:
 
     # Project functions
 
-    def argument_effect(self, call: g.Call, argument: g.Argument, resource: DriverClass) -> Effect:
-        """What the callee does with this argument."""
-        symbols = self.symbols(call)
+    def argument_effect(self, call: g.Call, argument: g.Argument, resource: DriverClass, state: State) -> Effect:
+        """What the callee does with this argument; ``state`` tells what the arguments hold."""
+        symbols, place = self.symbols(call), place_of(call, argument)
         for symbol in symbols:
             match symbol:
                 case Function():
-                    return self.given.argument(symbol, self._place(call, argument), resource)
-                case Class():
-                    return self._program.functions.owners.constructor_effect(
-                        symbol, self._place(call, argument), resource
+                    place, value = spread(argument, place, state.get(argument.operand))
+                    return self.given.argument(
+                        symbol, place, resource, Start(value, self._known_of(symbol, call, state))
                     )
+                case Class():
+                    return self._program.functions.owners.constructor_effect(symbol, place, resource)
                 case _:
                     pass
         name = call.method or ex.last_name(call.func) or ""
@@ -311,30 +314,30 @@ class Callees:
             return TAKES
         return BORROWS
 
-    def attribute_effect(self, call: g.Call, attribute: str, resource: DriverClass) -> Effect:
+    def attribute_effect(self, call: g.Call, attribute: str, resource: DriverClass, state: State) -> Effect:
         """What a method called on self does with a resource that self keeps in ``attribute``."""
         for symbol in self.symbols(call):
             if isinstance(symbol, Function):
-                return self.given.attribute(symbol, attribute, resource)
+                return self.given.attribute(
+                    symbol, attribute, resource, Start(known=self._known_of(symbol, call, state))
+                )
         return BORROWS
+
+    def _known_of(self, function: Function, call: g.Call, state: State) -> tuple[tuple[str, Fact], ...]:
+        """What is known of the parameters of a project function that is called."""
+        facts, _ = self._program.resolver.function(function)
+        return () if facts is None else known_of(facts, call, state, bound=function.bound and not is_static(facts))
 
     def boxed_field(self, call: g.Call, argument: g.Argument, resource: DriverClass) -> str | None:
         """The attribute in which a project object that this call constructs keeps the argument."""
         for symbol in self.symbols(call):
             if isinstance(symbol, Class):
-                return self._program.functions.owners.kept_in(symbol, self._place(call, argument), resource)
+                return self._program.functions.owners.kept_in(symbol, place_of(call, argument), resource)
         return None
 
     @staticmethod
     def _is_driver(symbols: Symbols) -> bool:
         return any(isinstance(s, (Method, Instance)) and isinstance(s.of, str) for s in symbols)
-
-    @staticmethod
-    def _place(call: g.Call, argument: g.Argument) -> int | str:
-        """The argument's keyword or position."""
-        if argument.keyword is not None:
-            return argument.keyword
-        return [a for a in call.arguments if a.keyword is None].index(argument)
 
     def is_coroutine(self, call: g.Call) -> bool:
         """Whether calling it only makes a coroutine of the project."""

@@ -157,7 +157,7 @@ def _unrelated(obligation: Obligation, call: g.Call, before: State, state: State
         return [released], [released]
     kept = next((n for n, v in before.variables if v is Hold.OWN and n.startswith(f"{call.receiver}.")), None)
     if call.receiver is not None and kept is not None:
-        effect = obligation.callees.attribute_effect(call, kept.partition(".")[2], obligation.resource)
+        effect = obligation.callees.attribute_effect(call, kept.partition(".")[2], obligation.resource, before)
         if effect is not BORROWS:
             return obligation.affected(effect, state, call, call.target)
     captured = obligation.callees.captured_effect(call, obligation.resource, before)
@@ -171,7 +171,7 @@ def _given(
     obligation: Obligation, call: g.Call, given: list[tuple[g.Argument, Value]], before: State, state: State
 ) -> Outcome:
     """The resource, or something that holds it, is an argument."""
-    argument, value = _telling(obligation, call, given)
+    argument, value = _telling(obligation, call, given, before)
     release = obligation.callees.release_of(call, argument, obligation.resource, obligation.pool)
     if release is not None and value in ALIASES:
         if release.near_miss:
@@ -203,7 +203,7 @@ def _given(
     if call.method in _KEEPING_METHODS and not obligation.callees.is_resolved(call):
         obligation.event(EventKind.TRANSFER, call)
         return [state.with_status(Status.MOVED)], []
-    effect = obligation.callees.argument_effect(call, argument, obligation.resource)
+    effect = obligation.callees.argument_effect(call, argument, obligation.resource, before)
     if obligation.callees.is_manager(call) and effect.releases:
         return [state.bind({call.target: Hold.MANAGER})], [state]
     if obligation.callees.is_coroutine(call):
@@ -213,7 +213,7 @@ def _given(
         return [state.with_status(Status.MOVED)], []
     field_name = obligation.callees.boxed_field(call, argument, obligation.resource) if effect is BORROWS else None
     if field_name is not None and value is Hold.OWN:
-        return [state.bind({call.target: Box(((field_name, Hold.OWN),))})], [state]
+        return [state.bind({call.target: Box(((f".{field_name}", Hold.OWN),))})], [state]
     if effect is BORROWS:
         normal, raised = obligation.used(call, state, borrowed=True)
         maybe = Hold.MAYBE if not obligation.callees.is_resolved(call) else None
@@ -221,13 +221,15 @@ def _given(
     return obligation.affected(effect, state, call, call.target)
 
 
-def _telling(obligation: Obligation, call: g.Call, given: list[tuple[g.Argument, Value]]) -> tuple[g.Argument, Value]:
+def _telling(
+    obligation: Obligation, call: g.Call, given: list[tuple[g.Argument, Value]], before: State
+) -> tuple[g.Argument, Value]:
     """The argument that decides: the first with which the callee does more than borrow it; cursors come last."""
     held = [(a, v) for a, v in given if v is not Hold.DERIVED] or given
     callees, resource = obligation.callees, obligation.resource
     for argument, value in held if len(held) > 1 else ():
         released = callees.release_of(call, argument, resource, obligation.pool)
-        if released is not None or callees.argument_effect(call, argument, resource) is not BORROWS:
+        if released is not None or callees.argument_effect(call, argument, resource, before) is not BORROWS:
             return argument, value
     return held[0]
 

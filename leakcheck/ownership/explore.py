@@ -85,10 +85,20 @@ class Explorer:
     """Explores one resource in one graph."""
 
     def __init__(
-        self, graph: g.ControlFlowGraph, constants: Constants, effects: Effects, *, every_way_out: bool = False
+        self,
+        graph: g.ControlFlowGraph,
+        constants: Constants,
+        effects: Effects,
+        *,
+        every_way_out: bool = False,
+        kept: frozenset[str] = frozenset(),
     ) -> None:
-        """``every_way_out``: a path that is settled is followed on, to see how the function can be left."""
+        """``every_way_out``: a path that is settled is followed on, to see how the function can be left.
+
+        ``kept``: variables of which facts are kept although no branch asks for them.
+        """
         self.graph = graph
+        self._kept = kept
         self._every_way_out = every_way_out
         self.constants = constants
         self.effects = effects
@@ -266,7 +276,7 @@ class Explorer:
         kept = tuple(
             (n, v)
             for n, v in state.variables
-            if not isinstance(v, (Fact, Link)) or n in live or v is Fact.NONE or n[0] == "%"
+            if not isinstance(v, (Fact, Link)) or n in live or v is Fact.NONE or n[0] == "%" or n in self._kept
         )
         return state if len(kept) == len(state.variables) else replace(state, variables=kept)
 

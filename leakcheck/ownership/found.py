@@ -37,7 +37,7 @@ class Found:
     @property
     def release_text(self) -> str:
         """The call that would give the resource back."""
-        name, pool = self.effects.bound_to or "conn", self.acquisition.pool or "pool"
+        name, pool = self.effects.name or "conn", self.acquisition.pool or "pool"
         return self.acquisition.resource.release.format(name=name, pool=pool)
 
     @property

@@ -72,8 +72,8 @@ class Functions:
         self.owners = Owners(program, self.given)
         self.teardown = Teardown(program)
         self.sessions = Sessions(program, self.units)
-        self.origins: dict[tuple[str, LeakKind, Span], Found] = {}
-        """What was found of the acquire of a leak, by the leak's file, kind and place."""
+        self.origins: dict[tuple[str, LeakKind, Span, str | None], Found] = {}
+        """What was found of the acquire of a leak, by the leak's file, kind, place and name."""
 
     def unit(self, module: ModuleFacts, item: FunctionFacts | Statement) -> Unit | None:
         """The unit of a function or module-level statement, None where it cannot be parsed."""
@@ -108,10 +108,10 @@ class Functions:
                 leaks += kept
                 others = [leak for leak in others if not kept or leak.kind is not LeakKind.ON_EXCEPTION]
                 leaks += others
-                self.origins.update(((module.path, leak.kind, leak.span), each) for leak in others)
+                self.origins.update(((module.path, leak.kind, leak.span, leak.name), each) for leak in others)
             if isinstance(item, FunctionFacts) and speaks(self._program, module, item):
                 leaks += self._session_leaks(unit, module, item, found, in_main=main)
-        unique = {(leak.kind, leak.span): leak for leak in leaks}
+        unique = {(leak.kind, leak.span, leak.name): leak for leak in leaks}
         return FileAnalysis(leaks=tuple(unique.values()), skipped=tuple(skipped))
 
     def _session_leaks(
@@ -191,12 +191,11 @@ class Functions:
                     if generator in advanced:
                         continue  # it goes on behind the `yield` and gives back what it lent
                     advanced.add(generator)
-                try:
-                    explored = self._explore(unit, instruction, acquisition)
-                except BoundReachedError:
-                    skips.append(Skip(unit.part.span(instruction.node), "too many paths from this checkout"))
-                    continue
-                found += explored
+                for each in (acquisition, *acquisition.beside):
+                    try:
+                        found += self._explore(unit, instruction, each)
+                    except BoundReachedError:
+                        skips.append(Skip(unit.part.span(instruction.node), "too many paths from this checkout"))
         return [*found, *self._injected(unit)], skips
 
     def _injected(self, unit: Unit) -> Iterator[Found]:

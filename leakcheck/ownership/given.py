@@ -8,6 +8,7 @@ A function is explored from its start with the parameter held; functions that ca
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import libcst as cst
@@ -16,6 +17,7 @@ from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
 from leakcheck.cfg.builder import TooLargeError
 from leakcheck.cfg.walk import reduce, walk
+from leakcheck.ownership.arguments import Start, parameter_at
 from leakcheck.ownership.effects import Effects
 from leakcheck.ownership.explore import BoundReachedError, Explorer
 from leakcheck.ownership.fixpoint import Fixpoint
@@ -33,6 +35,10 @@ if TYPE_CHECKING:
     from leakcheck.project.names import Function
 
 
+_AS_IT_IS = Start()
+"""The parameter is the resource itself, and nothing is known of the others."""
+
+
 class Given:
     """Effects of project functions on one resource; each is computed once, when first asked for."""
 
@@ -40,25 +46,46 @@ class Given:
         self._program = program
         self._units = units
         self._effects = Fixpoint()
+        self._tested: dict[int, frozenset[str]] = {}
 
-    def parameter(self, function: Function, parameter: str, resource: DriverClass) -> Effect:
+    def parameter(self, function: Function, parameter: str, resource: DriverClass, start: Start = _AS_IT_IS) -> Effect:
         """What a project function does with one parameter, or with an attribute of one (``self.conn``)."""
+        unit = self._units.of(function)
+        if unit is None:
+            return BORROWS
+        if start.known:
+            start = replace(
+                start, known=tuple((n, v) for n, v in start.known if n in self._deciding(unit) - {parameter})
+            )
         return self._effects.answer(
-            (function.path, function.qualname, parameter, resource.id),
-            lambda: self._of(self._units.of(function), parameter, resource),
+            (function.path, function.qualname, parameter, resource.id, start),
+            lambda: self._follow(unit, parameter, resource, start),
         )
 
-    def _of(self, unit: Unit | None, variable: str, resource: DriverClass) -> Effect:
-        return BORROWS if unit is None else self._follow(unit, variable, resource)
-
-    def argument(self, function: Function, place: int | str, resource: DriverClass) -> Effect:
+    def argument(self, function: Function, place: int | str, resource: DriverClass, start: Start = _AS_IT_IS) -> Effect:
         """What a project function does with the argument at a position or keyword."""
         module = self._program.facts(function.path)
         facts = module.functions.get(function.qualname) if module is not None else None
         if facts is None:
             return BORROWS
         name = parameter_at(facts, place, bound=function.bound and not is_static(facts))
-        return BORROWS if name is None else self.parameter(function, name, resource)
+        return BORROWS if name is None else self.parameter(function, name, resource, start)
+
+    def _deciding(self, unit: Unit) -> frozenset[str]:
+        """The names of a function on which its way may depend: those it tests, or passes on."""
+        key = id(unit)
+        if key not in self._tested:
+            try:
+                graph, constants = self._units.graph(unit), self._units.constants(unit)
+            except TooLargeError:
+                self._tested[key] = frozenset()
+            else:
+                instructions = [i for block in graph.blocks for i in block.instructions]
+                passed = {a.operand for i in instructions if isinstance(i, g.Call) for a in i.arguments}
+                moved = {i.value for i in instructions if isinstance(i, g.Move)}
+                tested = {i.subject for i in instructions if isinstance(i, g.NullTest)}
+                self._tested[key] = frozenset(constants.tested | passed | moved | tested)
+        return self._tested[key]
 
     def parameters(self, function: Function, resource: DriverClass) -> dict[str, Effect]:
         """The effects on all parameters."""
@@ -67,19 +94,23 @@ class Given:
         names = [p.name for p in facts.parameters] if facts is not None else []
         return {n: self.parameter(function, n, resource) for n in names if n not in ("self", "cls")}
 
-    def attribute(self, function: Function, attribute: str, resource: DriverClass) -> Effect:
+    def attribute(self, function: Function, attribute: str, resource: DriverClass, start: Start = _AS_IT_IS) -> Effect:
         """What a method does with a resource that its object keeps in an attribute."""
         facts, _ = self._program.resolver.function(function)
         if facts is None or not facts.parameters:
             return BORROWS
-        return self.parameter(function, f"{facts.parameters[0].name}.{attribute}", resource)
+        return self.parameter(function, f"{facts.parameters[0].name}.{attribute}", resource, start)
 
     def closure(self, unit: Unit, node: cst.CSTNode, variable: str, resource: DriverClass) -> Effect:
         """What calling a nested function or lambda does with a variable it captures."""
         inner = self._units.nested(unit, node)
         if inner is None and isinstance(node, cst.ClassDef) and self._class_releases(node, variable):
             return TAKES
-        return self._effects.answer((id(node), variable, resource.id), lambda: self._of(inner, variable, resource))
+        if inner is None:
+            return BORROWS
+        return self._effects.answer(
+            (id(node), variable, resource.id), lambda: self._follow(inner, variable, resource, _AS_IT_IS)
+        )
 
     def gives_back(self, function: Function, method: FunctionFacts, attribute: str, resource: DriverClass) -> bool:
         """Whether a method, with these facts, gives back what its object keeps in an attribute."""
@@ -104,18 +135,20 @@ class Given:
         """The state in which a function starts that is given the resource."""
         return state
 
-    def _follow(self, unit: Unit, variable: str, resource: DriverClass) -> Effect:
-        """What a function does with a resource that ``variable`` holds when it starts."""
+    def _follow(self, unit: Unit, variable: str, resource: DriverClass, start: Start) -> Effect:
+        """What a function does with a resource that ``variable`` holds, or holds a part of, when it starts."""
         try:
             graph, constants = self._units.graph(unit), self._units.constants(unit)
             effects = self._effects_of(unit, variable, resource)
-            explorer = Explorer(graph, constants, effects, every_way_out=True)
+            explorer = Explorer(
+                graph, constants, effects, every_way_out=True, kept=frozenset(n for n, _ in start.known)
+            )
             facts = {n: v for n, v in constants.start[graph.entry.index].items() if n != variable}
             starred = unit.facts is not None and any(
                 p.name == variable and p.kind == "*" for p in unit.facts.parameters
             )
-            held = Box(((None, Hold.OWN),)) if starred else Hold.OWN
-            variables = tuple(sorted({**facts, variable: held}.items()))
+            held = Box(((None, Hold.OWN),)) if starred else start.value
+            variables = tuple(sorted({**facts, **dict(start.known), variable: held}.items()))
             result = explorer.run(graph.entry, 0, self._started(State(Status.HELD, variables)))
         except (TooLargeError, BoundReachedError):
             return BORROWS
@@ -139,17 +172,6 @@ class Given:
         if normal == {End.BORROWED} and raised <= {End.BORROWED}:
             return BORROWS
         return Effect(frozenset(normal), frozenset(raised), attribute, frozenset(quiet))
-
-
-def parameter_at(facts: FunctionFacts, place: int | str, *, bound: bool) -> str | None:
-    """The parameter that receives the argument at a position or keyword."""
-    if isinstance(place, str):
-        return place if any(p.name == place for p in facts.parameters) else None
-    positional = [p.name for p in facts.parameters if p.kind == "positional"]
-    index = place + (1 if bound else 0)
-    if index < len(positional):
-        return positional[index]
-    return next((p.name for p in facts.parameters if p.kind == "*"), None)
 
 
 def _releases_once_awaited(value: Value | None) -> bool:

@@ -40,8 +40,11 @@ def null_test(obligation: Obligation, instruction: g.NullTest, state: State) -> 
 
 
 def _bound(obligation: Obligation, target: str, value: Value | None, state: State, *, used: str = "") -> Outcome:
-    if value in ALIASES and obligation.bound_to is None and target[0] != "%":
-        obligation.bound_to = target
+    if target[0] != "%":
+        if value in ALIASES and obligation.bound_to is None:
+            obligation.bound_to = target
+        elif isinstance(value, Box) and obligation.kept_at is None:
+            obligation.kept_at = _spelled(target, value)
     after = state.bind({**consumed(used), target: value})
     return [after], [state]
 
@@ -61,17 +64,20 @@ def load_attribute(obligation: Obligation, instruction: g.LoadAttribute, state: 
     elif base is Hold.DERIVED and name in BACK_TO_OWNER:
         value = Hold.OWN
     elif isinstance(base, Box):
-        value = _item(base, name)
+        value = _item(base, f".{name}")
     else:
         value = state.get(f"{instruction.base}.{name}")
     return _bound(obligation, instruction.target, value, state, used=instruction.base)
 
 
 def load_item(obligation: Obligation, instruction: g.LoadItem, state: State) -> Outcome:
-    """``target = base[key]``."""
+    """``target = base[key]``: a literal key of a display that is known does not raise."""
     base = obligation.value_of(instruction.base, state)
     value = _item(base, instruction.key) if isinstance(base, Box) else None
-    return _bound(obligation, instruction.target, value, state, used=instruction.base)
+    normal, raised = _bound(obligation, instruction.target, value, state, used=instruction.base)
+    is_literal = instruction.key is not None
+    is_known = is_literal and isinstance(base, Box) and all(key is not None for key, _ in base.items)
+    return normal, [] if is_known else raised
 
 
 def iterate(obligation: Obligation, instruction: g.Iterate, state: State) -> Outcome:
@@ -183,6 +189,16 @@ def _item(box: Value | None, key: str | int | None) -> Value | None:
         return None
     found = [value for known, value in box.items if key is None or known is None or known == key]
     return next((value for value in found if value in ALIASES), found[0] if found else None)
+
+
+def _spelled(name: str, box: Box) -> str | None:
+    """The expression that reads the resource from the box called ``name``, where its place is known."""
+    key = next((key for key, value in box.items if value in ALIASES), None)
+    if key is None:
+        return None
+    if isinstance(key, str):
+        return f"{name}{key}" if key.startswith(".") else f'{name}["{key}"]'
+    return f"{name}[{key}]"
 
 
 def _path_subject(instruction: g.StoreAttribute) -> str | None:

@@ -88,8 +88,15 @@ class Obligation:
     events: list[Event] = field(default_factory=list)
     bound_to: str | None = None
     """The first source name that held the resource."""
+    kept_at: str | None = None
+    """The first expression of a source name that reads it from a container."""
     yielded: bool = False
     """A generator lends it to whoever advances the generator."""
+
+    @property
+    def name(self) -> str | None:
+        """How the function calls the resource."""
+        return self.bound_to or self.kept_at
 
     def value_of(self, operand: str, state: State) -> Value | None:
         """What an operand holds: a literal or a variable."""

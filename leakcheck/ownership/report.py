@@ -66,7 +66,7 @@ def _release_leak(found: Found, *, module_level: bool) -> Leak | None:
     rebound = [e for e in leaks if e.lost is not None and rebinds(e.lost)]
     if missed:
         kind, ending = LeakKind.RELEASE_DOES_NOT_RELEASE, missed[0]
-    elif found.effects.bound_to is None and (quiet or not ended):
+    elif found.effects.name is None and (quiet or not ended):
         if not found.acquisition.certain:
             return None  # by name alone, and the value is not even kept: a lock, a signal
         kind = LeakKind.DISCARDED
@@ -106,7 +106,7 @@ def _leak(
 ) -> Leak:
     part, resource = found.unit.part, found.acquisition.resource
     node = at if at is not None else found.call.node
-    holder = name or found.effects.bound_to
+    holder = name or found.effects.name
     release = resource.release.format(name=holder or "conn", pool=found.acquisition.pool or "pool")
     return Leak(
         kind=kind,

@@ -16,10 +16,11 @@ import libcst as cst
 from leakcheck import expression as ex
 from leakcheck.cfg.walk import walk
 from leakcheck.driver import ClassKind
+from leakcheck.ownership.arguments import parameter_at, place_of
 from leakcheck.ownership.callees import Callees
 from leakcheck.ownership.connections import UNKNOWN_DRIVER
 from leakcheck.ownership.following import Following
-from leakcheck.ownership.given import Given, parameter_at
+from leakcheck.ownership.given import Given
 from leakcheck.ownership.session import HeldKind, Open, Session
 from leakcheck.ownership.slow import is_coroutine, is_slow
 from leakcheck.ownership.state import Hold, Scope
@@ -127,7 +128,7 @@ class SessionCallees(Callees):
                 yield Left(None, f"{base}.{rest}" if rest else base, action)
             return
         for argument in call.arguments:
-            place = self._place(call, argument) if not argument.star else None
+            place = place_of(call, argument) if not argument.star else None
             if place is not None and parameter_at(facts, place, bound=function.bound) == root and not rest:
                 yield Left(argument, None, action)
 

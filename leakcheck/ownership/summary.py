@@ -62,7 +62,7 @@ TAKES = Effect(frozenset({End.TAKEN}), frozenset())
 class Owned:
     """A resource that the function's caller receives and owes.
 
-    ``position`` is the index, key or attribute of the returned value that holds it (None: it is the value itself);
+    ``position`` is the index, key or ``.attribute`` of the returned value that holds it (None: it is the value itself);
     ``companions`` are the positions of what lives by it; ``optional``: the function may return None instead.
     ``steps`` say where it was taken, for the caller's diagnostic.
     """
@@ -101,6 +101,15 @@ class FunctionSummary:
     parameters: tuple[tuple[str, Effect], ...] = ()
     may_raise: bool = True
     builds: tuple[str, ...] = ()
+
+    @property
+    def returned_together(self) -> tuple[Owned, ...]:
+        """Of what is returned, what one call may give at once: the first, and others at other positions."""
+        first, *rest = self.returns
+        by_position = {owned.position: owned for owned in reversed(rest) if owned.position is not None}
+        if first.position is None:
+            return (first,)
+        return (first, *(o for o in rest if by_position.get(o.position) is o and o.position != first.position))
 
     def __str__(self) -> str:
         """As ``# summary:`` fixtures and ``--debug summaries`` show it."""

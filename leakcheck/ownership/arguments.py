@@ -1,0 +1,93 @@
+"""What the parameters of a project function hold when a call of it starts.
+
+def finish(conn, close=True): ...
+
+finish(conn)                       →   `conn` holds the resource, `close` is true
+finish(conn, close=False)          →   `conn` holds the resource, `close` is false
+close_all([conn])                  →   the parameter is a box that holds the resource
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from leakcheck import expression as ex
+from leakcheck.ownership.constants import LITERALS
+from leakcheck.ownership.state import Box, Fact, Hold
+
+if TYPE_CHECKING:
+    from leakcheck.cfg import graph as g
+    from leakcheck.ownership.state import State, Value
+    from leakcheck.project.facts import FunctionFacts
+
+_DECISIVE = (Fact.NONE, Fact.TRUE, Fact.FALSE)
+"""What is worth telling a callee: a flag that is set or not, an option that was left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """How a function is entered: what the parameter at hand holds, and what is known of the others."""
+
+    value: Hold | Box = Hold.OWN
+    known: tuple[tuple[str, Fact], ...] = ()
+
+
+def place_of(call: g.Call, argument: g.Argument) -> int | str:
+    """The argument's keyword or position."""
+    if argument.keyword is not None:
+        return argument.keyword
+    return [a for a in call.arguments if a.keyword is None].index(argument)
+
+
+def parameter_at(facts: FunctionFacts, place: int | str, *, bound: bool) -> str | None:
+    """The parameter that receives the argument at a position or keyword."""
+    if isinstance(place, str):
+        return place if any(p.name == place for p in facts.parameters) else None
+    positional = [p.name for p in facts.parameters if p.kind == "positional"]
+    index = place + (1 if bound else 0)
+    if index < len(positional):
+        return positional[index]
+    return next((p.name for p in facts.parameters if p.kind == "*"), None)
+
+
+def spread(argument: g.Argument, place: int | str, value: Value) -> tuple[int | str, Hold | Box]:
+    """The place and the value that the callee sees of an argument: an item of its own, where it is spread."""
+    if not isinstance(value, Box):
+        return place, Hold.OWN
+    key, item = next(((k, v) for k, v in value.items if v is Hold.OWN), (None, None))
+    if argument.star == "*" and isinstance(place, int) and isinstance(key, int) and item is Hold.OWN:
+        return place + key, Hold.OWN
+    if argument.star == "**" and isinstance(key, str) and item is Hold.OWN:
+        return key, Hold.OWN
+    return place, value
+
+
+def known_of(facts: FunctionFacts, call: g.Call, state: State, *, bound: bool) -> tuple[tuple[str, Fact], ...]:
+    """What is known of the parameters of a call: by its arguments, or by their defaults."""
+    positional = [p.name for p in facts.parameters if p.kind == "positional"][int(bound) :]
+    operands: dict[str, str] = {}
+    for position, argument in enumerate(a for a in call.arguments if a.keyword is None):
+        if argument.star:
+            break
+        if position < len(positional):
+            operands[positional[position]] = argument.operand
+    operands.update((a.keyword, a.operand) for a in call.arguments if a.keyword is not None)
+    is_complete = not any(a.star for a in call.arguments)
+    found: list[tuple[str, Fact]] = []
+    for parameter in facts.parameters[int(bound) :]:
+        value: Value | None = None
+        if parameter.name in operands:
+            operand = operands[parameter.name]
+            value = LITERALS.get(operand) or state.get(operand)
+        elif is_complete and isinstance(parameter.default, ex.Constant):
+            value = _literal(parameter.default.value)
+        if isinstance(value, Fact) and value in _DECISIVE:
+            found.append((parameter.name, value))
+    return tuple(found)
+
+
+def _literal(value: object) -> Fact | None:
+    if value is None:
+        return Fact.NONE
+    return (Fact.TRUE if value else Fact.FALSE) if isinstance(value, bool) else None
