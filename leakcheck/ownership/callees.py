@@ -97,6 +97,8 @@ class Callees:
                 return self.is_quiet_enter(instruction)
             case g.Iterate():
                 return self.is_quiet_iterate(instruction)
+            case g.Yield():
+                return self._unit.is_fixture
             case _:
                 return False
 

@@ -141,6 +141,8 @@ class Functions:
                 continue
             if self.owners.released_elsewhere(cls, attribute, found.acquisition.resource):
                 continue
+            if self.owners.takes_back(cls, found.acquisition.resource):
+                continue
             yield stored_leak(found, f"self.{attribute}", ending)
 
     # Acquires

@@ -100,12 +100,7 @@ class Owners:
 
     def releasing_methods(self, cls: Class, attribute: str, resource: DriverClass) -> dict[str, bool]:
         """Methods that give ``self.attribute`` back, and whether each is a coroutine function."""
-        methods = [
-            (Function(owner.path, method.qualname), method)
-            for owner, facts, module in self._program.resolver.hierarchy.lineage(cls)
-            for method in module.functions.values()  # not `methods`: a property's setter has the getter's name
-            if method.owner == facts.qualname and method.name != "__init__" and method.parameters
-        ]
+        methods = list(self._methods(cls))
         names = (attribute, *(m.name for _, m in methods if _reads(m, attribute)))
         found: dict[str, bool] = {}
         former = -1
@@ -127,6 +122,21 @@ class Owners:
     def _mentions(self, path: str, method: FunctionFacts, attribute: str) -> bool:
         source = self._program.source(path)
         return not isinstance(source, Failure) and attribute in source.rows(method.first_row, method.last_row)
+
+    def takes_back(self, cls: Class, resource: DriverClass) -> bool:
+        """Whether some method of the class or its bases gives back what it is handed: what the object keeps, too."""
+        return any(
+            any(effect.releases for effect in self._given.parameters(function, resource).values())
+            for function, method in self._methods(cls)
+            if len(method.parameters) > 1 and not method.is_generator
+        )
+
+    def _methods(self, cls: Class) -> Iterator[tuple[Function, FunctionFacts]]:
+        """The methods of a class and its bases; a property's setter has the getter's name, and is one of them."""
+        for owner, facts, module in self._program.resolver.hierarchy.lineage(cls):
+            for method in module.functions.values():
+                if method.owner == facts.qualname and method.name != "__init__" and method.parameters:
+                    yield Function(owner.path, method.qualname), method
 
     def released_elsewhere(self, cls: Class, attribute: str, resource: DriverClass) -> bool:
         """Whether code of the same file that holds the object, itself or a subclass, releases ``x.attribute``."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import libcst as cst
 
+from leakcheck import expression as ex
 from leakcheck.cfg.walk import walk
 from leakcheck.diagnostic import Position, Span
 from leakcheck.ownership.positions import places_of
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from leakcheck.ownership.program import Skip
     from leakcheck.project.facts import FunctionFacts
     from leakcheck.project.names import Scope
+
+
+_FIXTURES = frozenset({"fixture", "yield_fixture"})
 
 
 class Syntax:
@@ -124,6 +128,14 @@ class Unit:
         return (
             self.facts is not None and self.facts.owner is not None and self.facts.name in ("__enter__", "__aenter__")
         )
+
+    @property
+    def is_fixture(self) -> bool:
+        """Whether it is a pytest fixture, which is only ever resumed at its ``yield``.
+
+        A test that fails, exits, is interrupted or cancelled, and a teardown that fails before, raise nothing into it.
+        """
+        return self.facts is not None and any(ex.last_name(d) in _FIXTURES for d in self.facts.decorators)
 
     def order(self, node: cst.CSTNode) -> int:
         """The node's place in source order within the unit."""

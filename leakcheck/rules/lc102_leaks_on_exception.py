@@ -67,6 +67,10 @@ the finding then says which line is in the way.
 Every call may raise, except those that are known not to (logging, `print`, `len`, …; your own can be
 listed under `non-raising`). A leak that only a gap between the checkout and its `try` allows is
 reported as a note: it is real, and rare.
+
+Into the `yield` of a pytest fixture nothing is raised: whatever becomes of the test, what stands behind the
+`yield` runs. So a fixture needs a `finally` only for what may raise around its `yield`. Into that of
+a context manager or of a FastAPI dependency the caller's exception is raised.
 """
 
 from __future__ import annotations
