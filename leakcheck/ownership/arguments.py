@@ -51,7 +51,7 @@ def parameter_at(facts: FunctionFacts, place: int | str, *, bound: bool) -> str 
     return next((p.name for p in facts.parameters if p.kind == "*"), None)
 
 
-def spread(argument: g.Argument, place: int | str, value: Value) -> tuple[int | str, Hold | Box]:
+def spread(argument: g.Argument, place: int | str, value: Value | None) -> tuple[int | str, Hold | Box]:
     """The place and the value that the callee sees of an argument: an item of its own, where it is spread."""
     if not isinstance(value, Box):
         return place, Hold.OWN

@@ -105,11 +105,14 @@ class FunctionSummary:
     @property
     def returned_together(self) -> tuple[Owned, ...]:
         """Of what is returned, what one call may give at once: the first, and others at other positions."""
-        first, *rest = self.returns
-        by_position = {owned.position: owned for owned in reversed(rest) if owned.position is not None}
+        first = self.returns[0]
         if first.position is None:
             return (first,)
-        return (first, *(o for o in rest if by_position.get(o.position) is o and o.position != first.position))
+        by_position: dict[str | int, Owned] = {}
+        for owned in self.returns:
+            if owned.position is not None:
+                by_position.setdefault(owned.position, owned)
+        return tuple(by_position.values())
 
     def __str__(self) -> str:
         """As ``# summary:`` fixtures and ``--debug summaries`` show it."""
