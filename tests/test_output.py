@@ -145,6 +145,45 @@ def test_the_remedy(diagnostic: Diagnostic, line: str) -> None:
     assert line in rendered("full", diagnostic).splitlines()
 
 
+UNSAFE = replace(FIX, applicability=Applicability.UNSAFE)
+SKETCH = replace(FIX, applicability=Applicability.DISPLAY_ONLY)
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ([LEAK], []),
+        ([replace(LEAK, fix=FIX)], ["`--fix` corrects it."]),
+        ([replace(LEAK, fix=UNSAFE)], ["`--fix --unsafe-fixes` corrects it; look the result through."]),
+        ([replace(LEAK, fix=FIX)] * 2, ["`--fix` corrects all of them."]),
+        (
+            [replace(LEAK, fix=FIX), replace(LEAK, fix=UNSAFE), LEAK],
+            [
+                "`--fix` corrects 1 of them, `--fix --unsafe-fixes` 1 more, which you should look through.",
+                "No fix for 1:",
+                "  1  LC102 has no fixes",
+            ],
+        ),
+        (
+            [replace(LEAK, fix_refused=f"line {row} yields `c{row}`") for row in (9, 12)] + [replace(LEAK, fix=SKETCH)],
+            ["No fix for 3:", "  2  line … yields `…`", "  1  only a sketch, shown above"],
+        ),
+        (
+            [replace(LEAK, code=f"LC{number}") for number in (101, 102, 103, 104, 105, 106, 106, 107, 108)],
+            [
+                "No fix for 9:",
+                "  2  LC106 has no fixes",
+                *(f"  1  LC{number} has no fixes" for number in (101, 102, 103, 104)),
+                "  3  for other reasons",
+            ],
+        ),
+    ],
+)
+def test_the_summary_says_what_can_be_done(found: list[Diagnostic], expected: list[str]) -> None:
+    assert rendered("full", *found).splitlines()[-1 - len(expected) : -1] == expected
+    assert "No fix" not in rendered("full", *found, summary=False).partition("Found")[0]
+
+
 def test_concise() -> None:
     assert rendered("concise", LEAK) == (
         "app/db.py:6:12: LC102 `conn` is not given back when `cur.execute(sql)` raises\n"

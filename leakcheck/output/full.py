@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from leakcheck.diagnostic import Applicability, Diagnostic, Fix, Step, StepKind
-from leakcheck.output import Context, one_line, summary
+from leakcheck.output import Context, one_line, remedies, summary
 from leakcheck.output.colour import Paint
 from leakcheck.output.columns import Shown, shown
 from leakcheck.report import Report
@@ -38,7 +38,7 @@ def render(report: Report, context: Context) -> str:
     """A block for each diagnostic, then the summary and where to read more."""
     out = ["".join(f"{line}\n" for line in (*block(one, context), "")) for one in report.diagnostics]
     if context.summary:
-        out.append(f"{summary(report)}\n")
+        out += [f"{line}\n" for line in (summary(report), *remedies.lines(report))]
         if report.diagnostics:
             out.append(f"`leakcheck explain {report.diagnostics[0].code}` says why, and what to write instead.\n")
     return "".join(out)
