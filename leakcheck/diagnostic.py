@@ -99,9 +99,9 @@ class Diagnostic:
 
     ``span`` is the acquire (for LC107 and LC108 the offending call); ``statement`` covers the whole
     statement around it, on any line of which a suppression counts. ``path`` is relative to the working
-    directory where possible. At most one of ``fix`` and ``fix_refused`` is set. ``function`` is the qualified name of
-    the function around it ("" at module level), ``subject`` the text of what is at fault: neither changes when lines
-    move.
+    directory where possible. At most one of ``fix`` and ``fix_refused`` is set; ``other_fixes`` are further shapes of
+    the fix, known only where somebody is to choose. ``function`` is the qualified name of the function around it (""
+    at module level), ``subject`` the text of what is at fault: neither changes when lines move.
     """
 
     code: str
@@ -114,6 +114,7 @@ class Diagnostic:
     steps: tuple[Step, ...] = ()
     fix: Fix | None = None
     fix_refused: str | None = None
+    other_fixes: tuple[Fix, ...] = ()
     function: str = ""
     subject: str = ""
 

@@ -184,6 +184,13 @@ def _program(config: Config, read: Read, roots: Sequence[Path]) -> Analyser:
     return Analysis(config, read, roots)
 
 
+def with_every_fix(config: Config, read: Read, roots: Sequence[Path]) -> Analyser:
+    """A ``build`` for somebody who is to choose: each fix in all its shapes, which takes longer."""
+    from leakcheck.handlers.analysis import Analysis
+
+    return Analysis(config, read, roots, every=True)
+
+
 def _selects(config: Config) -> bool:
     return config.select is not None or bool(config.ignore or config.extend_select or config.per_file_ignores)
 

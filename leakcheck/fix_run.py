@@ -9,19 +9,18 @@ printed fixed, and its findings go to standard error.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from leakcheck import ignoring, output, rewriting
 from leakcheck.config import Config
 from leakcheck.diagnostic import Applicability, Diagnostic, Fix, LeakcheckError
+from leakcheck.output.full import APPLICABILITY
 from leakcheck.project.files import Discovery
 from leakcheck.reader import Read
 from leakcheck.report import Report
 from leakcheck.rewriting import Change, Rewritten
 from leakcheck.run import BROKEN, CLEAN, FINDINGS, STDIN, Options, checked, complain, lent, notes, say, show, status
-
-_ANSWERS = "Apply this fix? [y]es, [n]o, [a]ll, [q]uit: "
 
 
 def run(options: Options) -> int:
@@ -36,8 +35,8 @@ def run(options: Options) -> int:
         outcome = rewriting.silenced(check(read, None), check, read, reason)
     else:
         least = Applicability.UNSAFE if options.unsafe_fixes else Applicability.SAFE
-        accept = _Asking() if options.interactive else rewriting.always
-        outcome = rewriting.rewritten(check(read, None), check, read, least, accept)
+        choose = _Asking() if options.interactive else rewriting.preferred
+        outcome = rewriting.rewritten(check(read, None), check, read, least, choose)
     if options.diff:
         return CLEAN if _printed(options, outcome) == 0 or options.exit_zero else FINDINGS
     if STDIN in options.paths:
@@ -140,24 +139,36 @@ def _title(options: Options, diagnostic: Diagnostic) -> str:
 
 
 class _Asking:
-    """Asks for each fix, with its patch."""
+    """Asks for each fix, with the patch of each of its shapes."""
 
     def __init__(self) -> None:
         self._all = False
         self._none = False
 
-    def __call__(self, diagnostic: Diagnostic, fix: Fix, before: bytes, after: bytes) -> bool:
-        """Whether the user wants the fix."""
+    def __call__(self, diagnostic: Diagnostic, before: bytes, fixes: Sequence[tuple[Fix, bytes]]) -> Fix | None:
+        """The fix that the user wants, if any."""
         if self._all or self._none:
-            return self._all
-        say(f"\n{diagnostic.code} {output.one_line(diagnostic.message)}\n{output.one_line(fix.message)}\n")
-        say(rewriting.patch(diagnostic.path, Change(before, after)).decode("utf-8", "replace"))
+            return fixes[0][0] if self._all else None
+        say(f"\n{diagnostic.code} {output.one_line(diagnostic.message)}\n")
+        for number, (fix, after) in enumerate(fixes, start=1):
+            numbered = f"{number}. " if len(fixes) > 1 else ""
+            say(f"\n{numbered}{output.one_line(fix.message)} ({APPLICABILITY[fix.applicability]})\n")
+            say(rewriting.patch(diagnostic.path, Change(before, after)).decode("utf-8", "replace"))
+        answer = self._answer(len(fixes))
+        self._all = answer == "a"
+        self._none = answer == "q"
+        if answer in ("n", "q"):
+            return None
+        return fixes[int(answer) - 1 if answer.isdigit() else 0][0]
+
+    def _answer(self, shapes: int) -> str:
+        """A key that stands for an answer; the end of the input is to quit."""
+        numbers = [str(number) for number in range(1, shapes + 1)] if shapes > 1 else []
+        choice = f"Apply a fix? [1] to [{shapes}]" if numbers else "Apply this fix? [y]es"
         while True:
             try:
-                answer = input(_ANSWERS).strip().lower()[:1]
+                answer = input(f"{choice}, [n]o, [a]ll that follow, [q]uit: ").strip().lower()
             except EOFError:
-                answer = "q"
-            self._all = answer == "a"
-            self._none = answer == "q"
-            if answer in ("y", "n", "a", "q"):
-                return answer in ("y", "a")
+                return "q"
+            if answer in numbers or answer[:1] in ("n", "a", "q") or (answer[:1] == "y" and not numbers):
+                return answer if answer in numbers else answer[:1]

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from leakcheck.diagnostic import Applicability, Diagnostic, Fix, LeakcheckError
-from leakcheck.fixes.apply import chosen, edited
+from leakcheck.diagnostic import Applicability, Diagnostic, Edit, Fix, LeakcheckError
+from leakcheck.fixes.apply import edited, overlap
 from leakcheck.ignoring import comments
 from leakcheck.reader import Read
 from leakcheck.report import Report
@@ -27,8 +27,8 @@ from leakcheck.writing import put
 ROUNDS = 50
 Check = Callable[[Read, frozenset[str] | None], Report]
 """Checks these files, or all, with this way to read."""
-Accept = Callable[[Diagnostic, Fix, bytes, bytes], bool]
-"""Whether to apply a fix, which makes the second text of the first."""
+Choose = Callable[[Diagnostic, bytes, Sequence[tuple[Fix, bytes]]], Fix | None]
+"""Which fix of a finding to apply, if any, given the text and what each makes of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +54,14 @@ class Rewritten:
         return sum(len(change.fixed) for change in self.files.values())
 
 
-def always(_diagnostic: Diagnostic, _fix: Fix, _before: bytes, _after: bytes) -> bool:
-    """Apply every fix."""
-    return True
+def preferred(_diagnostic: Diagnostic, _before: bytes, fixes: Sequence[tuple[Fix, bytes]]) -> Fix | None:
+    """Apply every fix in its preferred shape."""
+    return fixes[0][0]
 
 
-def rewritten(report: Report, check: Check, read: Read, least: Applicability, accept: Accept = always) -> Rewritten:
+def rewritten(report: Report, check: Check, read: Read, least: Applicability, choose: Choose = preferred) -> Rewritten:
     """The outcome of all fixes of at least this applicability; nothing is written."""
-    work = _Work(check, read, least, accept)
+    work = _Work(check, read, least, choose)
     waiting = _by_path(report.diagnostics)
     for _ in range(ROUNDS):
         waiting = work.round(waiting)
@@ -143,11 +143,12 @@ def write(path: str, change: Change) -> None:
 class _Work:
     """The texts on their way through the rounds."""
 
-    def __init__(self, check: Check, read: Read, least: Applicability, accept: Accept) -> None:
+    def __init__(self, check: Check, read: Read, least: Applicability, choose: Choose) -> None:
         self._check = check
         self._read = read
         self._least = least
-        self._accept = accept
+        self._choose = choose
+        self._promised: dict[tuple[str, str, str], str] = {}
         self._declined: set[tuple[str, str, str]] = set()
         self._single: set[str] = set()
         self._current: dict[str, bytes] = {}
@@ -187,14 +188,31 @@ class _Work:
         return following
 
     def _picked(self, path: str, found: Iterable[Diagnostic], text: bytes) -> list[tuple[Diagnostic, Fix]]:
-        open_ = [one for one in found if _key(one) not in self._declined]
         picked: list[tuple[Diagnostic, Fix]] = []
-        for one, fix in chosen(open_, self._least):
-            if self._accept(one, fix, text, _edited(text, [fix])):
-                picked.append((one, fix))
-            else:
+        taken: list[Edit] = []
+        for one in found:
+            fixes = [each for each in (one.fix, *one.other_fixes) if each is not None and self._may(each)]
+            if not fixes or _key(one) in self._declined or overlap(fixes[0].edits, taken):
+                continue
+            fix = self._wanted(one, text, fixes)
+            if fix is None:
                 self._declined.add(_key(one))
+            elif overlap(fix.edits, taken):
+                self._promised[_key(one)] = fix.message  # another shape than the preferred one: it has its turn next
+            else:
+                picked.append((one, fix))
+                taken += fix.edits
         return picked[:1] if path in self._single else picked
+
+    def _may(self, fix: Fix) -> bool:
+        return fix.applicability >= self._least
+
+    def _wanted(self, one: Diagnostic, text: bytes, fixes: Sequence[Fix]) -> Fix | None:
+        """The shape of a finding's fix to apply: the one that was chosen before, or is chosen now."""
+        promised = self._promised.get(_key(one))
+        if promised is not None:
+            return next((fix for fix in fixes if fix.message == promised), fixes[0])
+        return self._choose(one, text, [(fix, _edited(text, [fix])) for fix in fixes])
 
 
 def _key(diagnostic: Diagnostic) -> tuple[str, str, str]:

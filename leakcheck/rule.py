@@ -49,4 +49,5 @@ class Rule:
                     subject=leak.acquire,
                     fix=leak.fix,
                     fix_refused=leak.fix_refused,
+                    other_fixes=leak.other_fixes,
                 )

@@ -175,12 +175,13 @@ def _checked(options: Options, config: Config, discovery: Discovery, read: Read)
 
 def _found(config: Config, discovery: Discovery, options: Options, read: Read) -> Report:
     jobs = options.jobs if options.jobs is not None else _processors()
+    build = engine.with_every_fix if options.interactive else None
     from leakcheck.output import progress
 
     if options.quiet or not progress.wanted(os.environ, terminal=sys.stderr.isatty()):
-        return engine.check_files(discovery, config, read=read, jobs=jobs)
+        return engine.check_files(discovery, config, read=read, jobs=jobs, build=build)
     with progress.shown(sys.stderr) as shown:
-        return engine.check_files(discovery, config, read=read, jobs=jobs, progress=shown)
+        return engine.check_files(discovery, config, read=read, jobs=jobs, build=build, progress=shown)
 
 
 def _baseline(options: Options, config: Config) -> Path | None:

@@ -194,6 +194,56 @@ def test_interactive(answers: str, fixed: bool, monkeypatch: pytest.MonkeyPatch)
     assert (path.read_text() == FIXED) is fixed
 
 
+TWO = """\
+import sqlite3
+
+
+def copy(a, b):
+    one = sqlite3.connect(a)
+    two = sqlite3.connect(b)
+    two.executemany("INSERT INTO t VALUES (?)", one.execute("SELECT x FROM t"))
+    two.close()
+    one.close()
+"""
+
+
+@pytest.mark.parametrize(
+    ("answers", "closing", "released", "status"),
+    [
+        ("1\n1\n", 2, 0, 0),
+        ("2\n1\n", 1, 1, 0),
+        ("2\n2\n", 0, 2, 0),
+        ("y\n3\n\nn\n2\n", 0, 1, 1),  # with several shapes yes is no answer; what is declined is in nobody's way
+        ("a\n", 2, 0, 0),
+        ("2\nq\n", 0, 1, 1),
+        ("", 0, 0, 1),
+    ],
+)
+def test_the_shape_of_a_fix_is_chosen(
+    answers: str, closing: int, released: int, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write("a.py", TWO)
+    Path("answers").write_text(answers)
+    with Path("answers").open() as file:
+        monkeypatch.setattr("sys.stdin", file)
+        assert main(["--interactive", "a.py"]) == status
+    assert (path.read_text().count("with closing("), path.read_text().count("finally:")) == (closing, released)
+
+
+def test_the_shapes_are_shown_beside_each_other(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write("a.py", TWO)
+    Path("answers").write_text("q\n")
+    with Path("answers").open() as file:
+        monkeypatch.setattr("sys.stdin", file)
+        main(["--interactive", "--quiet", "--select", "LC102", "a.py"])
+    shown = capfd.readouterr().out
+    assert "\n1. Take it by `with closing(sqlite3.connect(a)) as one` (safe)\n--- a/a.py\n" in shown
+    assert "\n2. Release `one` in `finally` (safe)\n--- a/a.py\n" in shown
+    assert shown.count("Apply a fix? [1] to [2], [n]o, [a]ll that follow, [q]uit: ") == 1
+
+
 def test_fixes_of_one_file_that_meet_are_applied_one_after_the_other() -> None:
     path = write(
         "a.py",

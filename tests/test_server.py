@@ -52,6 +52,15 @@ def remove(order):
     conn.commit()
     pool.putconn(conn)
 """
+SHAPES = """\
+import sqlite3
+
+
+def remove(path):
+    conn = sqlite3.connect(path)
+    conn.execute("DELETE FROM orders")
+    conn.close()
+"""
 BEFORE_THE_CALL = '    \u00e9t\u00e9 = "\U0001f4a5 e\u0301"; conn = '
 
 
@@ -304,6 +313,11 @@ def changed(before: str, after: str) -> tuple[str, Message]:
     return after[start : len(after) - tail], {"start": position(start), "end": position(len(before) - tail)}
 
 
+def fresh(editor: Editor, action: Message) -> Message:
+    """The action as it is offered for the buffer as it is now."""
+    return next(dict(each) for each in editor.actions("shop.py") if each["title"] == action["title"])
+
+
 class TestActions:
     def ignoring(self, editor: Editor, diagnostic: Message) -> Message:
         titled = [each for each in editor.actions("shop.py", diagnostic) if each["title"].startswith("Ignore")]
@@ -346,11 +360,35 @@ class TestActions:
         editor.open("shop.py", FIXABLE)
         first, second = editor.diagnostics("shop.py")
         fix, ignore = editor.actions("shop.py", second)
-        assert (fix["title"], fix["isPreferred"]) == ("Release `conn` in `finally`", True)
+        assert (fix["title"], fix["isPreferred"]) == ("Release `conn` in `finally` (safe)", True)
         assert "isPreferred" not in ignore
         assert [each["range"] for each in fix["diagnostics"]] == [second["range"]]
         editor.change("shop.py", editor.apply(fix["edit"]))
         assert [each["range"] for each in editor.diagnostics("shop.py")] == [first["range"]]
+
+    def test_a_fix_in_every_shape(self, editor: Editor) -> None:
+        editor.open("shop.py", SHAPES)
+        (found,) = editor.diagnostics("shop.py")
+        enclosed, released, ignore = editor.actions("shop.py", found)
+        assert [each["title"] for each in (enclosed, released, ignore)] == [
+            "Take it by `with closing(sqlite3.connect(path)) as conn` (safe)",
+            "Release `conn` in `finally` (safe)",
+            "Ignore LC102 here, with a reason",
+        ]
+        assert [each.get("isPreferred") for each in (enclosed, released, ignore)] == [True, None, None]
+        for action in (enclosed, released):
+            editor.change("shop.py", SHAPES)
+            editor.change("shop.py", editor.apply(fresh(editor, action)["edit"]))
+            assert editor.diagnostics("shop.py") == []
+
+    def test_an_unsafe_fix_says_so_and_is_not_preferred(self, editor: Editor) -> None:
+        editor.open("shop.py", SHAPES.replace("conn.execute", "work(conn).execute"))
+        (found,) = editor.diagnostics("shop.py")
+        *fixes, _ignore = editor.actions("shop.py", found)
+        assert fixes
+        assert all(each["title"].endswith(" (unsafe: check the result)") for each in fixes)
+        assert not any("isPreferred" in each for each in fixes)
+        assert editor.actions("shop.py", only=["source.fixAll"]) == []
 
     def test_a_fix_that_is_refused(self, editor: Editor) -> None:
         editor.open("shop.py", LEAK)

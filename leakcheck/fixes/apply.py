@@ -34,13 +34,13 @@ def chosen(found: Iterable[Diagnostic], least: Applicability) -> list[tuple[Diag
     taken: list[Edit] = []
     picked: list[tuple[Diagnostic, Fix]] = []
     for one in found:
-        if one.fix is not None and one.fix.applicability >= least and not _overlap(one.fix.edits, taken):
+        if one.fix is not None and one.fix.applicability >= least and not overlap(one.fix.edits, taken):
             taken += one.fix.edits
             picked.append((one, one.fix))
     return picked
 
 
-def _overlap(edits: Sequence[Edit], taken: Sequence[Edit]) -> bool:
+def overlap(edits: Sequence[Edit], taken: Sequence[Edit]) -> bool:
     """Whether two fixes touch the same place; the same import wanted twice is one round's work each, too."""
     return any(
         new.span == old.span or (new.span.start < old.span.end and old.span.start < new.span.end)

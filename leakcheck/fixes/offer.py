@@ -2,6 +2,8 @@
 
     offered(program, "app/db.py", leaks)   →   the leaks, each with ``fix`` or ``fix_refused``
 
+With ``every`` the other shapes that a fix may take are made, too, for somebody who chooses.
+
 A rewrite is offered only after a gate: the changed text parses, a second analysis of it shows this fault gone and no
 new one, and no comment is lost. What fails there is shown to a reader, and never written.
 """
@@ -40,11 +42,11 @@ if TYPE_CHECKING:
     from leakcheck.source import Source
 
 
-def offered(program: Program, path: str, leaks: Sequence[Leak]) -> tuple[Leak, ...]:
+def offered(program: Program, path: str, leaks: Sequence[Leak], *, every: bool = False) -> tuple[Leak, ...]:
     """The leaks of the file ``path``, those of a kind that can be fixed with a fix or the reason against one."""
 
     def work() -> tuple[Leak, ...]:
-        offer = _Offer(program, path)
+        offer = _Offer(program, path, every=every)
         return tuple(offer.offered(leak) for leak in leaks)
 
     return on_large_stack(work)
@@ -53,8 +55,10 @@ def offered(program: Program, path: str, leaks: Sequence[Leak]) -> tuple[Leak, .
 class _Offer:
     """The fixes of one file."""
 
-    def __init__(self, program: Program, path: str) -> None:
+    def __init__(self, program: Program, path: str, *, every: bool = False) -> None:
         self._program = program
+        self._every = every
+        self._others: tuple[Fix, ...] = ()
         self._path = path
         self._trees: dict[int, Tree] = {}
         source = program.source(path)
@@ -71,7 +75,9 @@ class _Offer:
         if found is None:
             return replace(leak, fix_refused="the checkout is not in one place")
         try:
-            return replace(leak, fix=self._fix(found))
+            self._others = ()
+            fix = self._fix(found)
+            return replace(leak, fix=fix, other_fixes=self._others)
         except RefusedError as refused:
             return replace(leak, fix_refused=str(refused))
 
@@ -91,16 +97,23 @@ class _Offer:
             return self._fix_of_named(found)
         region = region_of(self._tree(found), found)
         applicability, reason = applicability_of(region, self._program)
-        best: Fix | None = None
+        fixes: list[Fix] = []
         for shape in candidates(region, self._program, self._source):
             fix = Fix(shape.message, shape.edits, min(applicability, shape.applicability))
             fix = self._gated(found, fix)
-            if best is None or fix.applicability > best.applicability:
-                best = fix
-            if best.applicability >= applicability:
+            fixes.append(replace(fix, message=f"{fix.message}; {reason}") if reason else fix)
+            if fix.applicability >= applicability and not self._every:
                 break
-        assert best is not None
-        return replace(best, message=f"{best.message}; {reason}") if reason else best
+        return self._best(fixes)
+
+    def _best(self, fixes: Sequence[Fix]) -> Fix:
+        """The first of those that may be applied the most; the others that may be are kept beside it."""
+        best = max(fixes, key=lambda fix: fix.applicability)
+        if self._every:
+            self._others = tuple(
+                fix for fix in fixes if fix.edits != best.edits and fix.applicability > Applicability.DISPLAY_ONLY
+            )
+        return best
 
     def _fix_of_named(self, found: Found) -> Fix:
         """The fix of a checkout that needs a name first: that of the text in which it has one."""

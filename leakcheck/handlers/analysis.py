@@ -23,9 +23,12 @@ if TYPE_CHECKING:
 
 
 class Analysis:
-    """The whole analysis of a project."""
+    """The whole analysis of a project; with ``every``, each fix comes in all its shapes."""
 
-    def __init__(self, config: Config, read: Callable[[str], bytes], roots: Sequence[Path]) -> None:
+    def __init__(
+        self, config: Config, read: Callable[[str], bytes], roots: Sequence[Path], *, every: bool = False
+    ) -> None:
+        self._every = every
         self._program = Program(config, read, roots)
         self._pools = Pools(self._program, config)
 
@@ -43,7 +46,7 @@ class Analysis:
         """The leaks of a file that was analysed, each with its fix or the reason against one."""
         from leakcheck.fixes.offer import offered  # a run that finds nothing fixes nothing
 
-        return offered(self._program, path, leaks)
+        return offered(self._program, path, leaks, every=self._every)
 
 
 class Pools:

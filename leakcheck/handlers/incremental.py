@@ -104,7 +104,7 @@ class Incremental:
             item = next((item for item, answer in items if leak in answer.analysis.leaks), _POOLS)
             program = self._program.fresh()
             self._analysed(program, path, item)
-            self._offers[leak] = offered(program, path, (leak,))[0]
+            self._offers[leak] = offered(program, path, (leak,), every=True)[0]
         return self._offers[leak]
 
     def _analyse(self, path: str) -> FileAnalysis:

@@ -27,7 +27,7 @@ from leakcheck.output.columns import Shown, shown
 from leakcheck.report import Report
 
 _GAP = 3  # a longer stretch between two steps is elided
-_APPLICABILITY = {
+APPLICABILITY = {
     Applicability.SAFE: "safe",
     Applicability.UNSAFE: "unsafe",
     Applicability.DISPLAY_ONLY: "a suggestion only",
@@ -61,7 +61,7 @@ def block(diagnostic: Diagnostic, context: Context) -> Iterator[str]:
 def _remedy(diagnostic: Diagnostic, paint: Paint) -> str | None:
     match diagnostic:
         case Diagnostic(fix=Fix(message=message, applicability=applicability)):
-            return f"{paint.help('fix')}: {one_line(message)} ({_APPLICABILITY[applicability]})"
+            return f"{paint.help('fix')}: {one_line(message)} ({APPLICABILITY[applicability]})"
         case Diagnostic(fix_refused=str(reason)):
             return f"{paint.help('no fix')}: {one_line(reason)}"
         case _:

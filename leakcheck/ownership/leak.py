@@ -78,3 +78,4 @@ class Leak:
     function: str = ""  # the qualified name of the function around it; "" at module level
     fix: Fix | None = None
     fix_refused: str | None = None
+    other_fixes: tuple[Fix, ...] = ()

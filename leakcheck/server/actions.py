@@ -1,6 +1,6 @@
 """What an editor may do about findings: apply a fix, fix all that is safe, or say why a finding is ignored.
 
-actions(text, findings)    →   for each finding its fix, if it has one, and a comment that silences it
+actions(text, findings)    →   for each finding its fix in every shape, and a comment that silences it
 fix_all(findings)          →   the safe fixes as one action
 """
 
@@ -17,7 +17,11 @@ from leakcheck.ignoring import comments
 
 FIX_ALL = "source.fixAll.leakcheck"
 KINDS = (types.CodeActionKind.QuickFix, FIX_ALL)
-_WARNINGS = {Applicability.UNSAFE: " (unsafe: check the result)", Applicability.DISPLAY_ONLY: " (a sketch: not ready)"}
+_APPLICABILITY = {
+    Applicability.SAFE: "safe",
+    Applicability.UNSAFE: "unsafe: check the result",
+    Applicability.DISPLAY_ONLY: "a sketch: not ready",
+}
 _REASON = "reason"
 
 
@@ -42,11 +46,12 @@ def actions(text: str, findings: Sequence[Diagnostic]) -> Iterator[Action]:
     """Everything that may be done about these findings of a buffer with this text."""
     quick = types.CodeActionKind.QuickFix
     for finding in findings:
-        fix = finding.fix
-        if fix is not None:
-            title = f"{fix.message[:1].upper()}{fix.message[1:]}{_WARNINGS.get(fix.applicability, '')}"
-            safe = fix.applicability is Applicability.SAFE
-            yield Action(title, quick, fix.edits, (finding,), preferred=safe)
+        for fix in (finding.fix, *finding.other_fixes):
+            if fix is None:
+                continue
+            title = f"{fix.message[:1].upper()}{fix.message[1:]} ({_APPLICABILITY[fix.applicability]})"
+            preferred = fix is finding.fix and fix.applicability is Applicability.SAFE
+            yield Action(title, quick, fix.edits, (finding,), preferred=preferred)
         silenced = comments(text, (finding,), _REASON).edits
         if silenced:
             yield Action(f"Ignore {finding.code} here, with a reason", quick, silenced, (finding,))

@@ -27,6 +27,7 @@ def shifted(diagnostic: Diagnostic, name: str, change: Change) -> Diagnostic | N
         statement=_moved_span(diagnostic.statement, change),
         steps=steps,
         fix=None,
+        other_fixes=(),
     )
 
 
