@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from leakcheck import expression as ex
-from leakcheck.cfg.walk import reduce
 from leakcheck.driver import DriverClass, Protocol, endings
-from leakcheck.driver_session import Begins
 from leakcheck.driver_session import Session as DriverSession
+from leakcheck.ownership import autocommit
 from leakcheck.ownership.acquire import Acquisition
 from leakcheck.ownership.movement import BACK_TO_OWNER
 from leakcheck.project.names import External, Instance, Method
@@ -69,7 +68,7 @@ def taken(found: Found, program: Program) -> Connection | None:
     is_call = isinstance(found.call.node, cst.Call)  # else a framework hands it over
     if (driver is None and resource.driver != "generic") or not is_call or found.acquisition.advances:
         return None
-    driver = driver or UNKNOWN_DRIVER
+    driver = autocommit.underneath(found, driver or UNKNOWN_DRIVER, program)
     operations = [
         s.operation for s in program.resolver.resolve(found.call.func, found.unit.scope) if isinstance(s, Method)
     ]
@@ -79,35 +78,9 @@ def taken(found: Found, program: Program) -> Connection | None:
         found.acquisition,
         driver,
         found=found,
-        autocommit=_initial_autocommit(found, driver, program),
+        autocommit=autocommit.initial(found, driver, program),
         leaves_committed=commits and own_manager,
     )
-
-
-def _initial_autocommit(found: Found, driver: DriverSession, program: Program) -> bool | None:
-    """Whether the connection is in autocommit when it is taken, as far as its constructor says."""
-    if driver.begins in (Begins.NEVER, Begins.UNKNOWN):
-        return None
-    keywords = _keywords(found.call)
-    for name in driver.autocommit:
-        if name in keywords:
-            match keywords[name]:
-                case ex.Constant(value=bool() as value):
-                    return value
-                case ex.Constant(value=None):
-                    return True  # sqlite3: isolation_level=None
-                case _:
-                    return None
-    pool = found.acquisition.pool
-    options = ("kwargs", "isolation_level", "execution_options", "autocommit", "init", "configure")
-    if pool is not None and any(program.constructor_keyword(pool, o, found.unit.scope) for o in options):
-        return None
-    return None if found.acquisition.steps else False
-
-
-def _keywords(call: g.Call) -> dict[str, ex.Expression]:
-    reduced = reduce(call.node) if isinstance(call.node, cst.Call) else None
-    return dict(reduced.keywords) if isinstance(reduced, ex.Call) else {}
 
 
 def root(call: g.Call, unit: Unit) -> str | None:

@@ -31,7 +31,7 @@ def await_(obligation: Obligation, instruction: g.Await, state: State) -> Outcom
         return [released], [released]
     if isinstance(value, Deferred):
         return obligation.affected(value.effect, failed, instruction, instruction.target)
-    kept = value if value in (Fact.TRUE, Hold.MAYBE, Hold.DERIVED, Hold.OWN) else None
+    kept = value if value in (Fact.TRUE, Fact.ANSWER, Hold.MAYBE, Hold.DERIVED, Hold.OWN) else None
     raised = [] if obligation.callees.is_quiet_await(instruction) else [failed]
     return [failed.bind({instruction.target: kept})], raised
 

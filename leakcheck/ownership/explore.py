@@ -110,7 +110,7 @@ class Explorer:
             isinstance(i, g.LoadAttribute) and i.name in BACK_TO_OWNER for b in graph.blocks for i in b.instructions
         )
         self._coarse = False
-        self._faulted: set[tuple[EventKind, int]] = set()
+        self._faulted: set[tuple[EventKind, int, int]] = set()
 
     def run(self, block: g.BasicBlock, position: int, state: State) -> Exploration:
         """Explore from in front of instruction ``position`` of ``block``. Raises BoundReachedError."""
@@ -163,7 +163,8 @@ class Explorer:
             if event.kind is EventKind.RELEASE:
                 self.result.releases[id(event.instruction.node)] = event.instruction
             if event.kind in FAULTS:
-                key = (event.kind, id(event.instruction.node))
+                copy = node.block if event.kind is EventKind.COMMIT_AFTER_ERROR else 0  # of a `finally`, say
+                key = (event.kind, id(event.instruction.node), copy)
                 if key not in self._faulted:
                     self._faulted.add(key)
                     self.result.faults.append((node, event, events))

@@ -19,12 +19,13 @@ from leakcheck.cfg import graph as g
 from leakcheck.cfg.walk import reduce
 from leakcheck.driver import WithEffect
 from leakcheck.driver_session import Begins, OpenAtRelease
-from leakcheck.ownership import session_state, transaction
+from leakcheck.ownership import autocommit, session_state, transaction
+from leakcheck.ownership.calling import operands
 from leakcheck.ownership.constants import written
 from leakcheck.ownership.effects import Effects
 from leakcheck.ownership.obligation import EventKind, Outcome, consumed, missed
 from leakcheck.ownership.session import Held, HeldKind, Open
-from leakcheck.ownership.state import Hold, Said, Scope, State, Status, refers
+from leakcheck.ownership.state import Fact, Hold, Said, Scope, State, Status, refers
 from leakcheck.ownership.statements import Action, Statements
 from leakcheck.ownership.summary import End
 from leakcheck.sql.event import SqlKind
@@ -35,6 +36,12 @@ if TYPE_CHECKING:
     from leakcheck.ownership.summary import Effect
 
 
+_FETCHING = frozenset({
+    "fetchone", "fetchall", "fetchmany", "fetchval", "fetchrow", "fetch", "first", "one", "one_or_none", "all",
+    "scalar", "scalar_one", "scalar_one_or_none", "scalars", "mappings",
+})  # fmt: skip
+"""What gives the rows of a statement."""
+_NOT_READING = frozenset({"execute", "executemany", "close", "cursor"})
 _IN_TRANSACTION = "name='in_transaction')"
 """The end of the text of a condition that asks for it."""
 
@@ -67,6 +74,9 @@ class Following(Effects):
     ended: bool = field(default=False, kw_only=True)
     heard: set[int] = field(default_factory=set, kw_only=True)
     """The calls that spoke to some connection that was followed."""
+    answered: bool = field(default=False, kw_only=True)
+    """Something asks the server whether it took what was only tried, and ``asked``: a branch depends on it."""
+    asked: bool = field(default=False, kw_only=True)
     restored_by: set[int] = field(default_factory=set, kw_only=True)
     """The statements that set a setting back to what it was before the one that is held."""
 
@@ -83,10 +93,14 @@ class Following(Effects):
                 normal, raised = self._enter(instruction, state)
             case g.Exit():
                 normal, raised = self._exit(instruction, state)
+            case g.Point(operand=str() as operand) if state.get(operand) is Fact.ANSWER:  # it is unpacked
+                normal, raised = [state], []
+            case g.LoadItem(base=base) | g.LoadAttribute(base=base) if state.get(base) is Fact.ANSWER:
+                normal, raised = [state.bind({**consumed(base), instruction.target: Fact.ANSWER})], []
             case g.StoreAttribute(name=name, base=base) if name in self.driver.autocommit and (
                 state.get(base) is Hold.OWN
             ):
-                switched = replace(state.session, autocommit=_switch(name, instruction.value))
+                switched = replace(state.session, autocommit=autocommit.assigned(name, instruction.value))
                 normal, raised = [replace(state.bind(consumed(instruction.value)), session=switched)], [state]
             case _:
                 normal, raised = Effects.apply(self, instruction, state)
@@ -111,10 +125,14 @@ class Following(Effects):
         said = next((v for a in call.arguments if isinstance(v := state.get(a.operand), Said)), None)
         if said is not None:  # `wait_for(conn.execute(...))`
             return [state.bind({call.target: said})], []
+        if self.held is not None and self.held.tried and self._answers(call, state):
+            return [state.bind({**operands(call), call.target: Fact.ANSWER})], []
         actions = self.statements.actions(call, value, self.resource) or self._left_by(call, state)
         normal, raised = Effects.apply(self, call, state)
         if value is not None:
             self.heard.add(id(call.node))
+        if value is Hold.OWN and autocommit.switches(call, self.driver):
+            return [transaction.switched(self, call, s) for s in normal], raised
         if not actions:
             return transaction.other_call(self, call, normal), raised
         if self.callees.is_entered_or_awaited(call):
@@ -132,6 +150,14 @@ class Following(Effects):
             done += states
             failed += errors
         return done, failed or raised
+
+    def _answers(self, call: g.Call, state: State) -> bool:
+        """Whether a call gives what the server said to the statement that tried: ``cur.fetchone()``."""
+        given = (call.receiver, *(a.operand for a in call.arguments))
+        of_answer = any(state.get(o) is Fact.ANSWER for o in given if o is not None)
+        reads = not state.session.worked and any(state.get(o) is Hold.DERIVED for o in given if o is not None)
+        self.answered = self.answered or of_answer or (reads and call.method not in _NOT_READING)
+        return call.method in _FETCHING if reads else of_answer and ex.dotted(call.func) in ("bool", "any", "all")
 
     def _left_by(self, call: g.Call, state: State) -> tuple[Action, ...]:
         """What a project function leaves open on the connection for its caller to end: it says as much."""
@@ -156,29 +182,30 @@ class Following(Effects):
         self, instruction: g.Instruction, call: g.Call, actions: tuple[Action, ...], before: State
     ) -> tuple[list[State], list[State]]:
         """The states after all that one call says; a statement that ends something has done so even if it raises."""
+        if transaction.is_refused(actions[0], before):
+            return [], [session_state.refused(self, call, actions[0], before)]
         state = before
         for action in actions:
             if state.status is Status.HELD:
                 state = self._act(instruction, call, action, state)
         if any(a.takes for a in actions):
-            return [state], [before]
+            return [state], [transaction.failing(self, transaction.begun_by(self, actions[0], before))]
         if all(a.kind in transaction.ENDING or a.kind in session_state.ENDING for a in actions):
             failed = state
             if any(a.kind is SqlKind.COMMIT for a in actions):
                 failed = transaction.after_failed_commit(self, instruction, before)
-            elif any(a.kind is SqlKind.ROLLBACK for a in actions):
+            else:
                 failed = self.done(instruction, state, by_statement=False)  # it only raises on a dead connection
-            elif state.status is Status.HELD and state.session.resetting and not before.session.resetting:
-                failed = self.done(instruction, state)
             return [state], [failed]
         session = state.session
         in_transaction = session.open is Open.YES or (
             session.open is Open.MAYBE and session.autocommit is None and self.driver.begins is Begins.FIRST_STATEMENT
         )
+        failed = transaction.failing(self, state)
         if self.held is not None or not in_transaction:
-            return [state], [state]
-        marked = replace(session, failed=session.failed or instruction)
-        return [state], [replace(state, session=marked)]
+            return [state], [failed]
+        marked = replace(failed.session, failed=session.failed or instruction)
+        return [state], [replace(failed, session=marked)]
 
     def _act(self, instruction: g.Instruction, call: g.Call, action: Action, state: State) -> State:
         """The state after one statement."""
@@ -205,6 +232,9 @@ class Following(Effects):
             scope = state.get(call.target)
             if action.operation is not None and isinstance(scope, Scope):
                 state = state.bind({call.target: Scope(scope.class_id, begun=True)})
+        target = instruction.target if isinstance(instruction, (g.Call, g.Await)) else ""
+        if held.tried and target and state.get(target) is None:
+            state = state.bind({target: Fact.ANSWER})
         self.takings.append(Taken(instruction, call, held, replace(state, session=starting, raised=False, near_miss=0)))
         return state
 
@@ -217,7 +247,8 @@ class Following(Effects):
             self.takings.append(Taken(instruction, call, Held(SqlKind.SAVEPOINT), starting))
 
     def branched(self, test: g.Test, state: State) -> State:
-        """``if conn.in_transaction:`` says whether there is one."""
+        """``if conn.in_transaction:`` says whether there is one; the answer to what was tried, that it was taken."""
+        self.asked = self.asked or state.get(test.subject) is Fact.ANSWER
         known = test.kind is g.TestKind.TRUTH and test.subject.endswith(_IN_TRANSACTION) and not test.outcome
         held = self.held is not None and self.held.kind is HeldKind.TRANSACTION and state.status is Status.HELD
         return _without_holders(state).with_status(Status.RELEASED) if known and held else state
@@ -300,10 +331,3 @@ def _kept(state: State) -> State:
 
 def _without_holders(state: State) -> State:
     return state.bind({n: None for n, v in state.variables if refers(v) or v is Hold.MAYBE})
-
-
-def _switch(name: str, value: str) -> bool | None:
-    """Whether autocommit is on after an assignment to the attribute: ``isolation_level = None`` turns it on."""
-    if name == "isolation_level":
-        return True if value == g.NONE else None
-    return {g.TRUE: True, g.FALSE: False}.get(value)

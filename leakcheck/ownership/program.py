@@ -240,6 +240,10 @@ class Program:
 
     def constructor_keyword(self, pool: str, keyword: str, scope: Scope) -> bool:
         """Whether the pool called ``pool`` is built with this keyword, wherever that can be seen."""
+        return any(k == keyword for call in self.constructors(pool, scope) for k, _ in call.keywords)
+
+    def constructors(self, pool: str, scope: Scope) -> list[ex.Call]:
+        """The calls by which the pool called ``pool`` is built, as far as they can be seen."""
         head, _, attribute = pool.rpartition(".")
         found: list[ex.Expression] = []
         for facts in (*(f.scope for f in scope.functions), scope.module.scope):
@@ -247,8 +251,8 @@ class Program:
         if head in ("self", "cls") and scope.owner is not None:
             cls = scope.module.classes.get(scope.owner)
             found.extend(v for v, _ in (cls.attributes.get(attribute, ()) if cls is not None else ()))
-        calls = [v.value if isinstance(v, ex.Await) else v for v in found]
-        return any(isinstance(c, ex.Call) and any(k == keyword for k, _ in c.keywords) for c in calls)
+        made = (v.value if isinstance(v, ex.Await) else v for v in found)
+        return [call for call in made if isinstance(call, ex.Call)]
 
     # Analysis
 

@@ -61,6 +61,8 @@ class Session:
     ``with`` blocks that began a transaction, with what was open before. ``fresh``: what is followed was set in the open
     transaction, so that a rollback undoes it; ``resetting``: it was reset there, so that a rollback undoes that.
     ``worked``: something was sent since what is followed was set.
+    ``wrote``: something was perhaps written in the open transaction, so that its COMMIT may fail.
+    ``aborted``: a statement failed in the open transaction, and the server refuses all others until it ends.
     ``failed``, ``slow`` and ``unseen`` are the statement that raised in the open transaction, the slow call in it, and
     the SQL COMMIT that the driver has not seen. ``gone`` says how the connection went with what is held.
     """
@@ -72,6 +74,8 @@ class Session:
     fresh: bool = False
     resetting: bool = False
     worked: bool = False
+    wrote: bool = False
+    aborted: bool = False
     failed: Instruction | None = None
     slow: Instruction | None = None
     unseen: Instruction | None = None

@@ -79,7 +79,7 @@ class SessionGiven(Given):
 
     def _started(self, state: State) -> State:
         opened = Open.YES if self._held.kind is HeldKind.TRANSACTION else Open.MAYBE
-        return replace(state, session=Session(open=opened))
+        return replace(state, session=Session(open=opened, wrote=True))
 
 
 class SessionCallees(Callees):

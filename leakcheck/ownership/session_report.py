@@ -77,23 +77,29 @@ def _session_leak(found: SessionFound, *, in_main: bool, ends_elsewhere: Callabl
     kept = [e for e in found.exploration.endings if e.state.status is Status.HELD]
     leaks = [e for e in kept if _counts(found, e)]
     ended = found.following.ended or any(e.state.status is Status.MOVED for e in found.exploration.endings)
-    if found.held.tried and ended:
-        return None  # what unlocks it under a condition knows whether it was taken
+    if found.held.tried and ended and found.following.answered and not found.following.asked:
+        return None  # what it does with the answer is not followed
     if not leaks or (found.connection.names and not ended and not _is_alone(found, ends_elsewhere=ends_elsewhere)):
         return None
     leaks.sort(key=lambda e: (e.state.raised, len(found.exploration.path(e.node))))
     quiet = [e for e in leaks if not e.state.raised]
     missed = [e for e in leaks if e.state.near_miss == 2]
     never, on_exception, on_path = _KINDS[found.held.kind]
+    always = not ended and (bool(quiet) or not any(_ends_quietly(e) for e in found.exploration.endings))
     kind, ending = on_exception, leaks[0]
     if missed and found.held.kind in _NEAR_MISSES:
         kind, ending = _NEAR_MISSES[found.held.kind], missed[0]
-    elif not ended:
+    elif always:
         kind = never
     elif quiet:
         kind = on_path
-    severity = Severity.ERROR if quiet or not ended else Severity.WARNING
+    severity = Severity.ERROR if quiet or always else Severity.WARNING
     return _leak(found, kind, severity.lowered() if in_main else severity, ending)
+
+
+def _ends_quietly(ending: Ending) -> bool:
+    """Whether it has ended where nothing raised: by a rollback, say."""
+    return ending.state.status is Status.RELEASED and not ending.state.raised
 
 
 def _counts(found: SessionFound, ending: Ending) -> bool:
@@ -153,9 +159,16 @@ def _leak(found: SessionFound, kind: LeakKind, severity: Severity, ending: Endin
         release=found.release_text,
         name=held.name,
         cause=cause_text(found, ending, kind),
-        reason=ending.state.session.gone or reason_text(found, ending),
+        reason=_reason(found, ending),
         noun=_NOUNS[held.kind],
     )
+
+
+def _reason(found: SessionFound, ending: Ending) -> str:
+    """Why what looks like its end is none, else how the connection went with it; for a lock only the former."""
+    looked = reason_text(found, ending)
+    known = ending.state.near_miss == 2 or found.held.kind is HeldKind.LOCK
+    return looked if known and looked else "" if found.held.kind is HeldKind.LOCK else ending.state.session.gone
 
 
 def _start(found: SessionFound) -> Step:

@@ -26,6 +26,7 @@ ENDING = frozenset(kind for kinds in ENDS.values() for kind in kinds if kind not
     SqlKind.DISCARD_ALL,
 }
 _LOCAL = frozenset({SqlKind.SET, SqlKind.SET_ROLE, SqlKind.SET_AUTHORIZATION})
+_POSTGRESQL = frozenset({SqlKind.SET_ROLE, SqlKind.SET_AUTHORIZATION, SqlKind.LOCK, SqlKind.LISTEN})
 ROLLED_BACK = "rolled back: what was done in it is lost"
 ROLES = frozenset({HeldKind.ROLE, HeldKind.AUTHORIZATION})
 
@@ -46,6 +47,12 @@ def check(following: Following, call: g.Call, action: Action, state: State) -> N
     unprotected = driver.begins is Begins.NEVER or session.autocommit is True
     if action.event.local and action.alone and action.kind in _LOCAL and session.open is Open.NO and unprotected:
         following.event(EventKind.LOCAL_OUTSIDE, call)
+
+
+def is_postgresql(following: Following) -> bool:
+    """Whether the server is PostgreSQL: the driver only speaks to that, or what is held is only known there."""
+    dialect, held = following.driver.dialect, following.held
+    return dialect == "postgresql" or (dialect == "" and held is not None and held.by in _POSTGRESQL)
 
 
 def _is_transactional(following: Following) -> bool:
@@ -84,6 +91,15 @@ def after(following: Following, call: g.Call, action: Action, state: State) -> S
     return following.done(call, state)
 
 
+def refused(following: Following, call: g.Call, action: Action, state: State) -> State:
+    """The state after a statement that the server refuses, though it would have ended what is held."""
+    held = following.held
+    if held is None or (action.kind not in ENDS[held.kind] and action.kind is not SqlKind.DISCARD_ALL):
+        return state
+    following.ended = True
+    return _near_miss(following, call, "the server refuses it in a transaction that has failed", state)
+
+
 def _near_miss(following: Following, instruction: g.Instruction, why: str, state: State) -> State:
     following.event(EventKind.NEAR_MISS, instruction, why)
     return missed(state, 2)
@@ -115,6 +131,8 @@ def given_back(following: Following, state: State, *, committed: bool) -> str:
     if not driver.pooled or held.kind.value in driver.clears:
         return ""
     if session.open is Open.YES and not committed:
+        if session.aborted and _undone(following, state):
+            return ""  # all that whoever takes it next can do is to roll back
         if opened is OpenAtRelease.CLOSED or (_undone(following, state) and opened is OpenAtRelease.ROLLED_BACK):
             return ""
         if session.resetting:

@@ -16,7 +16,7 @@ from leakcheck.ownership import connections
 from leakcheck.ownership.explore import BoundReachedError, Exploration, Explorer, seeds
 from leakcheck.ownership.following import Following, Taken
 from leakcheck.ownership.found import Fault, SessionFound
-from leakcheck.ownership.obligation import SESSION_FAULTS
+from leakcheck.ownership.obligation import SESSION_FAULTS, EventKind
 from leakcheck.ownership.pool_statements import pool_faults
 from leakcheck.ownership.session import Held, Open, Session
 from leakcheck.ownership.session_callees import SessionCallees, SessionGiven
@@ -145,7 +145,14 @@ class _Search:
             explored = self._explore(connection, first)
         except BoundReachedError:
             return
-        self.faults += [Fault(self._unit, event) for _, event, _ in explored.faults if event.kind in SESSION_FAULTS]
+        quietly = self._units.constants(self._unit).reach.returning_quietly
+        faults = (
+            event
+            for node, event, _ in explored.faults
+            if event.kind in SESSION_FAULTS
+            and (event.kind is not EventKind.COMMIT_AFTER_ERROR or node.block in quietly)  # else the error passes on
+        )
+        self.faults += {(e.kind, id(e.instruction.node)): Fault(self._unit, e) for e in faults}.values()
         groups: dict[tuple[int, Held], list[Taken]] = {}
         for each in first.takings:
             groups.setdefault((id(each.call.node), each.held), []).append(each)
@@ -199,7 +206,7 @@ class _Search:
         if connection.found is None:
             facts = dict(constants.start[graph.entry.index])
             facts.update(dict.fromkeys(connection.names, Hold.OWN))
-            state = State(Status.HELD, tuple(sorted(facts.items())), session=Session(open=Open.MAYBE))
+            state = State(Status.HELD, tuple(sorted(facts.items())), session=Session(open=Open.MAYBE, wrote=True))
             return explorer.run(graph.entry, 0, state)
         for block, position, instruction in seeds(graph, connection.found.call.node):
             facts = constants.before(block, position)

@@ -38,6 +38,7 @@ class Fact(Enum):
     NOT_NULL = "not-null"
     OPTIONAL = "optional"  # None, or true
     UNBOUND = "unbound"  # reading it raises
+    ANSWER = "answer"  # the row by which the server says that it took what is followed: true, and all in it
 
 
 class Hold(Enum):

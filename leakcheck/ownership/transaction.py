@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from leakcheck.driver_session import Begins
-from leakcheck.ownership import session_state
+from leakcheck.ownership import autocommit, session_state
 from leakcheck.ownership.obligation import EventKind
 from leakcheck.ownership.session import HeldKind, Open
 from leakcheck.ownership.state import Scope, State, Status
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 ENDING = frozenset({SqlKind.COMMIT, SqlKind.ROLLBACK})
 _OUTSIDE = frozenset({SqlKind.BEGIN, SqlKind.COMMIT, SqlKind.ROLLBACK, SqlKind.SET_AUTOCOMMIT})
 """What a driver that begins by itself does not begin for; all of these are read before."""
+_ACCEPTED = frozenset({SqlKind.COMMIT, SqlKind.ROLLBACK, SqlKind.ROLLBACK_TO, SqlKind.CHAIN})
+"""What the server still takes in a transaction that has failed."""
+_SILENT = frozenset({"cursor", "close", "fetchone", "fetchall", "fetchmany"})
+"""Methods that send nothing; any other call may be an object's that writes by the connection."""
 _WRITES = frozenset({SqlKind.WRITE})
 _AFTER_UNSEEN = frozenset({SqlKind.WRITE, SqlKind.DDL, SqlKind.UNKNOWN})
 _UNSEEN = "the driver has not seen it and sends no BEGIN: each later statement is committed by itself"
@@ -46,6 +50,17 @@ def begun_by(following: Following, action: Action, state: State) -> State:
     return replace(state, session=replace(session, open=Open.YES, manual=False))
 
 
+def is_refused(action: Action, state: State) -> bool:
+    """Whether the server refuses a statement because an earlier one of the transaction failed."""
+    return state.session.aborted and action.kind not in _ACCEPTED
+
+
+def failing(following: Following, state: State) -> State:
+    """What a statement that fails leaves: PostgreSQL goes on with nothing of the transaction."""
+    aborts = state.session.open is Open.YES and session_state.is_postgresql(following)
+    return replace(state, session=replace(state.session, aborted=True)) if aborts else state
+
+
 def after(following: Following, call: g.Call, action: Action, state: State) -> State:
     """What a statement does to the transaction."""
     session = state.session
@@ -57,15 +72,32 @@ def after(following: Following, call: g.Call, action: Action, state: State) -> S
             return state if session.open is Open.YES else replace(state, session=begun)
         case SqlKind.COMMIT | SqlKind.ROLLBACK:
             return _end(following, call, action, state)
-        case SqlKind.ROLLBACK_TO:
-            return replace(state, session=replace(session, failed=None))
+        case SqlKind.ROLLBACK_TO | SqlKind.CHAIN:
+            return replace(state, session=replace(session, failed=None, aborted=False))
         case SqlKind.SET_AUTOCOMMIT:
             switched = replace(session, autocommit={"on": True, "off": False}.get(action.event.name or ""))
             return replace(state, session=switched)
+        case SqlKind.WRITE | SqlKind.UNKNOWN | SqlKind.TEMP_TABLE:
+            return wrote(state)
         case SqlKind.DDL if following.driver.dialect == "mysql":
             return ended(following, call, SqlKind.COMMIT, state)  # it commits what is open
+        case SqlKind.DDL:
+            return wrote(state)
         case _:
             return state
+
+
+def wrote(state: State) -> State:
+    """The state after something that may write."""
+    return state if state.session.wrote else replace(state, session=replace(state.session, wrote=True))
+
+
+def switched(following: Following, call: g.Call, state: State) -> State:
+    """What a call does that switches autocommit: psycopg2's ``set_isolation_level`` rolls back what is open."""
+    if call.method == "set_isolation_level":
+        state = ended(following, call, SqlKind.ROLLBACK, state)
+    after = replace(state.session, autocommit=autocommit.switched(call, following.driver))
+    return replace(state, session=after)
 
 
 def _end(following: Following, call: g.Call, action: Action, state: State) -> State:
@@ -109,13 +141,25 @@ def ended(following: Following, instruction: g.Instruction, kind: SqlKind, state
     held = following.held
     if held is None and kind is SqlKind.COMMIT:
         _check_commit(following, instruction, state)
+    if state.session.aborted:
+        kind = SqlKind.ROLLBACK  # which is what the server answers to COMMIT
     if held is not None and held.kind in (HeldKind.TRANSACTION, HeldKind.SAVEPOINT):
         return following.done(instruction, state)
     if held is not None:
         state = session_state.after_end(following, instruction, kind, state)
         if state.status is not Status.HELD:
             return state
-    session = replace(state.session, open=Open.NO, manual=False, failed=None, slow=None, unseen=None, scopes=())
+    session = replace(
+        state.session,
+        open=Open.NO,
+        manual=False,
+        wrote=False,
+        aborted=False,
+        failed=None,
+        slow=None,
+        unseen=None,
+        scopes=(),
+    )
     return replace(state, session=session)
 
 
@@ -129,8 +173,11 @@ def _check_commit(following: Following, instruction: g.Instruction, state: State
 
 
 def after_failed_commit(following: Following, instruction: g.Instruction, state: State) -> State:
-    """What a COMMIT that raises leaves: the server has rolled back, or the connection is gone."""
-    if following.held is not None and (state.session.resetting or following.held.kind is HeldKind.TRANSACTION):
+    """What a COMMIT that raises leaves: it is rolled back, or where nothing was written the connection is gone."""
+    session = state.session
+    if not session.wrote:
+        return following.done(instruction, state, by_statement=False)
+    if following.held is not None and (session.resetting or following.held.kind is HeldKind.TRANSACTION):
         return following.done(instruction, state)
     return ended(following, instruction, SqlKind.ROLLBACK, state)
 
@@ -162,8 +209,10 @@ def left(following: Following, instruction: g.Exit, state: State) -> State:
             _check_commit(following, instruction, state)
         if following.held is not None and following.held.kind not in (HeldKind.TRANSACTION, HeldKind.SAVEPOINT):
             state = session_state.after_end(following, instruction, kind, state)
-        return replace(state, session=replace(state.session, open=Open.MAYBE, failed=None))
-    return replace(state, session=replace(state.session, failed=None)) if instruction.exceptional else state
+        return replace(state, session=replace(state.session, open=Open.MAYBE, failed=None, aborted=False))
+    if not instruction.exceptional:
+        return state
+    return replace(state, session=replace(state.session, failed=None, aborted=False))
 
 
 def other_call(following: Following, call: g.Call, states: list[State]) -> list[State]:
@@ -176,10 +225,13 @@ def other_call(following: Following, call: g.Call, states: list[State]) -> list[
             for s in states
         ]
     if not following.speech.may_speak(call):
-        return states
-    return [
-        replace(s, session=replace(s.session, open=Open.MAYBE, failed=None))
-        if s.status is Status.HELD and following.held is None
-        else s
-        for s in states
-    ]
+        return [wrote(s) if s.session.open is not Open.NO and call.method not in _SILENT else s for s in states]
+    return [wrote(_unknown(following, s)) for s in states]
+
+
+def _unknown(following: Following, state: State) -> State:
+    """What is known after somebody else has spoken: what is held is asked for elsewhere."""
+    if state.status is not Status.HELD:
+        return state
+    session = replace(state.session, failed=None, aborted=False)
+    return replace(state, session=session if following.held is not None else replace(session, open=Open.MAYBE))

@@ -54,7 +54,8 @@ No fix is offered: change the code by hand, as shown above.
 
 ## Limits
 
-Whether a connection is in autocommit is only known where the same function switches it or connects with the option.
+Whether a connection is in autocommit is only known where the same function switches it, or where the same file shows
+the option with which its engine or the connection itself is made.
 """
 
 from __future__ import annotations

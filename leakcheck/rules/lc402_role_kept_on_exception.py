@@ -8,7 +8,8 @@ does not undo it: the role was set in autocommit, or in a transaction that was c
 ## Why is this bad?
 
 A request that fails leaves the rights of its user to the next one. Measured: a pool's rollback undoes a role
-only where it was set in the transaction that is rolled back; asyncpg's RESET ALL does not touch it (see LC401).
+only where it was set in the transaction that is rolled back; asyncpg's RESET ALL does not touch it (see LC401). The
+COMMIT of a transaction in which a statement failed is such a rollback too.
 
 - <https://www.postgresql.org/docs/current/sql-set-role.html>
 
@@ -49,7 +50,7 @@ No fix is offered: change the code by hand, as shown above.
 
 ## Limits
 
-A reset counts as done even where it raises itself, as it does in a transaction that has failed.
+A reset counts as done even where it raises itself. Where a failed transaction is known to refuse it, see LC407.
 """
 
 from __future__ import annotations

@@ -9,9 +9,12 @@ connection that goes on living: given back to a pool that does not release it, o
 
 A session lock belongs to the connection, not to the transaction: measured on PostgreSQL 15 and 18, neither
 COMMIT nor ROLLBACK releases it, and of all pools only asyncpg's own does. The connection goes on with the lock,
-and everybody who waits for it waits until that connection is closed.
+and everybody who waits for it waits until that connection is closed. An unlock in `finally` is not enough outside
+autocommit: measured with psycopg2 2.9, psycopg 3.3 and SQLAlchemy 2.1 on PostgreSQL 18, after a statement has failed
+the server refuses the unlock like all else until a rollback, and the lock stays.
 
 - <https://www.postgresql.org/docs/current/explicit-locking.html#ADVISORY-LOCKS>
+- <https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-ADVISORY-LOCKS>
 - <https://dev.mysql.com/doc/refman/8.4/en/locking-functions.html>
 
 ## Example
@@ -50,6 +53,8 @@ No fix is offered: change the code by hand, as shown above.
 ## Limits
 
 A lock that is taken on a connection of the function's caller and never released in it is taken to be meant for good.
+What `pg_try_advisory_lock` answers is followed through names and conditions; where it is compared or handed on, an
+unlock on some path is taken to know when it is due.
 """
 
 from __future__ import annotations
@@ -61,6 +66,8 @@ from leakcheck.rule import Rule
 
 def say(leak: Leak) -> str:
     """The headline: what is kept and when, and the remedy."""
+    if leak.reason:
+        return f"`{leak.acquire}` stays locked when `{leak.cause}` raises: {leak.reason}; roll back before the unlock"
     when = f" when `{leak.cause}` raises" if leak.cause and leak.severity is Severity.WARNING else ""
     return f"`{leak.acquire}` is not released{when}; unlock it in `finally`, or use a lock of the transaction"
 

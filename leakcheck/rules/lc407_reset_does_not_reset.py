@@ -7,15 +7,17 @@ Reports a role or setting whose only reset on some path has no effect:
 - `RESET ALL` for a role, or `RESET ROLE` for a session authorization;
 - `RESET ROLE` in a transaction that is rolled back, by the code or by the pool, while the role was set in an earlier
   one;
+- any reset in a transaction in which a statement has failed, while the role was set in an earlier one;
 - `DISCARD ALL` in a transaction, which a driver that is not in autocommit always has open;
 - `DISCARD ALL` through asyncpg, which breaks its statement cache.
 
 ## Why is this bad?
 
 Somebody has thought of the reset, so nobody looks again. Measured on PostgreSQL 15 and 18: `role` and
-`session_authorization` are exempt from RESET ALL; a rollback brings back a role that was reset in it; DISCARD
-ALL fails inside a transaction block (25001); after DISCARD ALL through asyncpg 0.30 and 0.32 (and psycopg
-before 3.3) prepared statements that the driver counts on are gone, for good.
+`session_authorization` are exempt from RESET ALL; a rollback brings back a role that was reset in it; after an
+error the server refuses the reset (25P02) until a rollback; DISCARD ALL fails inside a transaction block (25001);
+after DISCARD ALL through asyncpg 0.30 and 0.32 (and psycopg before 3.3) prepared statements that the driver counts
+on are gone, for good.
 
 - <https://www.postgresql.org/docs/current/sql-reset.html>
 - <https://www.postgresql.org/docs/current/sql-discard.html>

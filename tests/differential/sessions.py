@@ -4,8 +4,9 @@
 
 The connection is a fake of server, driver and pool that does what was measured: the driver begins before the first
 statement unless in autocommit, a rollback restores the role that was in force when the transaction began, the pool
-rolls back what is open, unless SQL began it in autocommit. What raises does so before the server hears of it, but for
-the ends: they have taken effect, a COMMIT as a rollback; a ROLLBACK only fails when the connection is gone.
+rolls back what is open, unless SQL began it in autocommit. A statement that fails in a transaction aborts it: the
+server refuses all others until it ends, and a COMMIT is a rollback then. Else a COMMIT that fails is one too, if
+anything was written; what else ends or resets something only fails when the connection is gone.
 
 In autocommit the programs end transactions by SQL, else by the driver: the other ways are LC304's.
 """
@@ -128,6 +129,8 @@ class World:
     autocommit: bool = False
     begun: bool = False
     manual: bool = False
+    wrote: bool = False
+    aborted: bool = False
     begins: dict[int, bool] = field(default_factory=dict)
     """The rows of what began the open transaction, and whether something has raised since."""
     role: int | None = None
@@ -151,6 +154,8 @@ class World:
         """The pool rolls back, unless it cannot know that there is something to roll back."""
         if sys.exc_info()[0] is not None:
             self.begins = dict.fromkeys(self.begins, True)
+        if self.begun and self.aborted:
+            self.role = self.before  # nothing but a rollback is left to whoever takes it next
         if self.begun and not (self.autocommit and self.manual):
             self.begins = {row: raised for row, raised in self.begins.items() if not raised}
             self.role = self.before
@@ -163,12 +168,12 @@ class World:
 
     def _end(self, *, commit: bool) -> None:
         failed = self.choices.ask()
-        if failed and not commit:
+        if failed and not (commit and self.wrote):
             self.gone = True
-        if self.begun and not (commit and not failed):
+        if self.begun and not (commit and not failed and not self.aborted):
             undoes_reset = failed and commit and self.role is None
             self.role = None if undoes_reset else self.before
-        self.begun = self.manual = False
+        self.begun = self.manual = self.wrote = self.aborted = False
         self.begins = {}
         if failed:
             self._raise()
@@ -178,8 +183,10 @@ class World:
         if sql in ("COMMIT", "ROLLBACK"):
             self._end(commit=sql == "COMMIT")
             return
+        if self.aborted:
+            self._raise()
         if sql == "BEGIN":
-            self._may_raise()
+            self._may_fail()
             if not self.begun:
                 self.begun, self.before = True, self.role
             self.manual = True
@@ -190,12 +197,20 @@ class World:
         if sql == "RESET ROLE":
             self.role = None
             if self.choices.ask():
-                self.before = None  # it counts as done
+                self.gone = True
                 self._raise()
             return
-        self._may_raise()
+        self._may_fail()
         if sql.startswith("SET ROLE"):
             self.role = row
+        else:
+            self.wrote = self.begun
+
+    def _may_fail(self) -> None:
+        """What the server says no to, which aborts the transaction."""
+        if self.choices.ask():
+            self.aborted = self.begun
+            self._raise()
 
     def _may_raise(self) -> None:
         if self.choices.ask():

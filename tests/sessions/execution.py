@@ -2,8 +2,8 @@
 
 The program gets the driver's own pool behind a thin wrapper that knows which row speaks, and that can make any one
 statement fail: the server is then sent ``SELECT 1/0`` instead, so that what follows is the server's own answer, the
-aborted transaction included. What ends or resets something is never made to fail: on a server that is there it only
-fails when the transaction is aborted, and then it does so by itself.
+aborted transaction included. What ends or resets something is never made to fail: the programs write nothing, and then
+a server that is there only refuses it in an aborted transaction, by itself.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import sqlalchemy
 
 from .pools import Pools
 from .program import ENDING, FLAGS, OPENING, Kind
-from .spelling import Spelling, Written
+from .spelling import Spelling, Written, kind_of
 
 NAME = "<program>"
 FAILING = "SELECT 1/0"
@@ -33,15 +33,11 @@ _OPENS = {text: kind for kind, texts in OPENING.items() for text in texts}
 
 @dataclass(slots=True)
 class Truth:
-    """What was left from one row: on some path without an error, and on some path with one.
-
-    leakcheck does not follow that after an error the server refuses everything until the transaction ends, and that
-    COMMIT then rolls back. Where that decides, ``disputed`` is set, and either answer is taken.
-    """
+    """What was left from one row: on some path without an error, and on some path with one."""
 
     plainly: bool = False
     after_error: bool = False
-    disputed: bool = False
+    unclear: bool = False
 
 
 @dataclass(slots=True)
@@ -57,12 +53,15 @@ class Run:
     opened: dict[Kind, int] = field(default_factory=dict)
     """The row that opened each kind last, on this path."""
     begun_at_release: int | None = None
-    touched: set[int] = field(default_factory=set)
-    """All rows that opened something."""
     aborted: bool = False
-    """The open transaction had an error: the server refuses what is said in it."""
-    disputed: set[Kind] = field(default_factory=set)
-    """Of which kinds it is open what leakcheck should say: an end was refused, or a COMMIT undid what was set."""
+    """A statement failed in the open transaction."""
+    useless: set[int] = field(default_factory=set)
+    """The rows that set something for the transaction outside any."""
+    unsaved: set[int] = field(default_factory=set)
+    """The rows that committed a transaction in which something had failed."""
+    unclear: set[int] = field(default_factory=set)
+    """The same while the error was being handled, or passed: told or not, where it is swallowed in the end."""
+    returned: bool = False
 
     def next_fails(self) -> bool:
         """Count a call that may fail, and say whether it does."""
@@ -101,7 +100,7 @@ class Watched:
         if name in ("cursor", "execution_options"):
             return lambda **options: Watched(found(**options), self._run, self._pools, self._connection)
         if name in ("commit", "rollback"):
-            return lambda: self._ended(found, commits=name == "commit")
+            return lambda: self._ended(found, commits=name == "commit", row=_row())
         return found
 
     def _taken(self, connection: Any) -> Any:  # noqa: ANN401  any driver's
@@ -114,9 +113,9 @@ class Watched:
 
     def _say(self, execute: Callable[..., Any], statement: Any, row: int) -> Any:  # noqa: ANN401  any driver's
         text, run = str(statement), self._run
-        if text in _ENDS:
-            self._dispute(text)
-        elif run.next_fails():
+        if kind_of(text) is Kind.COMMIT:
+            self._committing(row)
+        if text not in _ENDS and run.next_fails():
             text, statement = FAILING, FAILING if isinstance(statement, str) else sqlalchemy.text(FAILING)
         try:
             result = execute(statement)
@@ -136,27 +135,27 @@ class Watched:
                 raise asyncio.CancelledError from None  # what a task sees whose statement is cancelled
             raise
 
-    def _ended(self, end: Callable[[], Any], *, commits: bool) -> Any:  # noqa: ANN401  any driver's
-        self._dispute("COMMIT" if commits else "ROLLBACK")
+    def _ended(self, end: Callable[[], Any], *, commits: bool, row: int) -> Any:  # noqa: ANN401  any driver's
+        if commits:
+            self._committing(row)
         return self._noted(end(), None, 0)
+
+    def _committing(self, row: int) -> None:
+        """Before a commit: note the one that saves nothing."""
+        if self._run.aborted:
+            (self._run.unclear if sys.exc_info()[0] else self._run.unsaved).add(row)
 
     def _noted(self, result: Any, text: str | None, row: int) -> Any:  # noqa: ANN401  any driver's
         """After a statement: whether a transaction is open now, and what this row opened."""
         if not self._pools.in_transaction(self._connection):
             self._run.opened.pop(Kind.TRANSACTION, None)
             self._run.aborted = False
+            if kind_of(text or "") is Kind.LOCAL:
+                self._run.useless.add(row)
         kind = _OPENS.get(text or "")
         if kind is not None:
             self._run.opened[kind] = row
-            self._run.touched.add(row)
         return result
-
-    def _dispute(self, end: str) -> None:
-        """Before an end is said: in an aborted transaction only ROLLBACK does what it says."""
-        if not self._run.aborted or end == "ROLLBACK":
-            return
-        commits = end in ENDING[Kind.TRANSACTION]
-        self._run.disputed |= {kind for kind in Kind if not commits or kind is not Kind.TRANSACTION}
 
     def _release(self, connection: Any) -> None:  # noqa: ANN401  any driver's
         if self._pools.in_transaction(connection):
@@ -170,7 +169,15 @@ def _row() -> int:
     return frame.f_lineno
 
 
-def truth(program: Written, spelling: Spelling, pools: Pools) -> dict[int, Truth]:
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the server says of the rows of a program, and along how many paths it was asked."""
+
+    rows: dict[int, Truth]
+    paths: int
+
+
+def truth(program: Written, spelling: Spelling, pools: Pools) -> Seen:
     """What the rows of a program leave behind, along all of its paths."""
     namespace: dict[str, Any] = {}
     exec(compile(program.text, NAME, "exec"), namespace)
@@ -182,17 +189,21 @@ def truth(program: Written, spelling: Spelling, pools: Pools) -> dict[int, Truth
         namespace["pool"] = pool
         return namespace["handle"](*arguments)
 
+    paths = 0
     for run in _runs(handle, pools, is_async=spelling.is_async):
+        paths += 1
         left = pools.left()
-        for row in run.touched:
-            found[row].disputed |= program.rows[row] in run.disputed
+        for row in (*run.useless, *(run.unsaved if run.returned else ())):
+            _note(found[row], run)
+        for row in run.unclear if run.returned else ():
+            found[row].unclear = True
         for kind, row in run.opened.items():
             if kind is not Kind.TRANSACTION and kind in left:
                 _note(found[row], run)
         begun = run.begun_at_release
         if begun is not None and (not run.failed or Kind.TRANSACTION in left):
             _note(found[begun], run)
-    return found
+    return Seen(found, paths)
 
 
 def _note(truth: Truth, run: Run) -> None:
@@ -213,6 +224,7 @@ def _runs(handle: Callable[..., Any], pools: Pools, *, is_async: bool) -> Iterat
                     result = handle(Watched(pools.pool, run, pools), SimpleNamespace(**flags), run.work)
                     if is_async:
                         pools.wait(result)
+                    run.returned = True
                 except (Exception, asyncio.CancelledError):  # noqa: BLE001  the driver's, or the program's own
                     assert run.failed, "the program fails by itself"
                 yield run

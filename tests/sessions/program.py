@@ -13,13 +13,15 @@ from random import Random
 
 
 class Kind(StrEnum):
-    """What may be left on a connection."""
+    """What may be left on a connection; the last two are statements that may have had no effect."""
 
     TRANSACTION = "transaction"
     ROLE = "role"
     SETTING = "setting"
     LOCK = "lock"
     LISTEN = "listen"
+    LOCAL = "local"
+    COMMIT = "commit"
 
 
 OPENING = {
@@ -104,7 +106,7 @@ class Generator:
 
     def body(self) -> Body:
         """Up to three kinds, one inside another or one after another."""
-        kinds = [kind for kind in Kind if self._autocommit or kind is not Kind.TRANSACTION]
+        kinds = [kind for kind in OPENING if self._autocommit or kind is not Kind.TRANSACTION]
         weights = [3 if kind in (Kind.TRANSACTION, Kind.ROLE) else 1 for kind in kinds]
         chosen = list(dict.fromkeys(self._random.choices(kinds, weights, k=self._random.choice((1, 1, 2, 3)))))
         self._random.shuffle(chosen)

@@ -75,8 +75,8 @@ SPELLINGS = {
         ),
         Spelling(
             "sqlalchemy",
-            "from sqlalchemy import Engine, text",
-            "Engine",
+            'from sqlalchemy import create_engine, text\n\npool = create_engine("postgresql+psycopg2://")',
+            "",
             ("conn = pool.connect()",),
             "conn.execute(text({sql}))",
             "conn.close()",
@@ -99,7 +99,7 @@ SPELLINGS = {
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A program's text, and the rows where it opens or sets something."""
+    """A program's text, and the rows where it opens or sets something, or says what may have no effect."""
 
     text: str
     rows: dict[int, Kind]
@@ -122,6 +122,13 @@ def written(body: Body, spelling: Spelling) -> Written:
     return Written("\n".join(writer.lines) + "\n", writer.rows)
 
 
+def kind_of(text: str) -> Kind | None:
+    """What a statement is about that may have no effect where it is said."""
+    if text in ("COMMIT", "END"):
+        return Kind.COMMIT
+    return Kind.LOCAL if text.startswith("SET LOCAL") else None
+
+
 class _Writer:
     def __init__(self, spelling: Spelling) -> None:
         self._spelling = spelling
@@ -141,10 +148,13 @@ class _Writer:
         match node:
             case Say(text=text, opens=opens):
                 self.line(depth, self._spelling.execute.format(sql=f'"{text}"'))
-                if opens is not None:
-                    self.rows[len(self.lines)] = opens
+                kind = opens or kind_of(text)
+                if kind is not None:
+                    self.rows[len(self.lines)] = kind
             case Driver(method=method):
                 self.line(depth, f"conn.{method}()")
+                if method == "commit":
+                    self.rows[len(self.lines)] = Kind.COMMIT
             case Python():
                 self.line(depth, "work()")
             case Leave():

@@ -1,0 +1,117 @@
+"""Whether a connection is in autocommit: as it was made, and as calls and assignments switch it.
+
+    create_engine(url, isolation_level="AUTOCOMMIT")   →   True, for the connections of that engine
+    conn.set_session(autocommit=False)                 →   False from here on
+
+What is not written out is not known: None.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import libcst as cst
+
+from leakcheck import expression as ex
+from leakcheck.cfg import graph as g
+from leakcheck.cfg.walk import reduce
+from leakcheck.driver_session import Begins
+from leakcheck.project.texts import sql_texts
+
+if TYPE_CHECKING:
+    from leakcheck.driver_session import Session as DriverSession
+    from leakcheck.ownership.found import Found
+    from leakcheck.ownership.program import Program
+
+_HIDING = ("kwargs", "execution_options", "init", "configure")
+"""Options of a pool that may switch it, and cannot be read."""
+_DIALECTS = {
+    "postgresql": "postgresql",
+    "postgres": "postgresql",
+    "cockroachdb": "postgresql",
+    "mysql": "mysql",
+    "mariadb": "mysql",
+    "sqlite": "sqlite",
+}
+
+
+def initial(found: Found, driver: DriverSession, program: Program) -> bool | None:
+    """Whether the connection is in autocommit when it is taken, as far as its constructor or its pool's says."""
+    if driver.begins in (Begins.NEVER, Begins.UNKNOWN):
+        return None
+    named = [(n, v) for n, v in _keywords(found.call) if n in driver.autocommit]
+    pool, scope = found.acquisition.pool, found.unit.scope
+    made = program.constructors(pool, scope) if pool is not None else []
+    named += [(n, v) for call in made for n, v in call.keywords if n in driver.autocommit]
+    if named:
+        return _value(*named[0], driver)
+    hidden = any(n in _HIDING for call in made for n, _ in call.keywords)
+    return None if hidden or found.acquisition.steps else False
+
+
+def underneath(found: Found, driver: DriverSession, program: Program) -> DriverSession:
+    """What a library that works over others is known to do over the one that its URL names."""
+    pool, scope, classes = found.acquisition.pool, found.unit.scope, program.drivers.classes
+    if driver.dialect or pool is None:
+        return driver
+    for call in program.constructors(pool, scope):
+        for text in sql_texts(call.args[0], scope, program) or () if call.args else ():
+            scheme, _, _ = text.partition("://")
+            name, _, library = scheme.partition("+")
+            below = classes.get(f"{library}.PooledConnection") or classes.get(f"{library}.Connection")
+            known = below.session if below is not None else None
+            driver = replace(driver, dialect=_DIALECTS.get(name, ""))
+            return driver if known is None else replace(driver, begun=known.begun, deaf=known.deaf, blind=known.blind)
+    return driver
+
+
+def assigned(name: str, value: str) -> bool | None:
+    """Whether it is on after an assignment to an attribute: ``isolation_level = None`` turns it on."""
+    if name == "isolation_level":
+        return True if value == g.NONE else None
+    return {g.TRUE: True, g.FALSE: False}.get(value)
+
+
+def switches(call: g.Call, driver: DriverSession) -> bool:
+    """Whether a method call on the connection may switch it."""
+    if call.method not in driver.autocommit:
+        return False
+    return call.method not in _BY_KEYWORD or any(n in driver.autocommit for n, _ in _keywords(call))
+
+
+def switched(call: g.Call, driver: DriverSession) -> bool | None:
+    """Whether it is on after a call that switches it."""
+    named = [(n, v) for n, v in _keywords(call) if n in driver.autocommit]
+    if named:
+        return _value(*named[0], driver)
+    reduced = reduce(call.node) if isinstance(call.node, cst.Call) else None
+    given = reduced.args if isinstance(reduced, ex.Call) else ()
+    return _value(call.method or "", given[0], driver) if given else None
+
+
+_BY_KEYWORD = frozenset({"execution_options", "set_session"})
+"""Methods that switch other things as well."""
+
+
+def _value(name: str, value: ex.Expression, driver: DriverSession) -> bool | None:
+    """Whether an option with this value turns it on."""
+    levels = "isolation" in name
+    match value:
+        case ex.Constant(value=bool() as known):
+            return known
+        case ex.Constant(value=int() as number):
+            return number == 0 if levels else number != 0
+        case ex.Constant(value=str() as level) if levels:
+            return level.upper() == "AUTOCOMMIT"
+        case ex.Constant(value=None) if driver.dialect == "sqlite":
+            return True
+        case ex.Name() | ex.Attribute() if (ex.last_name(value) or "").startswith("ISOLATION_LEVEL_"):
+            return ex.last_name(value) == "ISOLATION_LEVEL_AUTOCOMMIT"
+        case _:
+            return None
+
+
+def _keywords(call: g.Call) -> tuple[tuple[str, ex.Expression], ...]:
+    reduced = reduce(call.node) if isinstance(call.node, cst.Call) else None
+    return reduced.keywords if isinstance(reduced, ex.Call) else ()
