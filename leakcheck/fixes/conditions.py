@@ -298,7 +298,7 @@ def _comments(region: Region) -> Iterator[Doubt]:
 def _other_checkouts(region: Region) -> Iterator[Doubt]:
     """A second connection that is taken inside and used outside crosses this one."""
     unit = region.tree.unit
-    for other in unit.found[0] if unit.found is not None else ():
+    for other in unit.found:
         name = other.effects.bound_to
         if other is region.found or name is None or name == region.name or not region.holds(other.call.node):
             continue

@@ -52,7 +52,7 @@ def helper_for(region: Region, program: Program) -> Helper | None:
     unit = program.functions.units.of(Function(path, name))
     if unit is None or unit.facts is None:
         raise RefusedError(f"the configured helper `{module}` has no function `{name}`")
-    found, _ = program.functions.found(unit)
+    found = program.functions.found(unit).found
     resource = region.found.acquisition.resource
     taken = [one for one in found if one.acquisition.resource.id == resource.id]
     if not taken:

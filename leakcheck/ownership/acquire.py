@@ -111,7 +111,9 @@ class Acquisitions:
                 lends = facts is not None and facts.is_async and facts.is_generator
                 return lends or self._program.hands_out(symbol) or self._program.is_undecided(symbol)
             case Class():
-                return self._program.construction(symbol) is not None or self._derived_connection(symbol) is not None
+                if self._program.construction(symbol) is not None or self._derived_connection(symbol) is not None:
+                    return True
+                return self._program.is_undecided(symbol)
             case _:
                 return False
 

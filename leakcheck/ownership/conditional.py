@@ -19,7 +19,7 @@ from leakcheck.ownership.state import Fact
 
 if TYPE_CHECKING:
     from leakcheck.ownership.unit import Unit
-    from leakcheck.project.facts import FunctionFacts
+    from leakcheck.project.facts import FunctionFacts, Parameter
 
 _NOTHING = (Fact.NONE, Fact.FALSY)
 _NULL = ex.Constant(None)
@@ -45,7 +45,10 @@ def condition_of(facts: FunctionFacts, parameter: str | None, *, bound: bool) ->
 def required_null(unit: Unit, graph: g.ControlFlowGraph, facts: Facts) -> str | None:
     """The parameter that is None wherever these facts hold, and that only the caller can have made so."""
     for parameter in unit.facts.parameters if unit.facts is not None else ():
-        if facts.get(parameter.name) in _NOTHING and not _is_written(graph, parameter.name, literal=True):
+        known = facts.get(parameter.name)
+        if known is Fact.FALSY and parameter.default != _NULL and not _may_be_given(graph, parameter):
+            continue  # `readonly=False` is a flag, `attempts` a number: nothing that is given instead
+        if known in _NOTHING and not _is_written(graph, parameter.name, literal=True):
             return parameter.name
     return None
 
@@ -63,6 +66,12 @@ def assumed(unit: Unit, graph: g.ControlFlowGraph, call: g.Call, condition: Cond
     if optional and not isinstance(known, Fact) and not _is_written(graph, operand, besides=call):
         return {**facts, **learn(facts.items(), g.Test(g.TestKind.IS_NONE, operand, outcome=True), Fact.NONE)}
     return None
+
+
+def _may_be_given(graph: g.ControlFlowGraph, parameter: Parameter) -> bool:
+    """Whether a parameter without a default is bound again, or its value goes on under another name."""
+    moves = (i for block in graph.blocks for i in block.instructions if isinstance(i, g.Move))
+    return parameter.default is None and any(parameter.name in (move.target, move.value) for move in moves)
 
 
 def _operand(call: g.Call, condition: Condition) -> str | None:

@@ -163,6 +163,6 @@ def _items(module: ModuleFacts) -> Iterator[FunctionFacts | Statement]:
     yield from module.statements
 
 
-def _found(program: Program, module: ModuleFacts, item: FunctionFacts | Statement) -> list[Found]:
+def _found(program: Program, module: ModuleFacts, item: FunctionFacts | Statement) -> Sequence[Found]:
     unit = program.functions.unit(module, item)
-    return program.functions.found(unit)[0] if unit is not None else []
+    return program.functions.found(unit).found if unit is not None else ()

@@ -1,34 +1,35 @@
 """Answers that depend on each other: asked for again and again until they stay the same.
 
-    fixpoint.answer(key, lambda: follow(function))
+    fixpoint.answer(key, lambda: follow(function), first=nothing)
 
-An answer that is asked for while it is being found is taken from the round before ("nothing returns yet" at first).
-Whatever was found by way of such an assumption is found again in the next round, and remembered only once a round of
-the whole cycle has changed nothing.
+An answer that is asked for while it is being found is taken from the round before (``first`` at first). Whatever was
+found by way of such an assumption is found again in the next round, and remembered only once a round of the whole
+cycle has changed nothing.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from leakcheck.ownership.summary import BORROWS, Effect
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
 _ROUNDS = 6
-"""Rounds of a cycle before its functions are taken to borrow."""
-_UNKNOWN_YET = Effect(frozenset(), frozenset())
-"""What a recursive call does in the first round: nothing returns from it yet."""
+"""Rounds of a cycle before it is given up."""
 _NO_CYCLE = 1_000_000
+_Answer = TypeVar("_Answer")
 
 
-class Fixpoint:
-    """Remembers effects by key. A cycle is known by its head: the key that was asked for first."""
+class Fixpoint(Generic[_Answer]):
+    """Remembers answers by key. A cycle is known by its head: the key that was asked for first.
 
-    def __init__(self) -> None:
-        self._known: dict[Hashable, Effect] = {}
-        self._former: dict[Hashable, Effect] = {}
+    ``given_up``: what is answered about a cycle that does not settle; by default its last answer.
+    """
+
+    def __init__(self, *, given_up: Callable[[_Answer], _Answer] = lambda last: last) -> None:
+        self._given_up = given_up
+        self._known: dict[Hashable, _Answer] = {}
+        self._former: dict[Hashable, _Answer] = {}
         """What the members of unfinished cycles were found to be last."""
         self._assumed: dict[Hashable, int] = {}
         """Keys being found, and those found in this round of a cycle, each with the depth of its cycle's head."""
@@ -36,20 +37,30 @@ class Fixpoint:
         """For each key being found, outermost first, the depth of the outermost key that it depends on."""
         self._changed = False
 
-    def answer(self, key: Hashable, find: Callable[[], Effect]) -> Effect:
-        """The effect of ``key``; ``find`` may ask for others, and for itself."""
+    def is_known(self, key: Hashable) -> bool:
+        """Whether the answer will not change any more."""
+        return key in self._known
+
+    def answer(self, key: Hashable, find: Callable[[], _Answer], first: _Answer) -> _Answer:
+        """The answer of ``key``; ``find`` may ask for others, and for itself."""
         if key in self._known:
             return self._known[key]
         if key in self._assumed:
             self._heads[-1] = min(self._heads[-1], self._assumed[key])
             return self._former[key]
         depth = len(self._heads)
+        found = first
         for _ in range(_ROUNDS):
-            former = self._former.setdefault(key, _UNKNOWN_YET)
+            former = self._former.setdefault(key, first)
             outer_changed, self._changed = self._changed, False
             self._assumed[key] = depth
             self._heads.append(_NO_CYCLE)
-            found = self._former[key] = find()
+            try:
+                found = self._former[key] = find()
+            except BaseException:
+                self._heads.pop()
+                del self._assumed[key]
+                raise
             head = self._heads.pop()
             changed, self._changed = self._changed or found != former, outer_changed
             if head < depth:  # a member of a cycle around it: its head asks for it again
@@ -64,5 +75,5 @@ class Fixpoint:
                 for member in members:
                     self._known[member] = self._former.pop(member)
                 return found
-        self._known[key] = BORROWS
-        return BORROWS
+        self._known[key] = found = self._given_up(found)
+        return found

@@ -9,7 +9,7 @@ from leakcheck.ownership.session import HeldKind
 from leakcheck.ownership.state import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from leakcheck.cfg import graph as g
     from leakcheck.ownership.acquire import Acquisition
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from leakcheck.ownership.explore import Ending, Exploration
     from leakcheck.ownership.following import Following
     from leakcheck.ownership.obligation import Event
+    from leakcheck.ownership.program import Skip
     from leakcheck.ownership.session import Held
     from leakcheck.ownership.unit import Unit
 
@@ -68,6 +69,21 @@ class Found:
             if ("." in attribute) is elsewhere and attribute not in seen:
                 seen.add(attribute)
                 yield attribute, ending
+
+
+@dataclass(frozen=True, slots=True)
+class AllFound:
+    """What was found in one unit: two are the same where the same calls take the same."""
+
+    found: tuple[Found, ...] = field(default=(), compare=False)
+    skipped: tuple[Skip, ...] = field(default=(), compare=False)
+    taken: tuple[tuple[int, Acquisition, str | None], ...] = ()
+
+    @classmethod
+    def of(cls, found: Sequence[Found], skipped: Sequence[Skip]) -> AllFound:
+        """All of these."""
+        taken = tuple((id(each.call.node), each.acquisition, each.unless) for each in found)
+        return cls(tuple(found), tuple(skipped), taken)
 
 
 @dataclass(frozen=True, slots=True)

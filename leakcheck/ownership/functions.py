@@ -22,7 +22,7 @@ from leakcheck.ownership.conditional import assumed, required_null
 from leakcheck.ownership.consumers import left_early
 from leakcheck.ownership.effects import Effects
 from leakcheck.ownership.explore import BoundReachedError, Explorer, seeds
-from leakcheck.ownership.found import Found
+from leakcheck.ownership.found import AllFound, Found
 from leakcheck.ownership.given import Given
 from leakcheck.ownership.leak import LeakKind
 from leakcheck.ownership.owners import Owners
@@ -98,8 +98,9 @@ class Functions:
             if unit is None:
                 skipped.append(Skip(None, f"{name_of(item)}: nested too deeply, or not parsed"))
                 continue
-            found, skips = self.found(unit)
-            skipped.extend(skips)
+            looked = self.found(unit)
+            found = looked.found
+            skipped.extend(looked.skipped)
             leaks += left_early(self._program, unit)
             main = isinstance(item, FunctionFacts) and item.parent is None and item.name in module.main_calls
             for each in found:
@@ -149,33 +150,32 @@ class Functions:
 
     def acquisition(self, unit: Unit, call: g.Call) -> Acquisition | None:
         """What a call in the unit takes."""
-        key = id(call.node)
-        if key not in unit.sites:
-            found: Acquisition | None = None
-            if self._acquisitions.possible(call.func, unit.scope):
-                reduced = reduce(call.node) if isinstance(call.node, cst.Call) else ex.Call(call.func)
-                assert isinstance(reduced, ex.Call)
-                callees = self.units.callees(unit)
-                found = self._acquisitions.at(reduced, unit.scope, awaited=lambda: callees.is_entered_or_awaited(call))
-                if found is not None and is_replaced(self._program, unit, reduced, found):
-                    found = None
-            unit.sites[key] = found
-        return unit.sites[key]
+        if not self._acquisitions.possible(call.func, unit.scope):
+            return None
+        taken: Acquisition | None = self._program.answers.answer(
+            ("taken", id(call.node)), lambda: self._taken(unit, call), None
+        )
+        return taken
 
-    def found(self, unit: Unit) -> tuple[list[Found], list[Skip]]:
+    def _taken(self, unit: Unit, call: g.Call) -> Acquisition | None:
+        reduced = reduce(call.node) if isinstance(call.node, cst.Call) else ex.Call(call.func)
+        assert isinstance(reduced, ex.Call)
+        callees = self.units.callees(unit)
+        found = self._acquisitions.at(reduced, unit.scope, awaited=lambda: callees.is_entered_or_awaited(call))
+        return None if found is not None and is_replaced(self._program, unit, reduced, found) else found
+
+    def found(self, unit: Unit) -> AllFound:
         """Every acquire of the unit with what becomes of it on all paths."""
-        if unit.found is None:
-            unit.found = ([], [])  # what a recursive call sees
-            unit.exploring = True
-            unit.found = self._explore_all(unit)
-            unit.exploring = False
-        return unit.found
+        found: AllFound = self._program.answers.answer(("found", id(unit)), lambda: self._explore_all(unit), AllFound())
+        unit.found = found.found
+        return found
 
-    def _explore_all(self, unit: Unit) -> tuple[list[Found], list[Skip]]:
+    def _explore_all(self, unit: Unit) -> AllFound:
         try:
             graph = self.units.graph(unit)
         except TooLargeError:
-            return [], [Skip(unit.part.span(unit.node), f"{unit.name}: too many paths through nested finally blocks")]
+            reason = f"{unit.name}: too many paths through nested finally blocks"
+            return AllFound.of((), (Skip(unit.part.span(unit.node), reason),))
         found: list[Found] = []
         skips: list[Skip] = []
         seen = _expected_to_raise(unit.node)
@@ -198,7 +198,7 @@ class Functions:
                         found += self._explore(unit, instruction, each)
                     except BoundReachedError:
                         skips.append(Skip(unit.part.span(instruction.node), "too many paths from this checkout"))
-        return [*found, *self._injected(unit)], skips
+        return AllFound.of((*found, *self._injected(unit)), skips)
 
     def _injected(self, unit: Unit) -> Iterator[Found]:
         """What a framework makes for the parameters of a handler: the handler owns what was made only for it.
@@ -278,17 +278,12 @@ class Functions:
 
     # Summaries
 
-    def is_exploring(self, module: ModuleFacts, facts: FunctionFacts) -> bool:
-        """Whether the function's own acquires are being looked at right now, so that a summary would be premature."""
-        unit = self.unit(module, facts)
-        return unit is not None and unit.exploring
-
     def summary(self, module: ModuleFacts, facts: FunctionFacts) -> FunctionSummary | None:
         """What callers may assume of a function that takes something."""
         unit = self.unit(module, facts)
         if unit is None:
             return None
-        found, _ = self.found(unit)
+        found = self.found(unit).found
         manages = any(ex.last_name(d) in MANAGING for d in facts.decorators)
         returns, stores, checks_out = _owned_by(found)
         yields = tuple(_owned(each) for each in found if each.effects.yielded)

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 _AS_IT_IS = Start()
 """The parameter is the resource itself, and nothing is known of the others."""
+_UNKNOWN_YET = Effect(frozenset(), frozenset())
+"""What a recursive call does in the first round: nothing returns from it yet."""
 
 
 class Given:
@@ -45,7 +47,7 @@ class Given:
     def __init__(self, program: Program, units: Units) -> None:
         self._program = program
         self._units = units
-        self._effects = Fixpoint()
+        self._effects: Fixpoint[Effect] = Fixpoint(given_up=lambda _: BORROWS)
         self._tested: dict[int, frozenset[str]] = {}
 
     def parameter(self, function: Function, parameter: str, resource: DriverClass, start: Start = _AS_IT_IS) -> Effect:
@@ -60,6 +62,7 @@ class Given:
         return self._effects.answer(
             (function.path, function.qualname, parameter, resource.id, start),
             lambda: self._follow(unit, parameter, resource, start),
+            _UNKNOWN_YET,
         )
 
     def argument(self, function: Function, place: int | str, resource: DriverClass, start: Start = _AS_IT_IS) -> Effect:
@@ -109,7 +112,9 @@ class Given:
         if inner is None:
             return BORROWS
         return self._effects.answer(
-            (id(node), variable, resource.id), lambda: self._follow(inner, variable, resource, _AS_IT_IS)
+            (id(node), variable, resource.id),
+            lambda: self._follow(inner, variable, resource, _AS_IT_IS),
+            _UNKNOWN_YET,
         )
 
     def gives_back(self, function: Function, method: FunctionFacts, attribute: str, resource: DriverClass) -> bool:

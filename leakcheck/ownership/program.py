@@ -15,16 +15,18 @@ import sys
 import threading
 import warnings
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from leakcheck import expression as ex
 from leakcheck.calls import load_calls
 from leakcheck.diagnostic import Span
 from leakcheck.driver import load_drivers
 from leakcheck.ownership.acquire import Acquisitions
+from leakcheck.ownership.fixpoint import Fixpoint
 from leakcheck.project.collector import facts_of
 from leakcheck.project.facts import ModuleFacts
 from leakcheck.project.modules import Modules
+from leakcheck.project.names import Class
 from leakcheck.project.resolver import Resolver
 from leakcheck.project.speaking import Vocabulary
 from leakcheck.project.triggers import Triggers
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
     from leakcheck.ownership.leak import Leak
     from leakcheck.ownership.summary import FunctionSummary
     from leakcheck.ownership.unit import Syntax, Unit
-    from leakcheck.project.names import Class, Function, Scope
+    from leakcheck.project.names import Function, Scope
 
 MANAGING = frozenset({"contextmanager", "asynccontextmanager"})
 """Decorators that make a generator function a context manager."""
@@ -108,10 +110,8 @@ class Program:
         self._facts: dict[str, ModuleFacts | Failure] = {}
         self._functions: Functions | None = None
         self._factories: dict[str, tuple[DriverClass, ...]] = {}
-        self._hands_out: dict[Function, bool] = {}
-        self._asking: set[Function] = set()
-        self._summaries: dict[Function, FunctionSummary | None] = {}
-        self._constructions: dict[Class, Acquisition | None] = {}
+        self.answers: Fixpoint[Any] = Fixpoint()
+        """What calls take and functions hand out: functions that call each other are judged together."""
         self.resolver = Resolver(self)
         self.acquisitions = Acquisitions(self)
         self.handed_out: set[str] | None = None
@@ -281,60 +281,50 @@ class Program:
     def hands_out(self, function: Function) -> bool:
         """Whether callers of a project function, or who advances a generator, receive what must be given back."""
         key = replace(function, bound=False)
-        found = self._hands_out.get(key)
-        if found is None:
-            self._hands_out[key] = False  # what a recursive call sees
-            self._asking.add(key)
-            from leakcheck.project.gate import may_hand_out
-
-            module = self.facts(key.path)
-            facts = module.functions.get(key.qualname) if module is not None else None
-            found = False
-            if module is not None and facts is not None and may_hand_out(self, module, facts):
-                if self.functions.is_exploring(module, facts):
-                    self._asking.discard(key)
-                    del self._hands_out[key]
-                    return False
-                summary = self.summary(key)
-                found = summary is not None and bool(summary.returns or summary.yields) and not summary.manages
-            self._hands_out[key] = found
-            self._asking.discard(key)
+        found: bool = self.answers.answer(("hands out", key), lambda: self._finds_out_of(key), first=False)
         return found
 
-    def is_undecided(self, function: Function) -> bool:
-        """Whether what ``hands_out`` said is premature, since the function is being looked at right now."""
-        key = replace(function, bound=False)
-        return key in self._asking or key not in self._hands_out
+    def _finds_out_of(self, function: Function) -> bool:
+        from leakcheck.project.gate import may_hand_out
+
+        module = self.facts(function.path)
+        facts = module.functions.get(function.qualname) if module is not None else None
+        if module is None or facts is None or not may_hand_out(self, module, facts):
+            return False
+        summary = self.summary(function)
+        return summary is not None and bool(summary.returns or summary.yields) and not summary.manages
+
+    def is_undecided(self, symbol: Function | Class) -> bool:
+        """Whether what ``hands_out`` or ``construction`` said may change: it is being found out."""
+        if isinstance(symbol, Class):
+            return not self.answers.is_known(("construction", symbol))
+        return not self.answers.is_known(("hands out", replace(symbol, bound=False)))
 
     def summary(self, function: Function) -> FunctionSummary | None:
-        """What callers of a project function may assume; None where it cannot be analysed.
-
-        While a summary is being made (recursion) it is None.
-        """
+        """What callers of a project function may assume; None where it cannot be analysed."""
         key = replace(function, bound=False)
-        if key not in self._summaries:
-            self._summaries[key] = None
-            module = self.facts(key.path)
-            facts = module.functions.get(key.qualname) if module is not None else None
-            if module is not None and facts is not None:
-                if self.functions.is_exploring(module, facts):
-                    del self._summaries[key]
-                    return None
-                self._summaries[key] = self.functions.summary(module, facts)
-        return self._summaries[key]
+        found: FunctionSummary | None = self.answers.answer(("summary", key), lambda: self._summarised(key), first=None)
+        return found
+
+    def _summarised(self, function: Function) -> FunctionSummary | None:
+        module = self.facts(function.path)
+        facts = module.functions.get(function.qualname) if module is not None else None
+        return self.functions.summary(module, facts) if module is not None and facts is not None else None
 
     def construction(self, cls: Class) -> Acquisition | None:
         """What constructing a project class takes: the object itself, where it owns a resource from the start."""
-        if cls not in self._constructions:
-            self._constructions[cls] = None
-            from leakcheck.project.gate import matters
+        found: Acquisition | None = self.answers.answer(("construction", cls), lambda: self._built(cls), first=None)
+        return found
 
-            for owner, facts, module in self.resolver.hierarchy.lineage(cls):
-                if "__init__" in facts.methods:
-                    if matters(self, module, module.functions[facts.methods["__init__"]]):
-                        self._constructions[cls] = self.functions.owners.construction(cls, owner)
-                    break
-        return self._constructions[cls]
+    def _built(self, cls: Class) -> Acquisition | None:
+        from leakcheck.project.gate import matters
+
+        for owner, facts, module in self.resolver.hierarchy.lineage(cls):
+            if "__init__" in facts.methods:
+                if matters(self, module, module.functions[facts.methods["__init__"]]):
+                    return self.functions.owners.construction(cls, owner)
+                break
+        return None
 
 
 def source_of(data: bytes) -> Source | Failure:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import libcst as cst
@@ -16,12 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from leakcheck.cfg.graph import ControlFlowGraph
-    from leakcheck.ownership.acquire import Acquisition
     from leakcheck.ownership.callees import Callees
     from leakcheck.ownership.constants import Constants
     from leakcheck.ownership.found import Found
     from leakcheck.ownership.positions import Place
-    from leakcheck.ownership.program import Skip
     from leakcheck.project.facts import FunctionFacts
     from leakcheck.project.names import Scope
 
@@ -109,10 +107,8 @@ class Unit:
     graph: ControlFlowGraph | None = None
     constants: Constants | None = None
     callees: Callees | None = None
-    sites: dict[int, Acquisition | None] = field(default_factory=dict)
-    """What each call takes, by the identity of its syntax."""
-    found: tuple[list[Found], list[Skip]] | None = None
-    exploring: bool = False
+    found: tuple[Found, ...] = ()
+    """What was found in it, once it was looked at."""
     consumed_by_aclosing: bool = False
     """For an async generator: somebody in its file closes it with ``aclosing``."""
     _order: dict[int, int] | None = None
