@@ -209,6 +209,8 @@ def from_ast(node: ast.expr | None, depth: int = 0) -> Expression:
             return from_ast(value, depth)
         case ast.NamedExpr(value=value):
             return from_ast(value, depth)
+        case ast.Lambda(args=ast.arguments(posonlyargs=[], args=[], kwonlyargs=[]), body=ast.Call(func=func)):
+            return from_ast(func, depth)  # like a `partial`: calling it calls that
         case ast.expr() if type(node).__name__ == "TemplateStr":  # newer than some Pythons; its values are sent apart
             return joined(from_ast(v, depth) for v in getattr(node, "values", ()))
         case _:

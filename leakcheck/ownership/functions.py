@@ -30,7 +30,7 @@ from leakcheck.ownership.perhaps_none import may_return_none
 from leakcheck.ownership.program import MANAGING, Failure, FileAnalysis, Skip
 from leakcheck.ownership.raising import Raising, reachable
 from leakcheck.ownership.replaced import is_replaced
-from leakcheck.ownership.report import reported, stored_leak
+from leakcheck.ownership.report import left_held_leak, reported, stored_leak
 from leakcheck.ownership.session_report import fault_leak, session_leaks
 from leakcheck.ownership.sessions import Sessions
 from leakcheck.ownership.state import Box, Hold, State, Status
@@ -109,7 +109,7 @@ class Functions:
                 leaks += kept
                 others = [leak for leak in others if not kept or leak.kind is not LeakKind.ON_EXCEPTION]
                 leaks += others
-                self.origins.update(((module.path, leak.kind, leak.span, leak.name), each) for leak in others)
+                self.origins.update(((module.path, leak.kind, leak.span, leak.name), each) for leak in (*kept, *others))
             if isinstance(item, FunctionFacts) and speaks(self._program, module, item):
                 leaks += self._session_leaks(unit, module, item, found, in_main=main)
         unique = {(leak.kind, leak.span, leak.name): leak for leak in leaks}
@@ -139,12 +139,20 @@ class Functions:
         cls = Class(found.unit.path, item.owner)
         for attribute, ending in found.stores():
             if self.owners.releases(cls, attribute, found.acquisition.resource):
+                if found.unit.is_entering:
+                    yield from self._left_held(found, cls, attribute)
                 continue
             if self.owners.released_elsewhere(cls, attribute, found.acquisition.resource):
                 continue
             if self.owners.takes_back(cls, found.acquisition.resource):
                 continue
             yield stored_leak(found, f"self.{attribute}", ending)
+
+    def _left_held(self, found: Found, cls: Class, attribute: str) -> Iterator[Leak]:
+        left = self.owners.left_held(cls, attribute, found.acquisition.resource)
+        exit_unit = self.units.of(left[0]) if left is not None else None
+        if left is not None and exit_unit is not None:
+            yield left_held_leak(found, attribute, exit_unit, left[1])
 
     # Acquires
 

@@ -21,7 +21,7 @@ from leakcheck.ownership.arguments import Start, parameter_at
 from leakcheck.ownership.effects import Effects
 from leakcheck.ownership.explore import BoundReachedError, Explorer
 from leakcheck.ownership.fixpoint import Fixpoint
-from leakcheck.ownership.state import Box, Deferred, Hold, State, Status
+from leakcheck.ownership.state import Box, Deferred, Fact, Hold, State, Status
 from leakcheck.ownership.summary import BORROWS, TAKES, Effect, End
 from leakcheck.project.facts import is_static
 
@@ -64,6 +64,15 @@ class Given:
             lambda: self._follow(unit, parameter, resource, start),
             _UNKNOWN_YET,
         )
+
+    def left(self, function: Function, method: FunctionFacts, attribute: str, resource: DriverClass) -> list[Effect]:
+        """What an exit method does with what its object keeps: after a quiet block, and after one that raised.
+
+        Its parameters tell it which of the two it was.
+        """
+        holder, *told = (p.name for p in method.parameters if p.kind == "positional")
+        starts = [Start(known=tuple((name, fact) for name in sorted(told))) for fact in (Fact.NONE, Fact.TRUE)]
+        return [self.parameter(function, f"{holder}.{attribute}", resource, start) for start in starts]
 
     def argument(self, function: Function, place: int | str, resource: DriverClass, start: Start = _AS_IT_IS) -> Effect:
         """What a project function does with the argument at a position or keyword."""

@@ -17,6 +17,7 @@ from leakcheck.driver import ClassKind, DriverClass, Operation, Protocol, UseAft
 from leakcheck.framework import load_frameworks
 from leakcheck.ownership.acquire import Acquisition
 from leakcheck.ownership.conditional import condition_of
+from leakcheck.ownership.leak import LeakKind
 from leakcheck.ownership.program import Failure
 from leakcheck.ownership.summary import BORROWS, TAKES, Effect, End
 from leakcheck.project.facts import is_self
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 _RECORDS = frozenset({"dataclass", "NamedTuple", "define", "frozen", "attrs", "BaseModel"})
 _PROPERTIES = frozenset({"property", "cached_property"})
+_EXITS = frozenset({"__exit__", "__aexit__"})
 _USUAL_RELEASES = ("close", "aclose", "release", "disconnect", "stop")
 
 
@@ -114,6 +116,18 @@ class Owners:
                 if any(self._given.gives_back(function, method, name, resource) for name in concerned):
                     found[method.name] = method.is_async
         return found
+
+    def left_held(self, cls: Class, attribute: str, resource: DriverClass) -> tuple[Function, LeakKind] | None:
+        """The exit method that gives ``self.attribute`` back after quiet blocks only, or only after others."""
+        for owner, facts, module in self._program.resolver.hierarchy.lineage(cls):
+            for name in _EXITS & facts.methods.keys():
+                method = module.functions[facts.methods[name]]
+                exit_method = Function(owner.path, method.qualname)
+                quiet, raised = self._given.left(exit_method, method, attribute, resource)
+                if quiet.releases is not raised.releases:
+                    return exit_method, LeakKind.ON_EXCEPTION if quiet.releases else LeakKind.ON_PATH
+                return None
+        return None
 
     def _may_inherit_anything(self, cls: Class) -> bool:
         """Whether the class derives from one that may give back what is kept, as those of Python do not."""
@@ -203,7 +217,7 @@ def _leaves_alone(base: str) -> bool:
 def _as_resource(cls: Class, methods: dict[str, bool]) -> DriverClass:
     """The class as a driver would describe it; ``methods`` as in ``releasing_methods``."""
     operations = {n: Operation(n, releases="receiver", awaited=a) for n, a in methods.items() if not n.startswith("__")}
-    leaves = methods.keys() & {"__exit__", "__aexit__"}
+    leaves = methods.keys() & _EXITS
     name = cls.qualname
     first = min(operations, key=lambda n: (n not in _USUAL_RELEASES, n), default=None)
     return DriverClass(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from leakcheck.ownership.explore import Ending, Node
     from leakcheck.ownership.found import Found
     from leakcheck.ownership.obligation import Event
+    from leakcheck.ownership.unit import Unit
 
 _FAULTS = {
     EventKind.RELEASED_TWICE: LeakKind.RELEASED_TWICE,
@@ -52,6 +53,16 @@ def stored_leak(found: Found, attribute: str, ending: Ending, hook: str = "") ->
         steps.append(Step(StepKind.STORE, found.unit.path, span, f"kept in `{attribute}`, which {whose} gives back"))
     reason = f"give it back in a function registered with `{hook}`" if hook else ""
     return _leak(found, LeakKind.OWNER_NEVER_RELEASES, Severity.ERROR, steps, name=attribute, reason=reason)
+
+
+def left_held_leak(found: Found, attribute: str, exit_unit: Unit, kind: LeakKind) -> Leak:
+    """LC102 or LC103: taken for a block by a class whose exit method gives it back after some blocks only."""
+    block = "raised" if kind is LeakKind.ON_EXCEPTION else "did not raise"
+    at = exit_unit.node.name if isinstance(exit_unit.node, cst.FunctionDef) else exit_unit.node
+    message = f"after a block that {block}, `{exit_unit.name.rpartition('.')[2]}` does not give it back"
+    steps = [*acquire_steps(found), Step(StepKind.YIELD, exit_unit.path, exit_unit.part.span(at), message)]
+    severity = Severity.WARNING if kind is LeakKind.ON_EXCEPTION else Severity.ERROR
+    return _leak(found, kind, severity, steps, name=f"self.{attribute}")
 
 
 def _release_leak(found: Found, *, module_level: bool) -> Leak | None:

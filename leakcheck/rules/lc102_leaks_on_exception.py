@@ -6,6 +6,8 @@ Reports a checkout whose release is skipped by an exception: there is no `finall
 handler is too narrow, a call stands between the checkout and the `try`, or a call such as
 `conn.rollback()` stands before the release inside `finally` and raises itself.
 
+Also reports a class whose `__exit__` gives back what `__enter__` took only where the block did not raise.
+
 In async code `except Exception` does not see cancellation: a task that is cancelled at an `await`
 leaves by `CancelledError`, which is no `Exception`.
 
@@ -90,12 +92,12 @@ def say(leak: Leak) -> str:
 
 
 def _when(leak: Leak) -> str:
-    """The moment of the loss where no call is to blame: a `yield` into which an exception is thrown, a subscript."""
+    """The moment of the loss where no call is to blame: a block, a `yield`, a subscript."""
     for step in reversed(leak.steps):
         if step.kind is StepKind.BRANCH:
             return f"when line {step.span.start.row} finds it closed"
         if step.kind is StepKind.YIELD:
-            return "when the code that it is yielded to raises"
+            return "when the code that uses it raises"
         if step.kind is StepKind.RAISE:
             return f"when line {step.span.start.row} raises"
     return "when something raises"
