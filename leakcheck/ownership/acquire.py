@@ -34,9 +34,9 @@ class Acquisition:
     """A call that takes a resource; ``position`` and ``companions`` as in ``Owned``.
 
     ``pool`` is the text of what it was taken from, for messages and for recognising the same pool; ``steps`` come from
-    the callee; not ``certain``: by names alone; ``takes_receiver``: a method that opens its own object; ``advances``:
-    it advances a generator that holds it; ``condition``: on the call's arguments; ``optional``: or it gives None;
-    ``beside``: what else the same call takes, at other positions.
+    the callee; not ``certain``: by names alone; ``takes_receiver``: a method that opens its own object; ``unopened``:
+    an object that has yet to be opened; ``advances``: it advances a generator that holds it; ``condition``: on the
+    call's arguments; ``optional``: or it gives None; ``beside``: what else the same call takes, at other positions.
     """
 
     resource: DriverClass
@@ -47,6 +47,7 @@ class Acquisition:
     companions: tuple[str | int | None, ...] = ()
     certain: bool = True
     takes_receiver: bool = False
+    unopened: bool = False
     advances: bool = False
     condition: Condition | None = None
     optional: bool = False

@@ -99,7 +99,7 @@ def _method(obligation: Obligation, call: g.Call, state: State, name: str) -> Ou
         return [state], [state]
     operation = obligation.resource.methods.get(name)
     if operation is not None and operation.acquires_receiver:
-        return [state.with_status(Status.HELD)], [state]  # opened again
+        return obligation.opened(call, state, operation)
     if operation is None:
         return ([state], []) if name in OPEN_TESTS else obligation.used(call, state)
     if obligation.is_own_release(operation):

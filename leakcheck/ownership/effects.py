@@ -56,6 +56,8 @@ class Effects(Obligation):
         if self.takes_receiver and call.receiver is not None:
             self.bound_to = call.receiver
             return state.bind({**calling.operands(call), call.receiver: Hold.OWN}).with_status(Status.HELD)
+        if self.unopened:
+            return state.bind({**calling.operands(call), call.target: Hold.OWN}).with_status(Status.WAITING)
         if self.advances:
             generator = advanced_operand(call)
             state = state.bind({} if generator.startswith("%") else {generator: Hold.MANAGER})

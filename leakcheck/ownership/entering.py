@@ -26,6 +26,8 @@ def await_(obligation: Obligation, instruction: g.Await, state: State) -> Outcom
     failed = state.bind(consumed(instruction.value))
     if value is Hold.PENDING:
         return [failed.bind({instruction.target: obligation.fresh()}).with_status(Status.HELD)], []
+    if value is Hold.OPENING:
+        return [failed.with_status(Status.HELD)], [failed]
     if value is Hold.RELEASING:
         released = obligation.released(instruction, failed)
         return [released], [released]

@@ -254,6 +254,7 @@ class Functions:
             acquisition.position,
             acquisition.companions,
             acquisition.takes_receiver,
+            acquisition.unopened,
             acquisition.advances,
             unit.is_entering,
         )

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from leakcheck.cfg import graph as g
-from leakcheck.driver import RECEIVER, ReleaseTwice, UseAfterRelease, WithEffect
+from leakcheck.driver import RECEIVER, Protocol, ReleaseTwice, UseAfterRelease, WithEffect
 from leakcheck.ownership.constants import LITERALS
 from leakcheck.ownership.state import Box, Closure, Deferred, Hold, State, Status, Value, refers
 from leakcheck.ownership.summary import Effect, End
@@ -81,6 +81,8 @@ class Obligation:
     companions: tuple[str | int | None, ...] = ()
     """Items beside it that live by it: the cursor of ``conn, cur = take()``."""
     takes_receiver: bool = False
+    unopened: bool = False
+    """The object is there, and takes something only when a method of it is called."""
     advances: bool = False
     """It comes out of a generator that was advanced by hand, and goes back when that is closed."""
     entering: bool = False
@@ -145,6 +147,13 @@ class Obligation:
             return self.callees.option_set(method.near_miss_unless, self.pool)
         return method.releases == RECEIVER
 
+    def opened(self, call: g.Call, state: State, operation: Operation) -> Outcome:
+        """The outcome of a method that opens the resource."""
+        held = state.with_status(Status.HELD)
+        if operation.protocol is Protocol.COROUTINE and self.callees.is_awaited(call):
+            return [state.bind({call.target: Hold.OPENING})], []
+        return [held], [held if operation.opens_first else state]
+
     def used(self, instruction: g.Instruction, state: State, *, borrowed: bool = False) -> Outcome:
         """The outcome of using it; ``borrowed``: somebody else does, who may only look at it."""
         harm = self.resource.use_after_release
@@ -166,7 +175,7 @@ class Obligation:
         match end:
             case End.RELEASED:
                 return self.released(call, state)
-            case End.TAKEN | End.STORED if state.status is Status.HELD:
+            case End.TAKEN | End.STORED if state.status in (Status.HELD, Status.WAITING):
                 self.event(EventKind.TRANSFER, call)
                 return state.with_status(Status.MOVED, effect.attribute)
             case End.RETURNED:

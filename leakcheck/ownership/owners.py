@@ -10,10 +10,11 @@ A class that keeps a resource and has a way to give it back is a resource itself
 from __future__ import annotations
 
 import sys
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
-from leakcheck.driver import ClassKind, DriverClass, Operation, Protocol, UseAfterRelease, WithEffect
+from leakcheck.driver import RECEIVER, ClassKind, DriverClass, Operation, Protocol, UseAfterRelease, WithEffect
 from leakcheck.framework import load_frameworks
 from leakcheck.ownership.acquire import Acquisition
 from leakcheck.ownership.conditional import condition_of
@@ -24,14 +25,14 @@ from leakcheck.project.facts import is_self
 from leakcheck.project.names import Class, Function
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from leakcheck.ownership.given import Given
     from leakcheck.ownership.program import Program
     from leakcheck.project.facts import FunctionFacts
 
 _RECORDS = frozenset({"dataclass", "NamedTuple", "define", "frozen", "attrs", "BaseModel"})
-_PROPERTIES = frozenset({"property", "cached_property"})
+PROPERTIES = frozenset({"property", "cached_property"})
 _EXITS = frozenset({"__exit__", "__aexit__"})
 _USUAL_RELEASES = ("close", "aclose", "release", "disconnect", "stop")
 
@@ -189,11 +190,23 @@ class Owners:
             methods = self.releasing_methods(cls, attribute, resource)
             if not methods or "__del__" in methods:
                 continue
-            wrapped = _as_resource(cls, methods)
-            self._resources[wrapped.id] = wrapped
+            wrapped = self.register(cls, attribute, resource, methods)
             condition = condition_of(init, owned.unless, bound=True)
             return Acquisition(wrapped, Protocol.VALUE, None, steps=owned.steps, condition=condition)
         return None
+
+    def register(
+        self,
+        cls: Class,
+        attribute: str,
+        resource: DriverClass,
+        releases: Mapping[str, bool],
+        openings: Mapping[str, Operation] = MappingProxyType({}),
+    ) -> DriverClass:
+        """The class as a resource, by its methods that give ``self.attribute`` back and those that open it."""
+        wrapped = _as_resource(cls, releases, openings, attribute, resource)
+        self._resources[wrapped.id] = wrapped
+        return wrapped
 
     def resource(self, resource_id: str) -> DriverClass:
         """A resource by id: a driver's class, or a project class that owns one."""
@@ -202,7 +215,7 @@ class Owners:
 
 def _reads(method: FunctionFacts, attribute: str) -> bool:
     """Whether a method is a property that is ``self.attribute`` by another name."""
-    if not any((ex.last_name(d) or "") in _PROPERTIES for d in method.decorators):
+    if not any((ex.last_name(d) or "") in PROPERTIES for d in method.decorators):
         return False
     kept = [r for r in method.returned if isinstance(r, ex.Attribute) and is_self(r.base) and r.name == attribute]
     return bool(kept) and len(kept) == len(method.returned)
@@ -214,8 +227,13 @@ def _leaves_alone(base: str) -> bool:
     return standard or load_frameworks().is_made_each_time(base)
 
 
-def _as_resource(cls: Class, methods: dict[str, bool]) -> DriverClass:
-    """The class as a driver would describe it; ``methods`` as in ``releasing_methods``."""
+def _as_resource(
+    cls: Class, methods: Mapping[str, bool], openings: Mapping[str, Operation], attribute: str, kept: DriverClass
+) -> DriverClass:
+    """The class as a driver would describe it; ``methods`` as in ``releasing_methods``.
+
+    What it keeps can be reached, and given back, past the object: ``store.conn.close()``.
+    """
     operations = {n: Operation(n, releases="receiver", awaited=a) for n, a in methods.items() if not n.startswith("__")}
     leaves = methods.keys() & _EXITS
     name = cls.qualname
@@ -224,8 +242,13 @@ def _as_resource(cls: Class, methods: dict[str, bool]) -> DriverClass:
         id=f"{cls.path}:{name}",
         kind=ClassKind.CONNECTION,
         noun=f"`{name}`",
-        methods=operations,
+        methods={**{n: o for n, o in kept.methods.items() if o.releases == RECEIVER}, **operations, **openings},
+        attributes=dict.fromkeys((attribute, *openings), kept.id),
         with_effect=WithEffect.RELEASES if leaves else WithEffect.KEEPS,
         use_after_release=UseAfterRelease.HARMLESS,
-        release=f"{{name}}.{first}()" if first else f"with {name}(...) as {{name}}:",
+        release=_call(first, awaited=methods[first]) if first else f"with {name}(...) as {{name}}:",
     )
+
+
+def _call(method: str, *, awaited: bool) -> str:
+    return f"{'await ' if awaited else ''}{{name}}.{method}()"

@@ -312,19 +312,21 @@ class Program:
         return self.functions.summary(module, facts) if module is not None and facts is not None else None
 
     def construction(self, cls: Class) -> Acquisition | None:
-        """What constructing a project class takes: the object itself, where it owns a resource from the start."""
+        """What constructing a project class takes: the object itself, where it owns a resource, now or once opened."""
         found: Acquisition | None = self.answers.answer(("construction", cls), lambda: self._built(cls), first=None)
         return found
 
     def _built(self, cls: Class) -> Acquisition | None:
+        from leakcheck.ownership.openings import Openings
         from leakcheck.project.gate import matters
 
+        found: Acquisition | None = None
         for owner, facts, module in self.resolver.hierarchy.lineage(cls):
             if "__init__" in facts.methods:
                 if matters(self, module, module.functions[facts.methods["__init__"]]):
-                    return self.functions.owners.construction(cls, owner)
+                    found = self.functions.owners.construction(cls, owner)
                 break
-        return None
+        return found or Openings(self).construction(cls)
 
 
 def source_of(data: bytes) -> Source | Failure:

@@ -49,6 +49,7 @@ class Hold(Enum):
     DERIVED = "derived"  # lives by the resource, cannot release it: a cursor
     PENDING = "pending"  # the call that takes it, not yet awaited or entered
     MANAGER = "manager"  # a context manager that releases it when left
+    OPENING = "opening"  # a coroutine of its own that takes it once awaited
     RELEASING = "releasing"  # a coroutine that releases it once awaited
     RELEASER = "releaser"  # a callable that releases it
 
@@ -101,7 +102,7 @@ class Said:
 
 Value = Fact | Hold | Box | Deferred | Closure | Link | Scope | Said
 ALIASES = (Hold.OWN,)
-_REFERENCES = frozenset(Hold) - {Hold.MAYBE}
+_REFERENCES = frozenset(Hold) - {Hold.MAYBE, Hold.OPENING}
 
 
 def refers(value: Value) -> bool:

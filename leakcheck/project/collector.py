@@ -285,6 +285,7 @@ class _Collector:
             prefix + node.name,
             tuple(from_ast(b) for b in node.bases),
             tuple(from_ast(d) for d in node.decorator_list),
+            next((from_ast(k.value) for k in node.keywords if k.arg == "metaclass"), None),
         )
         self.facts.classes[facts.qualname] = facts
         scope.classes[node.name] = facts.qualname

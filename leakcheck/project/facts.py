@@ -96,6 +96,7 @@ class ClassFacts:
     qualname: str
     bases: tuple[Expression, ...]
     decorators: tuple[Expression, ...]
+    metaclass: Expression | None = None
     methods: dict[str, str] = field(default_factory=dict)
     attributes: dict[str, list[tuple[Expression, str | None]]] = field(default_factory=dict)
     """Attribute → assigned expressions, each with the qualified name of the method that assigns it."""

@@ -1,0 +1,122 @@
+"""Project classes that open something after they were made: by a method, or when it is first needed.
+
+    class Store:
+        def open(self): self.conn = connect()
+        def rows(self): return self.conn.cursor().fetchall()     →   a Store owes nothing until `open()` is called,
+        def close(self): self.conn.close()                           and from then on a `close()`
+
+What a method opens by way of another one, or by a property of its object, it opens itself.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from leakcheck import expression as ex
+from leakcheck.driver import Operation, Protocol
+from leakcheck.ownership.acquire import Acquisition
+from leakcheck.ownership.owners import PROPERTIES
+from leakcheck.project.facts import is_self, is_static
+from leakcheck.project.gate import matters
+from leakcheck.project.names import Class, Function
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from leakcheck.ownership.program import Program
+    from leakcheck.ownership.summary import Owned
+    from leakcheck.project.facts import FunctionFacts, ModuleFacts
+
+_NOT_OPENING = frozenset({"__init__", "__new__", "__enter__", "__aenter__", "__exit__", "__aexit__", "__del__"})
+"""Methods that are called by other means, or judged elsewhere."""
+_SHARING = ("singleton", "shared", "cache", "lru_cache")
+"""Decorators of classes of which there is one object, whoever calls them."""
+_PLAIN_METACLASSES = ("ABCMeta", "type")
+
+
+class Openings:
+    """Answers about project classes."""
+
+    def __init__(self, program: Program) -> None:
+        self._program = program
+        self._owners = program.functions.owners
+
+    def construction(self, cls: Class) -> Acquisition | None:
+        """What constructing the class makes: an object that a method of it will open, and another can close."""
+        for attribute, owned, opening in self._opened(cls):
+            resource = self._owners.resource(owned.resource)
+            releases = self._owners.releasing_methods(cls, attribute, resource)
+            if not releases or "__del__" in releases or self._is_shared(cls):
+                continue
+            openings = self._openings(cls, {*opening}.difference(releases))
+            wrapped = self._owners.register(cls, attribute, resource, releases, openings)
+            return Acquisition(wrapped, Protocol.VALUE, None, steps=owned.steps, unopened=True)
+        return None
+
+    def _opened(self, cls: Class) -> Iterator[tuple[str, Owned, set[str]]]:
+        """The attributes in which methods keep what they take, each with the names of those methods."""
+        found: dict[str, tuple[Owned, set[str]]] = {}
+        for module, method in self._methods(cls):
+            keeps = any(
+                assigned_in == method.qualname and not isinstance(value, ex.Constant)
+                for values in module.classes[method.owner or ""].attributes.values()
+                for value, assigned_in in values
+            )
+            if not keeps or method.name in _NOT_OPENING or not matters(self._program, module, method):
+                continue
+            summary = self._program.summary(Function(module.path, method.qualname))
+            for attribute, owned in summary.stores if summary is not None else ():
+                found.setdefault(attribute, (owned, set()))[1].add(method.name)
+        for attribute, (owned, names) in found.items():
+            yield attribute, owned, names
+
+    def _openings(self, cls: Class, direct: set[str]) -> dict[str, Operation]:
+        """The methods and properties that open it, some of them by way of others."""
+        methods = [(module, method) for module, method in self._methods(cls) if method.name not in _NOT_OPENING]
+        properties = {m.name for _, m in methods if any(ex.last_name(d) in PROPERTIES for d in m.decorators)}
+        opening = set(direct)
+        former = -1
+        while len(opening) != former:
+            former = len(opening)
+            opening |= {m.name for module, m in methods if self._uses(module, m, opening, opening & properties)}
+        return {
+            method.name: Operation(
+                method.name,
+                acquires_receiver=True,
+                protocol=Protocol.COROUTINE if method.is_async else Protocol.VALUE,
+                opens_first=not self._program.vocabulary.executing.isdisjoint(method.calls),
+            )
+            for _, method in methods
+            if method.name in opening
+        }
+
+    def _uses(self, module: ModuleFacts, method: FunctionFacts, opening: set[str], properties: set[str]) -> bool:
+        """Whether a method calls one of its object's methods, or reads one of its properties."""
+        for name in opening & method.calls.keys():
+            if any(isinstance(callee, ex.Attribute) and is_self(callee.base) for callee in method.calls[name]):
+                return True
+        if not properties:
+            return False
+        text = self._program.rows(module.path, method.row, method.last_row).decode(errors="replace")
+        return re.search(rf"\bself\.(?:{'|'.join(sorted(properties))})\b", text) is not None
+
+    def _methods(self, cls: Class) -> Iterator[tuple[ModuleFacts, FunctionFacts]]:
+        """The methods of an object, those of its bases after its own."""
+        seen: set[str] = set()
+        for _, facts, module in self._program.resolver.hierarchy.lineage(cls):
+            for name, qualname in facts.methods.items():
+                method = module.functions[qualname]
+                on_class = is_static(method) or any(ex.last_name(d) == "classmethod" for d in method.decorators)
+                if name not in seen and not on_class:
+                    yield module, method
+            seen.update(facts.methods)
+
+    def _is_shared(self, cls: Class) -> bool:
+        """Whether calling the class may give an object that others have, too."""
+        for _, facts, _ in self._program.resolver.hierarchy.lineage(cls):
+            if "__new__" in facts.methods or any(ex.last_name(d) in _SHARING for d in facts.decorators):
+                return True
+            if facts.metaclass is not None and ex.last_name(facts.metaclass) not in _PLAIN_METACLASSES:
+                return True
+        return False
