@@ -174,6 +174,11 @@ class DriverClass:
         """The driver's name: the part of the id before its dot."""
         return self.id.partition(".")[0]
 
+    @property
+    def is_owner(self) -> bool:
+        """Whether it is a class of the project that keeps a resource of a driver: its id names its file."""
+        return ":" in self.id
+
 
 @dataclass(frozen=True, slots=True)
 class Drivers:

@@ -120,7 +120,14 @@ def _session(region: Region, program: Program) -> Iterator[Doubt]:
         row = region.tree.row(node)
         raise RefusedError(f"line {row} {what}, which the pool would pass on to the next user of the connection")
     if after is AfterRelease.KEPT:
-        yield Applicability.UNSAFE, "its pool is not known to roll back what is open when a connection comes back"
+        yield (
+            Applicability.UNSAFE,
+            (
+                "what gives it back may do more than that, and would do it after an error, too"
+                if region.found.acquisition.resource.is_owner
+                else "its pool is not known to roll back what is open when a connection comes back"
+            ),
+        )
 
 
 def _unasked_none(region: Region, program: Program) -> Iterator[Doubt]:

@@ -27,7 +27,7 @@ def await_(obligation: Obligation, instruction: g.Await, state: State) -> Outcom
     if value is Hold.PENDING:
         return [failed.bind({instruction.target: obligation.fresh()}).with_status(Status.HELD)], []
     if value is Hold.OPENING:
-        return [failed.with_status(Status.HELD)], [failed]
+        return [obligation.taken_now(instruction, failed)], [failed]
     if value is Hold.RELEASING:
         released = obligation.released(instruction, failed)
         return [released], [released]

@@ -60,7 +60,7 @@ def load_attribute(obligation: Obligation, instruction: g.LoadAttribute, state: 
         elif name in attributes and obligation.callees.is_connection(attributes[name]):
             value = Hold.OWN  # `engine.connect().connection`: closing it gives the connection back
             if operation is not None and operation.acquires_receiver:  # a property that opens it
-                state = state.with_status(Status.HELD)
+                state = obligation.taken_now(instruction, state)
     elif base is Hold.MANAGER and name in ("__exit__", "__aexit__", "close", "aclose"):
         value = Hold.RELEASER
     elif base is Hold.DERIVED and name in BACK_TO_OWNER:

@@ -32,6 +32,7 @@ class EventKind(Enum):
     NESTED = "nested"
     TRANSFER = "transfer"
     BORROW = "borrow"
+    OPENED = "opened"
     LOCAL_OUTSIDE = "local-outside"
     COMMIT_AFTER_ERROR = "commit-after-error"
     SLOW_CALL = "slow-call"
@@ -149,10 +150,17 @@ class Obligation:
 
     def opened(self, call: g.Call, state: State, operation: Operation) -> Outcome:
         """The outcome of a method that opens the resource."""
-        held = state.with_status(Status.HELD)
         if operation.protocol is Protocol.COROUTINE and self.callees.is_awaited(call):
             return [state.bind({call.target: Hold.OPENING})], []
+        held = self.taken_now(call, state)
         return [held], [held if operation.opens_first else state]
+
+    def taken_now(self, instruction: g.Instruction, state: State) -> State:
+        """The state after something that opens it, unless it was open."""
+        if state.status is Status.HELD:
+            return state
+        self.event(EventKind.OPENED, instruction)
+        return state.with_status(Status.HELD)
 
     def used(self, instruction: g.Instruction, state: State, *, borrowed: bool = False) -> Outcome:
         """The outcome of using it; ``borrowed``: somebody else does, who may only look at it."""

@@ -30,6 +30,9 @@ def acquire_steps(found: Found) -> tuple[Step, ...]:
     """Where the resource was taken, through all functions that handed it over."""
     part, acquisition = found.unit.part, found.acquisition
     text = short(found.unit, found.call.node)
+    if acquisition.unopened:
+        what = f"{acquisition.resource.noun} made here"
+        return (Step(StepKind.ACQUIRE, found.unit.path, part.span(found.call.node), what),)
     if acquisition.steps:
         first = acquisition.steps[-1]
         what = f"`{text}` hands over the {acquisition.resource.noun} taken at {first.path}:{first.span.start.row}"
@@ -51,6 +54,10 @@ def path_steps(found: Found, ending: Ending) -> Iterator[Step]:
             seen.add(id(event.instruction.node))
             note = event.note or "leaving this `with` does not give it back"
             yield Step(StepKind.NEAR_MISS, path, part.span(event.instruction.node), note)
+        if event is not None and event.kind is EventKind.OPENED and id(event.instruction.node) not in seen:
+            seen.add(id(event.instruction.node))
+            yield from found.acquisition.steps
+            yield Step(StepKind.CALL, path, part.span(event.instruction.node), "opened here")
         if event is not None and event.kind is EventKind.BORROW and id(event.instruction.node) not in seen:
             seen.add(id(event.instruction.node))
             yield Step(StepKind.CALL, path, part.span(event.instruction.node), "does not give it back on this path")
