@@ -121,7 +121,9 @@ class Functions:
         """What the function leaves on its connections."""
         found, faults = self.sessions.found(unit, acquired)
         yield from session_leaks(
-            found, in_main=in_main, ends_elsewhere=lambda: ends_elsewhere(self._program, module, item)
+            found,
+            in_main=in_main,
+            ends_elsewhere=lambda role: ends_elsewhere(self._program, module, item, role=role),
         )
         for fault in faults:
             leak = fault_leak(fault)

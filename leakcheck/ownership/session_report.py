@@ -58,11 +58,11 @@ _NOUNS = {
 
 
 def session_leaks(
-    found: Sequence[SessionFound], *, in_main: bool, ends_elsewhere: Callable[[], bool]
+    found: Sequence[SessionFound], *, in_main: bool, ends_elsewhere: Callable[[bool], bool]
 ) -> Iterator[Leak]:
     """The leaks of all that a function takes on connections, one for each.
 
-    ``ends_elsewhere``: whether other functions of the file end such things.
+    ``ends_elsewhere``: whether other functions of the file end such things; True asks about roles.
     """
     restoring = {site for each in found for site in each.following.restored_by}
     for each in found:
@@ -73,7 +73,7 @@ def session_leaks(
             yield leak
 
 
-def _session_leak(found: SessionFound, *, in_main: bool, ends_elsewhere: Callable[[], bool]) -> Leak | None:
+def _session_leak(found: SessionFound, *, in_main: bool, ends_elsewhere: Callable[[bool], bool]) -> Leak | None:
     kept = [e for e in found.exploration.endings if e.state.status is Status.HELD]
     leaks = [e for e in kept if _counts(found, e)]
     ended = found.following.ended or any(e.state.status is Status.MOVED for e in found.exploration.endings)
@@ -127,7 +127,7 @@ def _is_passing(found: SessionFound, ending: Ending) -> bool:
     return constants is not None and ending.node.block not in constants.reach.returning
 
 
-def _is_alone(found: SessionFound, *, ends_elsewhere: Callable[[], bool]) -> bool:
+def _is_alone(found: SessionFound, *, ends_elsewhere: Callable[[bool], bool]) -> bool:
     """Whether nobody else is there to end what this function leaves on a connection that is not its own."""
     if found.held.kind is HeldKind.LOCK:
         return False
@@ -135,7 +135,8 @@ def _is_alone(found: SessionFound, *, ends_elsewhere: Callable[[], bool]) -> boo
     name = facts.name.strip("_") if facts is not None else ""
     if name.startswith(_OPENING_NAMES):
         return False
-    return any(e.state.session.worked for e in found.exploration.endings) and not ends_elsewhere()
+    role = found.held.kind in (HeldKind.ROLE, HeldKind.AUTHORIZATION)
+    return any(e.state.session.worked for e in found.exploration.endings) and not ends_elsewhere(role)
 
 
 _OPENING_NAMES = (

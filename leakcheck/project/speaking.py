@@ -27,9 +27,8 @@ _INSIDE = (
 _SQL = re.compile(rb"(?i:" + _QUOTED + rb"|" + _INSIDE + rb")")
 """The statements that take something, as they stand in source text."""
 _METHODS = frozenset({"begin", "start_transaction"})
-_ENDS = re.compile(
-    rb"(?i)[\"';]\s*(?:COMMIT|END|ROLLBACK|ABORT|RESET\s|DISCARD\s)\b|\.(?:commit|rollback)\b|\bSET\s+ROLE\s+NONE"
-)
+_ENDS = re.compile(rb"(?i)[\"';]\s*(?:COMMIT|END|ROLLBACK|ABORT)\b|\.(?:commit|rollback)\b")
+_RESETS = re.compile(rb"(?i)[\"';]\s*(?:RESET|DISCARD)\s|\bSET\s+ROLE\s+NONE|\bAUTHORIZATION\s+DEFAULT")
 _EXECUTING = (b"execute", b".fetch", b".scalar", b".exec(")
 """One of these is in every file that sends SQL and holds no acquire of its own."""
 
@@ -81,8 +80,8 @@ def speaks(program: Program, module: ModuleFacts, function: FunctionFacts) -> bo
     return _SQL.search(text) is not None or (imports_driver and b"except" in text)
 
 
-def ends_elsewhere(program: Program, module: ModuleFacts, function: FunctionFacts) -> bool:
-    """Whether some other function of the file ends transactions or resets something."""
-    return any(
-        _ENDS.search(text) is not None for text in program.around(module.path, function.first_row, function.last_row)
-    )
+def ends_elsewhere(program: Program, module: ModuleFacts, function: FunctionFacts, *, role: bool) -> bool:
+    """Whether other functions of the file reset something, or end transactions, which leaves a ``role`` as it is."""
+    endings = (_RESETS,) if role else (_RESETS, _ENDS)
+    around = program.around(module.path, function.first_row, function.last_row)
+    return any(ends.search(text) is not None for text in around for ends in endings)
