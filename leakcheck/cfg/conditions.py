@@ -141,10 +141,35 @@ class ConditionLowering(AssignmentLowering):
         if not is_pure(reduced):
             self.fork(node, None, true, false)
             return
-        subject = f"?{operator}{reduced!r}"
+        subject = _pure_subject(operator, reduced)
         self.condition_reads[subject] = frozenset(names_in(reduced))
         self.asked.append(subject)
         self.fork(node, Test(TestKind.TRUTH, subject, outcome=not negated), true, false)
+
+
+def absences(reduced: ex.Expression) -> tuple[Test, ...]:
+    """The tests, with the outcome they have, by which a branch says that an expression is None, or closed."""
+    if isinstance(reduced, ex.Name):
+        subject = reduced.id
+        return (
+            Test(TestKind.TRUTH, subject, outcome=False),
+            Test(TestKind.IS_NONE, subject, outcome=True),
+            Test(TestKind.OPEN, subject, outcome=False),
+        )
+    compared = ex.Sequence((reduced, ex.Constant(None)))
+    return (
+        Test(TestKind.TRUTH, _pure_subject("", reduced), outcome=False),
+        *(Test(TestKind.TRUTH, _pure_subject(kind, compared), outcome=True) for kind in ("Is", "Equal")),
+        *(
+            Test(TestKind.TRUTH, _pure_subject("", ex.Attribute(reduced, name)), outcome=not is_open)
+            for name, is_open in OPEN_TESTS.items()
+        ),
+    )
+
+
+def _pure_subject(operator: str, reduced: ex.Expression) -> str:
+    """What facts about a condition are kept under."""
+    return f"?{operator}{reduced!r}"
 
 
 def null_test(node: cst.Comparison) -> tuple[cst.BaseExpression, bool] | None:

@@ -40,7 +40,11 @@ def changed(part: Slice, node: cst.CSTNode, by: cst.CSTNode, source: Source) -> 
     tree = part.module.deep_replace(node, by)
     assert isinstance(tree, cst.Module)
     old, new = lines_of(before), lines_of(tree.code)
+    if old == new:
+        raise RefusedError("what would be written is there already")
     start = _common(old, new)
+    if start == len(old) and not source.text.endswith(("\r", "\n")):
+        raise RefusedError("the last line of the file has no end")
     end = _common(old[start:][::-1], new[start:][::-1])
     first, last = start + 1 + part.row_offset, len(old) - end + part.row_offset
     inserted = "".join(new[start : len(new) - end])

@@ -125,11 +125,10 @@ def _release_call(obligation: Obligation, call: g.Call, state: State, operation:
     if operation.awaited and state.status is Status.HELD:
         if obligation.callees.is_awaited(call):
             waiting = state.bind({call.target: Hold.RELEASING})
-            return [waiting], [obligation.released(call, state)]
+            return [waiting], obligation.releasing(call, state)[1]
         obligation.event(EventKind.NEAR_MISS, call, "it is a coroutine: without `await` nothing is released")
         return [missed(state, 2).bind({call.target: Hold.RELEASING})], [state]
-    released = obligation.released(call, state)
-    return [released], [released]
+    return obligation.releasing(call, state)
 
 
 def _derived_method(obligation: Obligation, call: g.Call, state: State) -> Outcome:

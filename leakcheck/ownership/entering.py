@@ -29,8 +29,7 @@ def await_(obligation: Obligation, instruction: g.Await, state: State) -> Outcom
     if value is Hold.OPENING:
         return [obligation.taken_now(instruction, failed)], [failed]
     if value is Hold.RELEASING:
-        released = obligation.released(instruction, failed)
-        return [released], [released]
+        return obligation.releasing(instruction, failed)
     if isinstance(value, Deferred):
         return obligation.affected(value.effect, failed, instruction, instruction.target)
     kept = value if value in (Fact.TRUE, Fact.ANSWER, Hold.MAYBE, Hold.DERIVED, Hold.OWN) else None

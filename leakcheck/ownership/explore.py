@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 from leakcheck.cfg import graph as g
 from leakcheck.ownership.constants import Constants, learn, refine, written
 from leakcheck.ownership.effects import Effects
+from leakcheck.ownership.lending import without_lender
 from leakcheck.ownership.movement import BACK_TO_OWNER
 from leakcheck.ownership.obligation import FAULTS, Event, EventKind
-from leakcheck.ownership.state import ALIASES, Box, Fact, Link, State, Status
+from leakcheck.ownership.state import ABSENT, ALIASES, Box, Fact, Link, State, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,6 +110,7 @@ class Explorer:
         self._recoverable = any(
             isinstance(i, g.LoadAttribute) and i.name in BACK_TO_OWNER for b in graph.blocks for i in b.instructions
         )
+        self._lenderless = without_lender(graph, constants.tested, effects)
         self._coarse = False
         self._faulted: set[tuple[EventKind, int, int]] = set()
 
@@ -193,6 +195,8 @@ class Explorer:
             return state
         state = self.effects.branched(test, state)
         value = state.get(test.subject)
+        if test in self._lenderless and state.status is Status.HELD and value not in ABSENT:
+            return None
         if test.kind is g.TestKind.ITERATES:
             # A collection that holds the resource is not exhausted before the resource had its turn.
             if not test.outcome and (isinstance(value, Box) or value is Fact.NOT_NULL):

@@ -219,14 +219,15 @@ class Following(Effects):
         if state.status is Status.HELD:
             state = transaction.after(self, call, action, state)
         if state.status is Status.HELD and self.held is not None:
-            state = replace(state, session=replace(state.session, worked=True))
+            changed = state.session.changed or action.kind is not SqlKind.READ
+            state = replace(state, session=replace(state.session, worked=True, changed=changed))
         return state
 
     def _take(self, instruction: g.Instruction, call: g.Call, action: Action, state: State) -> State:
         text = self.statements.text(call) if action.operation is None and not action.text else action.text
         held = session_state.held_by(action, text)
         fresh = state.session.open is not Open.NO and held.kind is not HeldKind.TRANSACTION
-        starting = replace(state.session, fresh=fresh, resetting=False, worked=False)
+        starting = replace(state.session, fresh=fresh, resetting=False, worked=False, changed=False)
         if held.kind is HeldKind.TRANSACTION:
             starting = replace(starting, open=Open.YES, manual=action.operation is None)
             scope = state.get(call.target)

@@ -125,13 +125,18 @@ class Obligation:
     def released(self, instruction: g.Instruction, state: State, *, by_with: bool = False) -> State:
         """The state after a release; a second one is a fault, unless leaving a ``with`` makes it."""
         if state.status is Status.RELEASED:
-            if not by_with and self.resource.release_twice is not ReleaseTwice.HARMLESS:
+            if not by_with and not state.release_raised and self.resource.release_twice is not ReleaseTwice.HARMLESS:
                 self.event(EventKind.RELEASED_TWICE, instruction, self.resource.release_twice.value)
             return state
         if state.status is Status.MOVED:
             return state
         self.event(EventKind.RELEASE, instruction)
         return state.with_status(Status.RELEASED)
+
+    def releasing(self, instruction: g.Instruction, state: State) -> Outcome:
+        """The outcome of the release itself, which counts as done where it raises."""
+        released = self.released(instruction, state)
+        return [released], [replace(released, release_raised=True) if state.status is Status.HELD else released]
 
     def closed(self, state: State) -> State:
         """The state where it turns out to be closed: given back, unless only its pool can give it back.
@@ -165,7 +170,8 @@ class Obligation:
     def used(self, instruction: g.Instruction, state: State, *, borrowed: bool = False) -> Outcome:
         """The outcome of using it; ``borrowed``: somebody else does, who may only look at it."""
         harm = self.resource.use_after_release
-        if state.status is Status.RELEASED and not borrowed and harm is not UseAfterRelease.HARMLESS:
+        after = state.status is Status.RELEASED and not state.release_raised
+        if after and not borrowed and harm is not UseAfterRelease.HARMLESS:
             self.event(EventKind.USED_AFTER, instruction, harm.value)
         used = replace(state, paused=False) if state.paused else state
         return [used], [used]

@@ -60,7 +60,8 @@ class Session:
     ``manual``: the open transaction was begun by SQL. ``autocommit`` is None where it is not known. ``scopes`` are the
     ``with`` blocks that began a transaction, with what was open before. ``fresh``: what is followed was set in the open
     transaction, so that a rollback undoes it; ``resetting``: it was reset there, so that a rollback undoes that.
-    ``worked``: something was sent since what is followed was set.
+    ``worked``: something was sent since what is followed was set; ``changed``: something that may write, by what has
+    the connection, so that a rollback loses it.
     ``wrote``: something was perhaps written in the open transaction, so that its COMMIT may fail.
     ``aborted``: a statement failed in the open transaction, and the server refuses all others until it ends.
     ``failed``, ``slow`` and ``unseen`` are the statement that raised in the open transaction, the slow call in it, and
@@ -76,6 +77,7 @@ class Session:
     worked: bool = False
     wrote: bool = False
     aborted: bool = False
+    changed: bool = False
     failed: Instruction | None = None
     slow: Instruction | None = None
     unseen: Instruction | None = None

@@ -104,8 +104,11 @@ def _ends_quietly(ending: Ending) -> bool:
 
 def _counts(found: SessionFound, ending: Ending) -> bool:
     """Whether a path that leaves it held is a fault of its own."""
+    if ending.state.session.gone == ROLLED_BACK:
+        lost = ending.state.session.changed or not found.following.ended
+        return lost and not _is_passing(found, ending)
     if ending.state.session.gone:
-        return ending.state.session.gone != ROLLED_BACK or not _is_passing(found, ending)
+        return True
     if not found.connection.names or ending.lost is not None:
         return False  # the connection itself is lost there, or somebody else's
     match found.held.kind:

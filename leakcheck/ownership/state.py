@@ -102,6 +102,7 @@ class Said:
 
 Value = Fact | Hold | Box | Deferred | Closure | Link | Scope | Said
 ALIASES = (Hold.OWN,)
+ABSENT = (Fact.NONE, Fact.FALSY)
 _REFERENCES = frozenset(Hold) - {Hold.MAYBE, Hold.OPENING}
 
 
@@ -116,7 +117,8 @@ class State:
 
     ``near_miss``: 1 a ``with`` that does not release was left, 2 a call that looks like a release was made.
     ``paused``: it holds no connection until it is used again (a session after ``commit()``). ``session``: what is
-    known of its transaction, where that is followed.
+    known of its transaction, where that is followed. ``release_raised``: its release counts as done and has raised,
+    so that doing it once more is no fault.
     """
 
     status: Status
@@ -126,6 +128,7 @@ class State:
     paused: bool = False
     moved_to: str | None = None  # the attribute of self that took it
     session: Session = UNFOLLOWED
+    release_raised: bool = False
 
     def get(self, name: str) -> Value | None:
         """What a variable holds, None where nothing is known of it."""

@@ -8,14 +8,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from leakcheck import expression as ex
 from leakcheck.driver_session import Begins
 from leakcheck.ownership import autocommit, session_state
 from leakcheck.ownership.obligation import EventKind
 from leakcheck.ownership.session import HeldKind, Open
-from leakcheck.ownership.state import Scope, State, Status
+from leakcheck.ownership.state import Scope, State, Status, refers
 from leakcheck.sql.event import SqlKind
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from leakcheck.cfg import graph as g
     from leakcheck.ownership.following import Following
     from leakcheck.ownership.obligation import Outcome
@@ -30,6 +33,12 @@ _SILENT = frozenset({"cursor", "close", "fetchone", "fetchall", "fetchmany"})
 """Methods that send nothing; any other call may be an object's that writes by the connection."""
 _WRITES = frozenset({SqlKind.WRITE})
 _AFTER_UNSEEN = frozenset({SqlKind.WRITE, SqlKind.DDL, SqlKind.UNKNOWN})
+_READING = frozenset({
+    "query", "get", "get_one", "scalar", "scalars", "cursor", "select_from", "join", "outerjoin", "options", "filter",
+    "filter_by", "where", "order_by", "group_by", "having", "distinct", "limit", "offset", "first", "one",
+    "one_or_none", "all", "count", "exists", "unique", "mappings", "fetchone", "fetchmany", "fetchall", "close",
+})  # fmt: skip
+"""Methods of connections, sessions, queries and results that at most read."""
 _UNSEEN = "the driver has not seen it and sends no BEGIN: each later statement is committed by itself"
 
 
@@ -224,6 +233,8 @@ def other_call(following: Following, call: g.Call, states: list[State]) -> list[
             else s
             for s in states
         ]
+    if following.held is not None and following.held.kind is HeldKind.TRANSACTION:
+        states = [_after_use(following, call, s) for s in states]
     if not following.speech.may_speak(call):
         return [wrote(s) if s.session.open is not Open.NO and call.method not in _SILENT else s for s in states]
     return [wrote(_unknown(following, s)) for s in states]
@@ -235,3 +246,22 @@ def _unknown(following: Following, state: State) -> State:
         return state
     session = replace(state.session, failed=None, aborted=False)
     return replace(state, session=session if following.held is not None else replace(session, open=Open.MAYBE))
+
+
+def _after_use(following: Following, call: g.Call, state: State) -> State:
+    """What has the connection, or leads from it, may write by any call but those that read."""
+    if state.session.changed or call.method in _READING:
+        return state
+    holders = {n for n, v in state.variables if refers(v)} | following.names
+    if holders.isdisjoint(a.operand for a in call.arguments) and holders.isdisjoint(_bases(call.func)):
+        return state
+    return replace(state, session=replace(state.session, changed=True))
+
+
+def _bases(func: ex.Expression) -> Iterator[str]:
+    """What a chain of attributes and calls starts from: ``self`` and ``self.conn`` of ``self.conn.cursor().run``."""
+    while isinstance(func, (ex.Attribute, ex.Call)):
+        func = func.base if isinstance(func, ex.Attribute) else func.func
+        dotted = ex.dotted(func)
+        if dotted is not None:
+            yield dotted
