@@ -47,6 +47,7 @@ class Session:
     blind: bool = False  # after SQL COMMIT the driver believes that its transaction goes on, and sends no BEGIN
     nests: bool = False  # a block inside the driver's own transaction is a savepoint, and commits nothing
     caches: bool = False  # DISCARD ALL breaks its statement cache for good
+    block: str = ""  # what `with` takes to begin and end a transaction on the connection {name}
 
 
 SESSION_KEYS: dict[str, tuple[type, ...]] = {
@@ -63,6 +64,7 @@ SESSION_KEYS: dict[str, tuple[type, ...]] = {
     "blind": (bool,),
     "nests": (bool,),
     "caches": (bool,),
+    "block": (str,),
 }
 """The keys of such a table, with the types of their values."""
 

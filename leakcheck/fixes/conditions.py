@@ -24,7 +24,6 @@ from leakcheck.fixes.region import guards
 from leakcheck.fixes.roles import Mention, Role, mentions
 from leakcheck.fixes.session_state import dirt
 from leakcheck.fixes.tree import RefusedError, only, own
-from leakcheck.ownership.leak import LeakKind
 from leakcheck.ownership.obligation import EventKind
 from leakcheck.ownership.state import Status
 from leakcheck.project.names import Class, Function
@@ -38,14 +37,14 @@ if TYPE_CHECKING:
 Doubt = tuple[Applicability, str]
 _FINE = frozenset({Role.METHOD, Role.READ, Role.TEST, Role.SHOWN, Role.SET, Role.ARGUMENT, Role.MANAGED, Role.YIELDED})
 _ENTERING = frozenset({"__enter__", "__exit__", "__aenter__", "__aexit__", "detach"})
-_BORROWERS = frozenset({
+BORROWERS = frozenset({
     "read_sql", "read_sql_query", "read_sql_table", "to_sql", "execute_values", "execute_batch", "register_uuid",
     "register_hstore", "register_vector", "register_adapter", "DictCursor", "RealDictCursor",
 })  # fmt: skip
 """Functions of well-known libraries that only use the connection while they run."""
-_DYNAMIC = frozenset({"locals", "exec", "eval", "vars"})
+DYNAMIC = frozenset({"locals", "exec", "eval", "vars"})
 _SCALARS = frozenset({"scalar", "scalar_one", "scalar_one_or_none", "count"})
-_TOOL_COMMENT = re.compile(r"#\s*(?:type:\s*ignore|noqa|nosec|pragma|fmt:|isort:|pylint:|pyright:|mypy:)")
+TOOL_COMMENT = re.compile(r"#\s*(?:type:\s*ignore|noqa|nosec|pragma|fmt:|isort:|pylint:|pyright:|mypy:)")
 _MANAGING = frozenset({"contextmanager", "asynccontextmanager", "fixture"})
 
 
@@ -176,7 +175,7 @@ def _arguments(region: Region) -> Iterator[Doubt]:
         if effect is not None:
             raise RefusedError(f"line {row} hands `{region.name}` to `{effect.name.rpartition('.')[2]}()`")
         name = ex.last_name(instruction.func) or ""
-        if unit.callees.is_resolved(instruction) or unit.callees.is_quiet(instruction) or name in _BORROWERS:
+        if unit.callees.is_resolved(instruction) or unit.callees.is_quiet(instruction) or name in BORROWERS:
             continue
         yield Applicability.UNSAFE, f"line {row} passes `{region.name}` to `{name}()`, which may keep it"
 
@@ -290,14 +289,14 @@ def _exits_of_finally(region: Region) -> Iterator[Doubt]:
 
 def _dynamic(region: Region) -> Iterator[Doubt]:
     for node in walk(region.tree.root):
-        if isinstance(node, cst.Call) and isinstance(node.func, cst.Name) and node.func.value in _DYNAMIC:
+        if isinstance(node, cst.Call) and isinstance(node.func, cst.Name) and node.func.value in DYNAMIC:
             yield Applicability.UNSAFE, f"line {region.tree.row(node)} calls `{node.func.value}()`"
 
 
 def _comments(region: Region) -> Iterator[Doubt]:
     """Comments for tools belong to a line as it is."""
     for statement in (region.checkout, *region.statements):
-        if _TOOL_COMMENT.search(region.tree.text(statement)):
+        if TOOL_COMMENT.search(region.tree.text(statement)):
             row = region.tree.row(statement)
             yield Applicability.UNSAFE, f"a comment for a tool, in or behind line {row}, is moved"
 
@@ -340,10 +339,3 @@ def _is_call_of(statement: cst.CSTNode, name: str, method: str) -> bool:
             return base == name and called == method
         case _:
             return False
-
-
-FIXABLE = frozenset({
-    LeakKind.RELEASE_DOES_NOT_RELEASE, LeakKind.DISCARDED, LeakKind.NEVER_RELEASED, LeakKind.OVERWRITTEN,
-    LeakKind.ON_PATH, LeakKind.ON_EXCEPTION, LeakKind.ACROSS_YIELD,
-})  # fmt: skip
-"""The faults that some rewrite ends."""

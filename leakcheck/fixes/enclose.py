@@ -56,7 +56,7 @@ def closing_of(region: Region, source: Source) -> Context | None:
         return None
     if region.found.acquisition.resource.release != PLAIN_CLOSE:
         return None
-    known, edits = imported(region, "contextlib", "closing", source)
+    known, edits = imported(region.tree, "contextlib", "closing", source)
     expression = cst.Call(cst.parse_expression(known), [cst.Arg(region.call)])
     return Context(expression, is_async=False, edits=edits)
 

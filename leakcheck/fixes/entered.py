@@ -63,7 +63,7 @@ def entered_shape(
         kept = [cst.WithItem(item=filled(resource.context, region), asname=asname)]
         return _header(region, block, kept, source), doubt
     if resource.release == PLAIN_CLOSE and resource.with_effect is WithEffect.KEEPS:
-        known, edits = imported(region, "contextlib", "closing", source)
+        known, edits = imported(region.tree, "contextlib", "closing", source)
         taken = cst.Call(cst.parse_expression(known), [cst.Arg(region.call)])
         kept = [cst.WithItem(item=taken, asname=asname), cst.WithItem(item=cst.Name(region.name))]
         shape = _header(region, block, kept, source)

@@ -1,6 +1,6 @@
 """The import that a rewrite needs: one that is there already, or one more line at the right place.
 
-    imported(region, "contextlib", "closing", source)   →   "closing", and the edit that adds the line
+    imported(tree, "contextlib", "closing", source)   →   "closing", and the edit that adds the line
 
 Nothing is inserted where the name might mean something else, or might not be bound yet when it is needed.
 """
@@ -21,15 +21,15 @@ from leakcheck.fixes.tree import RefusedError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from leakcheck.fixes.region import Region
+    from leakcheck.fixes.tree import Tree
     from leakcheck.source import Source
 
 Import = ast.Import | ast.ImportFrom
 
 
-def imported(region: Region, module: str, name: str, source: Source) -> tuple[str, tuple[Edit, ...]]:
-    """How the region's function may call it, and the edits that this needs. Raises RefusedError."""
-    unit = region.tree.unit
+def imported(tree: Tree, module: str, name: str, source: Source) -> tuple[str, tuple[Edit, ...]]:
+    """How the function may call it, and the edits that this needs. Raises RefusedError."""
+    unit = tree.unit
     body = ast.parse(source.text).body
     facts = unit.scope.module.scope
     in_function = {n.value for n in walk(unit.part.module) if isinstance(n, cst.Name)}

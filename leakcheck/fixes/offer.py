@@ -19,12 +19,17 @@ from typing import TYPE_CHECKING
 
 from leakcheck.diagnostic import Applicability, Fix
 from leakcheck.fixes.apply import edited
-from leakcheck.fixes.conditions import FIXABLE, applicability_of
+from leakcheck.fixes.conditions import applicability_of
+from leakcheck.fixes.ended import ENDED, ended_shapes
 from leakcheck.fixes.entered import entered, entered_shape
+from leakcheck.fixes.hoist import HOISTED, hoisted
 from leakcheck.fixes.naming import is_unnamed, joined, named
 from leakcheck.fixes.region import region_of
+from leakcheck.fixes.restored import RESTORED, reset_shapes, restored_shapes
 from leakcheck.fixes.shapes import candidates
+from leakcheck.fixes.stretch import stretch_of
 from leakcheck.fixes.tree import RefusedError, Tree
+from leakcheck.ownership.found import SessionFound
 from leakcheck.ownership.leak import LeakKind
 from leakcheck.ownership.program import Failure, on_large_stack
 from leakcheck.ownership.units import name_of
@@ -71,15 +76,36 @@ class _Offer:
         """The leak with its fix or the reason against one."""
         if leak.kind not in FIXABLE:
             return leak
-        found = self._program.functions.origins.get((self._path, leak.kind, leak.span, leak.name))
-        if found is None:
-            return replace(leak, fix_refused="the checkout is not in one place")
+        self._others = ()
         try:
-            self._others = ()
-            fix = self._fix(found)
+            fix = self._fix_of(leak)
             return replace(leak, fix=fix, other_fixes=self._others)
         except RefusedError as refused:
-            return replace(leak, fix_refused=str(refused))
+            return replace(leak, fix_refused=_with_line(str(refused), leak))
+
+    def _fix_of(self, leak: Leak) -> Fix:
+        if leak.kind in HOISTED:
+            return hoisted(self._program, self._path, leak, self._source)
+        found = self._program.functions.origins.get((self._path, leak.kind, leak.span, leak.name))
+        if found is None and leak.kind is LeakKind.RESET_DOES_NOT_RESET:
+            raise RefusedError(f"what `{leak.acquire}` of line {leak.span.start.row} is to reset is not visible")
+        if found is None:
+            raise RefusedError(f"the checkout of line {leak.span.start.row} is not in one place")
+        if isinstance(found, SessionFound):
+            return self._fix_of_session(found, leak.kind)
+        return self._fix(found)
+
+    def _fix_of_session(self, found: SessionFound, kind: LeakKind) -> Fix:
+        """The fix of what is held on a connection: the first shape that may be applied the most."""
+        stretch = stretch_of(self._tree(found), found, self._program)
+        if kind in ENDED:
+            shapes = ended_shapes(stretch, kind, self._source)
+        elif kind in RESTORED:
+            shapes = restored_shapes(stretch, self._source)
+        else:
+            shapes = reset_shapes(stretch, self._source)
+        fixes = [self._gated(found, Fix(shape.message, shape.edits, shape.applicability)) for shape in shapes]
+        return self._best(fixes)
 
     def _tree(self, found: Found) -> Tree:
         key = id(found.unit)
@@ -162,6 +188,16 @@ class _Offer:
         return bool(after - before) or after.total() >= before.total()
 
 
+FIXABLE = (
+    frozenset({
+        LeakKind.RELEASE_DOES_NOT_RELEASE, LeakKind.DISCARDED, LeakKind.NEVER_RELEASED, LeakKind.OVERWRITTEN,
+        LeakKind.ON_PATH, LeakKind.ON_EXCEPTION, LeakKind.ACROSS_YIELD, LeakKind.RESET_DOES_NOT_RESET,
+    })
+    | ENDED
+    | RESTORED
+    | HOISTED
+)  # fmt: skip
+"""The faults that some rewrite ends."""
 Faults = Counter[tuple[LeakKind, str, str]]
 
 
@@ -173,6 +209,11 @@ def _faults(program: Program, path: str, outer: str) -> tuple[Faults | None, int
     wanted = [item for item in gate.candidates(program, module) if _outermost(module, item) == outer]
     analysis = program.functions.analyse(module, wanted)
     return Counter((leak.kind, leak.acquire, leak.name or "") for leak in analysis.leaks), len(analysis.skipped)
+
+
+def _with_line(reason: str, leak: Leak) -> str:
+    """The reason with the line of the finding, where it names none."""
+    return reason if re.search(r"\bline \d", reason) else f"{reason} (line {leak.span.start.row})"
 
 
 def _outer_name(found: Found) -> str:

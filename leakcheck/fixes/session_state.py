@@ -15,20 +15,23 @@ import libcst as cst
 from leakcheck import expression as ex
 from leakcheck.cfg.walk import walk
 from leakcheck.fixes.roles import Role, mentions
+from leakcheck.fixes.speech import Speech
+from leakcheck.sql.event import HOLE, SqlKind
+from leakcheck.sql.events import events
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from leakcheck.fixes.region import Region
     from leakcheck.ownership.program import Program
+    from leakcheck.sql.event import SqlEvent
 
-_STATE = re.compile(
-    r"""(?:^|;)\s*(?:
-        SET\s+(?!LOCAL\b|TRANSACTION\b|CONSTRAINTS\b)(?:SESSION\s+)?\w+ | LISTEN\b | UNLISTEN\b | LOCK\s+TABLES\b
-      | CREATE\s+(?:GLOBAL\s+|LOCAL\s+)?TEMP(?:ORARY)?\b | PREPARE\b | DECLARE\b.*\bWITH\s+HOLD\b | USE\s+\w+
-    ) | \bset_config\s*\( | \bpg_(?:try_)?advisory_lock | \bGET_LOCK\s*\(""",
-    re.IGNORECASE | re.VERBOSE | re.DOTALL,
-)
+_STATE = frozenset({
+    SqlKind.SET_ROLE, SqlKind.SET_AUTHORIZATION, SqlKind.SET, SqlKind.SET_AUTOCOMMIT, SqlKind.LOCK, SqlKind.GET_LOCK,
+    SqlKind.LOCK_TABLES, SqlKind.LISTEN, SqlKind.UNLISTEN, SqlKind.PREPARE, SqlKind.TEMP_TABLE, SqlKind.CURSOR_HOLD,
+})  # fmt: skip
+_USE = re.compile(r"\s*USE\s+(\w+|`[^`]*`)\s*;?\s*", re.IGNORECASE)
+"""MySQL's way to change the database, which no other dialect has."""
 _SETTERS = frozenset({
     "set_session", "set_isolation_level", "set_autocommit", "set_client_encoding", "set_read_only", "set_deferrable",
     "set_charset", "add_listener", "add_log_listener", "set_type_codec", "set_builtin_type_codec", "execution_options",
@@ -42,13 +45,25 @@ def dirt(region: Region, program: Program) -> tuple[cst.CSTNode, str] | None:
     for mention in mentions(region.tree, region.name):
         if region.holds(mention.node) and (mention.role is Role.SET or mention.attribute in _SETTERS):
             return mention.node, f"changes the session (`{region.name}.{mention.attribute}`)"
+    speech = Speech(region.tree, program)
     for statement in (region.checkout, *region.statements):
+        for call, event in speech.all_under(statement):
+            if _is_kept(event):
+                return call, f"changes the session (`{_shown(speech.text(call) or event.kind.value)}`)"
         for node, text in _texts(statement, region, program):
-            found = _STATE.search(text)
-            if found is not None:
-                shown = " ".join(found.group().strip("; \n\t").split())[:_SHOWN]
-                return node, f"changes the session (`{shown}`)"
+            if _USE.fullmatch(text) or any(_is_kept(event) for event in events(text)):
+                return node, f"changes the session (`{_shown(text)}`)"
     return None
+
+
+def _is_kept(event: SqlEvent) -> bool:
+    """Whether what a statement does outlives its transaction."""
+    return event.kind in _STATE and not event.local
+
+
+def _shown(text: str) -> str:
+    words = " ".join(text.replace(HOLE, "…").split())
+    return words if len(words) <= _SHOWN else f"{words[: _SHOWN - 1]}…"
 
 
 def _texts(root: cst.CSTNode, region: Region, program: Program) -> Iterator[tuple[cst.CSTNode, str]]:
@@ -59,8 +74,8 @@ def _texts(root: cst.CSTNode, region: Region, program: Program) -> Iterator[tupl
             case cst.SimpleString():
                 value = node.evaluated_value
                 yield node, value if isinstance(value, str) else value.decode("utf-8", "replace")
-            case cst.FormattedStringText(value=value):
-                yield node, value
+            case cst.FormattedString(parts=parts):
+                yield node, "".join(p.value if isinstance(p, cst.FormattedStringText) else HOLE for p in parts)
             case cst.Name(value=name) if module is not None:
                 for assigned in module.scope.assignments.get(name, ()):
                     if isinstance(assigned, ex.Constant) and isinstance(assigned.value, str):

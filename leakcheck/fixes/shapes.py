@@ -85,7 +85,7 @@ def _helper(region: Region, program: Program, source: Source) -> Shape | None:
     if "sys.path" in source.text:
         raise RefusedError("this module changes `sys.path`, on which the import of the helper may depend")
     parts = committed(region, pruned(region))
-    known, edits = imported(region, helper.module, helper.name, source)
+    known, edits = imported(region.tree, helper.module, helper.name, source)
     call = cst.Call(cst.parse_expression(known), [cst.Arg(cst.parse_expression(pool or ""))])
     shape = _around(region, Context(call, is_async=helper.is_async, edits=edits), parts, source)
     return replace(shape, kind=WITH_TRANSACTION)

@@ -120,11 +120,14 @@ class Functions:
     ) -> Iterable[Leak]:
         """What the function leaves on its connections."""
         found, faults = self.sessions.found(unit, acquired)
-        yield from session_leaks(
+        reported = session_leaks(
             found,
             in_main=in_main,
             ends_elsewhere=lambda role: ends_elsewhere(self._program, module, item, role=role),
         )
+        for each, kept in reported:
+            self.origins[module.path, kept.kind, kept.span, kept.name] = each
+            yield kept
         for fault in faults:
             leak = fault_leak(fault)
             if leak is not None:

@@ -59,8 +59,8 @@ _NOUNS = {
 
 def session_leaks(
     found: Sequence[SessionFound], *, in_main: bool, ends_elsewhere: Callable[[bool], bool]
-) -> Iterator[Leak]:
-    """The leaks of all that a function takes on connections, one for each.
+) -> Iterator[tuple[SessionFound, Leak]]:
+    """The leaks of all that a function takes on connections, one for each, with what it is about.
 
     ``ends_elsewhere``: whether other functions of the file end such things; True asks about roles.
     """
@@ -70,7 +70,7 @@ def session_leaks(
             continue  # it sets back what was set before
         leak = _session_leak(each, in_main=in_main, ends_elsewhere=ends_elsewhere)
         if leak is not None:
-            yield leak
+            yield each, leak
 
 
 def _session_leak(found: SessionFound, *, in_main: bool, ends_elsewhere: Callable[[bool], bool]) -> Leak | None:

@@ -48,7 +48,9 @@ class Orders(MethodView):
 
 ## Fix safety
 
-No fix is offered: where the pool should live is a decision about the program.
+Never safe: it changes when connecting happens, how many connections there are and who closes them. An engine, or a
+psycopg2 pool that starts with no connection, is built for the module where it is bound to a name of its own and its
+arguments are the same for each call. Otherwise none is offered; the finding says which line is in the way.
 
 ## Limits
 

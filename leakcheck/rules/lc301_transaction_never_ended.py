@@ -50,7 +50,7 @@ def cancel_order(order_id):
 
 ## Fix safety
 
-No fix is offered: change the code by hand, as shown above.
+No fix is offered: whether COMMIT or ROLLBACK is meant is not visible. Change the code by hand, as shown above.
 
 ## Limits
 

@@ -50,7 +50,10 @@ transaction.atomic():`.
 
 ## Fix safety
 
-No fix is offered: change the code by hand, as shown above.
+Only where one commit ends the block that the transaction was begun in. On a connection of the function's own the fix
+is safe: a `try` around the statements rolls back and raises again what was raised. It is unsafe where the function was
+given the connection (its caller may count on what is open on it; there the driver's own block is preferred), where
+something handles what is raised, is given the connection, or ends a transaction besides.
 
 ## Limits
 

@@ -47,7 +47,8 @@ def reserve(item):
 
 ## Fix safety
 
-No fix is offered: change the code by hand, as shown above.
+A rollback in front of the `return`, `break` or `continue` is shown, for a reader to judge, where one commit ends the
+block that the transaction was begun in. It is never written.
 
 ## Limits
 

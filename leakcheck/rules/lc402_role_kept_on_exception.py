@@ -46,7 +46,9 @@ Or let the transaction do it: `SET LOCAL ROLE` inside `async with conn.transacti
 
 ## Fix safety
 
-No fix is offered: change the code by hand, as shown above.
+Never safe: who may see what depends on it. On a connection of the function's own, and where one transaction covers
+everything that needs it, SET becomes SET LOCAL. Else its end goes into `finally`, outside of autocommit behind a
+rollback and with a commit of its own; none is offered where something is committed, or done, behind that.
 
 ## Limits
 

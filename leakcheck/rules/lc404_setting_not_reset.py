@@ -47,7 +47,9 @@ A setting that every connection is to have belongs into the pool's `configure=` 
 
 ## Fix safety
 
-No fix is offered: change the code by hand, as shown above.
+Never safe. On a connection of the function's own, and where one transaction covers everything that needs it, SET
+becomes SET LOCAL. Else RESET goes into `finally`, outside of autocommit behind a rollback and with a commit of its own;
+it sets back to the session's default. None is offered where something is committed, or done, behind that.
 
 ## Limits
 

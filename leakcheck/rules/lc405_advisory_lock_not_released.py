@@ -48,7 +48,8 @@ def rebuild(index):
 
 ## Fix safety
 
-No fix is offered: change the code by hand, as shown above.
+Never safe. On a connection of the function's own, and where one transaction covers everything that needs the lock, it
+becomes one of the transaction. Else unlocking goes into `finally`. None is offered for a lock that is only tried.
 
 ## Limits
 

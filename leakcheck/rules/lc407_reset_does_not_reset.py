@@ -56,7 +56,8 @@ def orders_of(tenant):
 
 ## Fix safety
 
-No fix is offered: change the code by hand, as shown above.
+Never safe. The reset that was meant is put beside the one without effect, or a reset that is rolled back gets a
+transaction of its own. None is offered for DISCARD ALL, which resets more than can be seen here.
 
 ## Limits
 
