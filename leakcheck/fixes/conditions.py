@@ -98,6 +98,7 @@ def _doubts(region: Region, program: Program) -> Iterator[Doubt]:
     yield from _session(region, program)
     yield from _unasked_none(region, program)
     yield from _own_releases(region, program)
+    yield from _special_releases(region)
     yield from _arguments(region)
     yield from _order(region)
     yield from _generator(region)
@@ -157,6 +158,14 @@ def _own_releases(region: Region, program: Program) -> Iterator[Doubt]:
             if (resolved and not callees.is_quiet(instruction)) or not known:
                 row = region.tree.row(inner)
                 yield Applicability.UNSAFE, f"`{name}()` of line {row} may do more than release, now on more paths"
+
+
+def _special_releases(region: Region) -> Iterator[Doubt]:
+    """What a release is given besides the connection now counts on every way."""
+    for node in region.removed.values():
+        for call in walk(node):
+            if isinstance(call, cst.Call) and len(call.args) > 1 and region.holds(call):
+                yield Applicability.UNSAFE, f"line {region.tree.row(call)} gives back more than the connection"
 
 
 def _arguments(region: Region) -> Iterator[Doubt]:

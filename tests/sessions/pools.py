@@ -182,9 +182,9 @@ def opened(name: str, dsn: str) -> Iterator[Pools]:
         pools.close()
 
 
-def prepare(dsn: str) -> None:
+def prepare(dsn: str, setup: str = SETUP) -> None:
     """Give the server what the programs name: a role and a schema."""
     import psycopg
 
     with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute(SETUP)
+        connection.execute(setup)

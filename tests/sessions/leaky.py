@@ -1,0 +1,195 @@
+"""Random functions that take a connection, work on it and lose it on some way: what fixes are made for.
+
+The same seed and driver give the same text. What a function is given besides its pool: ``flags``, ``work``, which may
+raise, and ``log``, which notes what others see.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """How leaky code speaks to a driver. ``pools`` names the pool that it runs on."""
+
+    name: str
+    pools: str
+    imports: tuple[str, ...]
+    pool: str
+    take: str
+    prepare: tuple[str, ...]
+    execute: str
+    release: str
+    methods: bool = True
+    begins: bool = False
+    is_async: bool = False
+    managers: tuple[str, ...] = ()
+    """What ``with`` statements enter that end a transaction and not the checkout."""
+
+
+_PSYCOPG2 = "from psycopg2.pool import ThreadedConnectionPool"
+DRIVERS = {
+    driver.name: driver
+    for driver in (
+        Driver(
+            "psycopg2", "psycopg2", (_PSYCOPG2,), "pool: ThreadedConnectionPool", "pool.getconn()",
+            ("cur = conn.cursor()",), "cur.execute({})", "pool.putconn(conn)",
+            managers=("conn", "conn.cursor() as cur"),
+        ),
+        Driver(
+            "psycopg2-autocommit", "psycopg2", (_PSYCOPG2,), "pool: ThreadedConnectionPool", "pool.getconn()",
+            ("conn.autocommit = True", "cur = conn.cursor()"), "cur.execute({})", "pool.putconn(conn)",
+            methods=False, begins=True,
+        ),
+        Driver(
+            "psycopg2-plain", "psycopg2", ("import psycopg2",), "dsn", "psycopg2.connect(dsn)",
+            ("cur = conn.cursor()",), "cur.execute({})", "conn.close()", managers=("conn",),
+        ),
+        Driver(
+            "psycopg", "psycopg", ("from psycopg_pool import ConnectionPool",), "pool: ConnectionPool",
+            "pool.getconn()", (), "conn.execute({})", "pool.putconn(conn)", managers=("conn.transaction()",),
+        ),
+        Driver(
+            "sqlalchemy", "sqlalchemy", ("from sqlalchemy import Engine, text",), "pool: Engine", "pool.connect()",
+            (), "conn.execute(text({}))", "conn.close()",
+        ),
+        Driver(
+            "asyncpg", "asyncpg", ("from asyncpg import Pool",), "pool: Pool", "await pool.acquire()",
+            (), "await conn.execute({})", "await pool.release(conn)",
+            methods=False, begins=True, is_async=True, managers=("conn.transaction()",),
+        ),
+    )
+}  # fmt: skip
+FLAGS = ("a", "b")
+
+
+def leaky(seed: int, driver: Driver) -> str:
+    """The text of a module with one function, ``handle``."""
+    return _Writer(Random(f"{driver.name}:{seed}"), driver).text()
+
+
+class _Writer:
+    def __init__(self, random: Random, driver: Driver) -> None:
+        self._random = random
+        self._driver = driver
+        self._lines: list[str] = [*driver.imports, "", ""]
+        self._number = 0
+        self._loops = 0
+
+    def text(self) -> str:
+        """The module."""
+        keyword = "async def" if self._driver.is_async else "def"
+        self._put(0, f"{keyword} handle({self._driver.pool}, flags, work, log):")
+        if self._chance(0.3):
+            self._put(1, self._other())
+        self._put(1, f"conn = {self._driver.take}")
+        tidy = self._driver.begins and not self._driver.is_async  # its pool passes on what is set and begun
+        guarded = tidy or self._chance(0.3)
+        depth = 2 if guarded else 1
+        if guarded:
+            self._put(1, "try:")
+        for line in self._driver.prepare:
+            self._put(depth, line)
+        if tidy or (self._driver.begins and self._chance(0.6)):
+            self._transaction(depth)
+        else:
+            self._block(depth, self._random.randint(2, 5))
+        if guarded:
+            self._put(1, "finally:" if tidy else self._random.choice(("finally:", "except Exception:")))
+            self._after_handler(released=tidy)
+        else:
+            self._end(1)
+        return "\n".join(self._lines) + "\n"
+
+    def _after_handler(self, *, released: bool) -> None:
+        if self._lines[-1].endswith("finally:"):
+            self._put(2, self._driver.release if released or self._chance(0.5) else "log('done')")
+            return
+        self._rollback(2)
+        if self._chance(0.5):
+            self._put(2, self._driver.release)
+        self._put(2, self._random.choice(("raise", "return 'failed'")))
+        self._end(1)
+
+    def _end(self, depth: int) -> None:
+        """The end of the function: mostly a commit and the release."""
+        if self._driver.methods and self._chance(0.7):
+            self._put(depth, "conn.commit()")
+        if self._chance(0.3):
+            self._put(depth, self._other())
+        if self._chance(0.85):
+            self._put(depth, self._driver.release)
+        if self._chance(0.3):
+            self._put(depth, self._other())
+        self._put(depth, "return 'done'")
+
+    def _transaction(self, depth: int) -> None:
+        self._put(depth, self._say("BEGIN"))
+        self._block(depth, self._random.randint(1, 3))
+        self._put(depth, self._say("COMMIT"))
+        if self._chance(0.3):
+            self._put(depth, self._other())
+
+    def _block(self, depth: int, length: int) -> None:
+        for _ in range(length):
+            self._statement(depth)
+
+    def _statement(self, depth: int) -> None:
+        choice = self._random.random()
+        if depth > 3 or choice < 0.45:
+            self._put(depth, self._insert())
+        elif choice < 0.6:
+            self._put(depth, self._other())
+        elif choice < 0.68 and self._driver.methods:
+            self._put(depth, self._random.choice(("conn.commit()", "conn.commit()", "conn.rollback()")))
+        elif choice < 0.82:
+            self._put(depth, f"if flags.{self._random.choice(FLAGS)}:")
+            self._block(depth + 1, self._random.randint(0, 1))
+            self._exit(depth + 1)
+        elif choice < 0.88:
+            self._put(depth, "for item in (1, 2):")
+            self._loops += 1
+            self._block(depth + 1, self._random.randint(1, 2))
+            self._loops -= 1
+        elif choice < 0.94 and self._driver.managers:
+            keyword = "async with" if self._driver.is_async else "with"
+            self._put(depth, f"{keyword} {self._random.choice(self._driver.managers)}:")
+            self._put(depth + 1, self._insert())
+        else:
+            self._put(depth, "try:")
+            self._block(depth + 1, self._random.randint(1, 2))
+            self._put(depth, f"except {self._random.choice(('Exception', 'ValueError', 'BaseException'))}:")
+            self._rollback(depth + 1)
+            self._exit(depth + 1)
+
+    def _exit(self, depth: int) -> None:
+        """Leave, with the release in front or without."""
+        if self._chance(0.5) and not self._loops:
+            self._put(depth, self._driver.release)
+        exits = ["return 'early'", "return 'early'", "raise ValueError('early')"]
+        self._put(depth, self._random.choice([*exits, "break", "continue"] if self._loops else exits))
+
+    def _rollback(self, depth: int) -> None:
+        if self._driver.methods and self._chance(0.7):
+            self._put(depth, "conn.rollback()")
+        else:
+            self._put(depth, "log('failed')")
+
+    def _insert(self) -> str:
+        self._number += 1
+        return self._say(f"INSERT INTO kept VALUES ({self._number})")
+
+    def _other(self) -> str:
+        self._number += 1
+        return self._random.choice(("work({})", "log({})")).format(self._number)
+
+    def _say(self, text: str) -> str:
+        return self._driver.execute.format(f'"{text}"')
+
+    def _put(self, depth: int, line: str) -> None:
+        self._lines.append("    " * depth + line)
+
+    def _chance(self, probability: float) -> bool:
+        return self._random.random() < probability

@@ -1,0 +1,247 @@
+"""A function run on a real server along all of its ways: what it gives, what it keeps, what others see, what it leaves.
+
+The function gets the driver's own pool behind a thin wrapper that can make any one call fail: a statement is then
+replaced by one that the server refuses, anything else raises before it does anything. What gives a connection back is
+never made to fail.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import SimpleNamespace, TracebackType
+from typing import Any, Self
+
+import psycopg
+import sqlalchemy
+
+from .leaky import FLAGS, Driver
+from .pools import Pools
+from .program import Kind
+
+TABLE = "CREATE TABLE kept (n int); GRANT ALL ON kept TO tenant"
+_REFUSED = "SELECT 1/0"
+_TAKING = ("getconn", "connect", "acquire", "connection")
+_GIVING = ("putconn", "release")
+_ENDING = ("commit", "rollback")
+
+Fault = tuple[str, int]
+"""The words of a call, and which of those with the same words."""
+Way = tuple[tuple[bool, ...], Fault | None, bool]
+"""The flags, the call that fails, and whether by cancellation."""
+
+
+class InjectedError(Exception):
+    """What a call raises that is made to fail."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One run: how it ended, the rows that were committed, what others saw, and what the next borrower finds.
+
+    ``left`` is None where the connection was not given back.
+    """
+
+    ending: str
+    rows: tuple[int, ...]
+    seen: tuple[str, ...]
+    left: frozenset[Kind] | None
+
+
+@dataclass(slots=True)
+class Run:
+    """One run in the making."""
+
+    fault: Fault | None = None
+    cancelled: bool = False
+    calls: list[Fault] = field(default_factory=list)
+    seen: list[str] = field(default_factory=list)
+    held: list[Any] = field(default_factory=list)
+
+    def fails(self, words: str) -> bool:
+        """Count a call, and say whether it is to fail."""
+        call = (words, sum(1 for other, _ in self.calls if other == words))
+        self.calls.append(call)
+        return call == self.fault
+
+    def check(self, words: str) -> None:
+        """Count a call that raises before it does anything, where it is to fail."""
+        if self.fails(words):
+            raise asyncio.CancelledError if self.cancelled else InjectedError
+
+    def log(self, what: object) -> None:
+        """What others see."""
+        self.check(f"log {what}")
+        self.seen.append(str(what))
+
+    def work(self, what: object) -> None:
+        """The program's own work."""
+        self.check(f"work {what}")
+
+
+class Spy:
+    """A driver's object whose calls are counted."""
+
+    def __init__(self, real: Any, run: Run, *, owns: bool = False) -> None:  # noqa: ANN401  any driver's
+        for name, value in (("_real", real), ("_run", run), ("_owns", owns)):
+            object.__setattr__(self, name, value)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        setattr(self._real, name, value)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  any driver's
+        found, run = getattr(self._real, name), self._run
+        if name in _TAKING:
+            return lambda *given: Taking(found(*given), run, committing=name == "connection").now()
+        if name in _GIVING:
+            return lambda given: (_given_back(run, given._real), found(given._real))[1]
+        if name == "close" and self._owns:
+            return lambda: (_given_back(run, self._real), found())[1]
+        if name == "cursor":
+            return lambda: (run.check("cursor"), Spy(found(), run))[1]
+        if name == "execute":
+            return self._executing(found)
+        if name in _ENDING:
+            return lambda: (run.check(name), found())[1]
+        return found
+
+    def _executing(self, execute: Callable[..., Any]) -> Callable[..., Any]:
+        def say(statement: Any) -> Any:  # noqa: ANN401  a text, or what SQLAlchemy makes of it
+            if self._run.fails(str(statement)):
+                if self._run.cancelled:
+                    raise asyncio.CancelledError
+                statement = _REFUSED if isinstance(statement, str) else sqlalchemy.text(_REFUSED)
+            return execute(statement)
+
+        return say
+
+    def __enter__(self) -> Self:
+        entered = self._real.__enter__()
+        return self if entered is self._real else Spy(entered, self._run)  # type: ignore[return-value]
+
+    def __exit__(self, *error: object) -> bool | None:
+        result: bool | None = self._real.__exit__(*error)
+        if self._owns and type(self._real).__module__.startswith("sqlalchemy"):
+            _given_back(self._run, self._real)
+        return result
+
+
+class Taking:
+    """What taking a connection gives: the connection, or what is awaited or entered for it."""
+
+    def __init__(self, given: Any, run: Run, *, committing: bool) -> None:  # noqa: ANN401  any driver's
+        self._given, self._run, self._committing = given, run, committing
+        self._real: Any = None
+
+    def now(self) -> Any:  # noqa: ANN401  any driver's
+        """The connection itself, where there is nothing to wait for."""
+        if self._committing or inspect.isawaitable(self._given):
+            return self
+        return self._taken(self._given)
+
+    def _taken(self, real: Any) -> Spy:  # noqa: ANN401  any driver's
+        self._real = real
+        self._run.held.append(real)
+        return Spy(real, self._run, owns=True)
+
+    def __await__(self) -> Iterator[Any]:
+        real = yield from self._given.__await__()
+        return self._taken(real)
+
+    async def __aenter__(self) -> Spy:
+        return self._taken(await self._given.__aenter__())
+
+    async def __aexit__(self, *error: object) -> None:
+        _given_back(self._run, self._real)
+        await self._given.__aexit__(*error)
+
+    def __enter__(self) -> Spy:
+        return self._taken(self._given.__enter__())
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        _given_back(self._run, self._real)
+        if error is None and self._run.fails("commit"):
+            injected = InjectedError()
+            self._given.__exit__(InjectedError, injected, None)
+            raise injected
+        self._given.__exit__(kind, error, trace)
+
+
+def _given_back(run: Run, real: Any) -> None:  # noqa: ANN401  any driver's
+    run.held = [other for other in run.held if other is not real]
+
+
+class Observer:
+    """Runs the functions of one driver."""
+
+    def __init__(self, driver: Driver, pools: Pools, dsn: str) -> None:
+        self._driver, self._pools, self._dsn = driver, pools, dsn
+        self._admin = psycopg.connect(dsn, autocommit=True)
+
+    def close(self) -> None:
+        """End the own connection."""
+        self._admin.close()
+
+    def outcomes(self, text: str, ways: Mapping[Way, object] | None = None) -> dict[Way, Outcome]:
+        """What the function does on each way; by default on all that it has."""
+        namespace: dict[str, Any] = {}
+        exec(compile(text, "<leaky>", "exec"), namespace)
+        if ways is not None:
+            return {way: self._outcome(namespace, Run(way[1], way[2]), way[0]) for way in ways}
+        found: dict[Way, Outcome] = {}
+        for flags in itertools.product((False, True), repeat=len(FLAGS)):
+            plain = Run()
+            found[flags, None, False] = self._outcome(namespace, plain, flags)
+            for fault in plain.calls:
+                for cancelled in (False, True) if self._driver.is_async else (False,):
+                    found[flags, fault, cancelled] = self._outcome(namespace, Run(fault, cancelled), flags)
+        return found
+
+    def _outcome(self, namespace: dict[str, Any], run: Run, flags: tuple[bool, ...]) -> Outcome:
+        self._admin.execute("TRUNCATE kept")
+        given: object = Spy(self._pools.pool, run)
+        if self._driver.pool == "dsn":
+            import psycopg2
+
+            namespace["psycopg2"] = Spy(psycopg2, run)
+            given = self._dsn
+        named = SimpleNamespace(**dict(zip(FLAGS, flags, strict=True)))
+        ending = self._ending(lambda: namespace["handle"](given, named, run.work, run.log))
+        rows = tuple(n for (n,) in self._admin.execute("SELECT n FROM kept ORDER BY n").fetchall())
+        left: frozenset[Kind] | None = None
+        if not run.held:
+            left = frozenset() if self._driver.pool == "dsn" else frozenset(self._pools.left())
+        for real in run.held:
+            self._reclaim(real)
+        if run.held and self._driver.pool != "dsn":
+            self._pools.left()
+        return Outcome(ending, rows, tuple(run.seen), left)
+
+    def _ending(self, call: Callable[[], Any]) -> str:
+        returned: list[object] = []
+
+        async def awaited() -> None:
+            returned.append(await call())
+
+        try:
+            if self._driver.is_async:
+                self._pools.wait(awaited())
+            else:
+                returned.append(call())
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  however it ends
+            return type(error).__name__
+        return f"returns {returned[0]!r}"
+
+    def _reclaim(self, real: Any) -> None:  # noqa: ANN401  any driver's
+        """Give back what the function lost."""
+        if self._driver.is_async:
+            self._pools.wait(self._pools.pool.release(real))
+        elif self._driver.pools == "sqlalchemy" or self._driver.pool == "dsn":
+            real.close()
+        else:
+            self._pools.pool.putconn(real)
