@@ -134,7 +134,8 @@ class Following(Effects):
         if value is Hold.OWN and autocommit.switches(call, self.driver):
             return [transaction.switched(self, call, s) for s in normal], raised
         if not actions:
-            return transaction.other_call(self, call, normal), raised
+            given = value is not None or any(refers_to(state, a.operand) for a in call.arguments)
+            return transaction.other_call(self, call, normal, given=given), raised
         if self.callees.is_entered_or_awaited(call):
             after = normal[0] if normal else state
             kept = after.get(call.target)

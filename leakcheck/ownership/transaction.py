@@ -30,7 +30,7 @@ _OUTSIDE = frozenset({SqlKind.BEGIN, SqlKind.COMMIT, SqlKind.ROLLBACK, SqlKind.S
 _ACCEPTED = frozenset({SqlKind.COMMIT, SqlKind.ROLLBACK, SqlKind.ROLLBACK_TO, SqlKind.CHAIN})
 """What the server still takes in a transaction that has failed."""
 _SILENT = frozenset({"cursor", "close", "fetchone", "fetchall", "fetchmany"})
-"""Methods that send nothing; any other call may be an object's that writes by the connection."""
+"""Methods that send nothing."""
 _WRITES = frozenset({SqlKind.WRITE})
 _AFTER_UNSEEN = frozenset({SqlKind.WRITE, SqlKind.DDL, SqlKind.UNKNOWN})
 _READING = frozenset({
@@ -224,8 +224,11 @@ def left(following: Following, instruction: g.Exit, state: State) -> State:
     return replace(state, session=replace(state.session, failed=None, aborted=False))
 
 
-def other_call(following: Following, call: g.Call, states: list[State]) -> list[State]:
-    """A call that says nothing itself; a project function that has the connection may have said anything."""
+def other_call(following: Following, call: g.Call, states: list[State], *, given: bool) -> list[State]:
+    """A call that says nothing itself; a project function that has the connection may have said anything.
+
+    ``given``: it is one on the connection, or has it as an argument.
+    """
     if following.held is None and following.speech.is_slow(call):
         return [
             replace(s, session=replace(s.session, slow=call))
@@ -236,7 +239,8 @@ def other_call(following: Following, call: g.Call, states: list[State]) -> list[
     if following.held is not None and following.held.kind is HeldKind.TRANSACTION:
         states = [_after_use(following, call, s) for s in states]
     if not following.speech.may_speak(call):
-        return [wrote(s) if s.session.open is not Open.NO and call.method not in _SILENT else s for s in states]
+        writes = given and call.method not in _SILENT
+        return [wrote(s) if writes and s.session.open is not Open.NO else s for s in states]
     return [wrote(_unknown(following, s)) for s in states]
 
 
