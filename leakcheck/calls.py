@@ -75,6 +75,9 @@ class Calls:
     release_objects: frozenset[str]
     locks: frozenset[str]
     slow: frozenset[str]
+    slow_patterns: tuple[str, ...]
+    slow_roots: tuple[str, ...]  # what is imported where one of the patterns may match
+    transactions: frozenset[str]
     _remembered: dict[str, bool] = field(default_factory=dict, compare=False, repr=False)
 
     def extended(self, patterns: Iterable[str]) -> Calls:
@@ -170,7 +173,10 @@ def load_calls() -> Calls:
         release_names=frozenset(document["release-names"]),
         release_objects=frozenset(document["release-objects"]),
         locks=frozenset(document["locks"]),
-        slow=frozenset(document["slow"]),
+        slow=frozenset(name for name in document["slow"] if "*" not in name),
+        slow_patterns=tuple(name for name in document["slow"] if "*" in name),
+        slow_roots=tuple(name.partition(".")[0].strip("*") for name in document["slow"] if "*" in name),
+        transactions=frozenset(document["transactions"]),
     )
 
 

@@ -20,6 +20,7 @@ _FILE_KEYS: dict[str, tuple[type, ...]] = {
     "non-raising": (list,),
     "non-raising-methods": (dict,),
     "slow": (list,),
+    "transactions": (list,),
     "release-names": (list,),
     "release-objects": (list,),
     "locks": (list,),

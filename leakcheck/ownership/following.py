@@ -134,8 +134,8 @@ class Following(Effects):
         if value is Hold.OWN and autocommit.switches(call, self.driver):
             return [transaction.switched(self, call, s) for s in normal], raised
         if not actions:
-            given = value is not None or any(refers_to(state, a.operand) for a in call.arguments)
-            return transaction.other_call(self, call, normal, given=given), raised
+            concerns = value is not None or any(refers_to(state, a.operand) for a in call.arguments)
+            return transaction.other_call(self, call, normal, given=concerns), raised
         if self.callees.is_entered_or_awaited(call):
             after = normal[0] if normal else state
             kept = after.get(call.target)
@@ -190,7 +190,7 @@ class Following(Effects):
             if state.status is Status.HELD:
                 state = self._act(instruction, call, action, state)
         if any(a.takes for a in actions):
-            return [state], [transaction.failing(self, transaction.begun_by(self, actions[0], before))]
+            return [state], [self._failing(instruction, transaction.begun_by(self, actions[0], before))]
         if all(a.kind in transaction.ENDING or a.kind in session_state.ENDING for a in actions):
             failed = state
             if any(a.kind is SqlKind.COMMIT for a in actions):
@@ -198,15 +198,17 @@ class Following(Effects):
             else:
                 failed = self.done(instruction, state, by_statement=False)  # it only raises on a dead connection
             return [state], [failed]
-        session = state.session
+        return [state], [self._failing(instruction, state)]
+
+    def _failing(self, instruction: g.Instruction, state: State) -> State:
+        """The state after a statement that the server objects to."""
+        session, failed = state.session, transaction.failing(self, state)
         in_transaction = session.open is Open.YES or (
             session.open is Open.MAYBE and session.autocommit is None and self.driver.begins is Begins.FIRST_STATEMENT
         )
-        failed = transaction.failing(self, state)
         if self.held is not None or not in_transaction:
-            return [state], [failed]
-        marked = replace(failed.session, failed=session.failed or instruction)
-        return [state], [replace(failed, session=marked)]
+            return failed
+        return replace(failed, session=replace(failed.session, failed=session.failed or instruction))
 
     def _act(self, instruction: g.Instruction, call: g.Call, action: Action, state: State) -> State:
         """The state after one statement."""

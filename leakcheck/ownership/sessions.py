@@ -13,6 +13,7 @@ from leakcheck.cfg import graph as g
 from leakcheck.cfg.builder import TooLargeError
 from leakcheck.driver import ClassKind
 from leakcheck.ownership import connections
+from leakcheck.ownership.blocks import block_faults
 from leakcheck.ownership.explore import BoundReachedError, Exploration, Explorer, seeds
 from leakcheck.ownership.following import Following, Taken
 from leakcheck.ownership.found import Fault, SessionFound
@@ -96,6 +97,8 @@ class _Search:
         graph = self._units.graph(self._unit)
         self.faults += pool_faults(self._program, self._unit, graph, self._statements)
         self._heard.update(id(f.event.instruction.node) for f in self.faults)
+        speech = SessionCallees(self._unit, self._program, None)
+        self.faults += block_faults(self._program, self._unit, graph, speech)
         for each in acquired:
             own = connections.taken(each, self._program)
             if own is not None:

@@ -5,10 +5,12 @@ notify(order)    →   slow, where ``notify`` is a project function that calls `
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
 from leakcheck.project.names import External, Function, Instance
+from leakcheck.project.speaking import imports_slow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +25,7 @@ _DEPTH = 2
 
 def is_slow(program: Program, callee: ex.Expression, scope: Scope, depth: int = _DEPTH) -> bool:
     """Whether calling ``callee`` is slow, itself or through project functions."""
-    if any(name in program.calls.slow for name in _names(program, callee, scope)):
+    if any(_is_known(program, name) for name in _names(program, callee, scope)):
         return True
     if depth == 0:
         return False
@@ -33,8 +35,9 @@ def is_slow(program: Program, callee: ex.Expression, scope: Scope, depth: int = 
         facts, inner = program.resolver.function(symbol)
         if facts is None or inner is None or facts.is_generator:
             continue
+        imports = imports_slow(program, inner)
         for name, expressions in facts.calls.items():
-            for expression in expressions if name in program.vocabulary.slow or depth > 1 else ():
+            for expression in expressions if name in program.vocabulary.slow or depth > 1 or imports else ():
                 if is_slow(program, expression, inner, depth - 1):
                     return True
     return False
@@ -52,12 +55,33 @@ def _names(program: Program, callee: ex.Expression, scope: Scope) -> Iterator[st
     """The qualified names that a callee may have."""
     if isinstance(callee, ex.Name) and callee.id == "input" and not program.resolver.resolve(callee, scope):
         yield "input"
-    if (ex.last_name(callee) or "") not in program.vocabulary.slow:
+    name = ex.last_name(callee) or ""
+    if name not in program.vocabulary.slow and not (isinstance(callee, ex.Attribute) and imports_slow(program, scope)):
         return
     for symbol in program.resolver.resolve(callee, scope):
         if isinstance(symbol, External):
             yield symbol.name
     if isinstance(callee, ex.Attribute):
-        for symbol in program.resolver.resolve(callee.base, scope):
-            if isinstance(symbol, Instance) and isinstance(symbol.of, External):
-                yield f"{symbol.of.name}.{callee.name}"
+        for made in _origins(program, callee.base, scope):
+            yield f"{made}.{callee.name}"
+
+
+def _origins(program: Program, receiver: ex.Expression, scope: Scope) -> Iterator[str]:
+    """The qualified names of the classes of an object, and of the functions that made it."""
+    for symbol in program.resolver.resolve(receiver, scope):
+        if isinstance(symbol, Instance) and isinstance(symbol.of, External):
+            yield symbol.of.name
+    dotted = ex.dotted(receiver)
+    calls = [receiver] if isinstance(receiver, ex.Call) else program.constructors(dotted, scope) if dotted else []
+    for call in calls:
+        yield from (s.name for s in program.resolver.resolve(call.func, scope) if isinstance(s, External))
+
+
+def _is_known(program: Program, name: str) -> bool:
+    return name in program.calls.slow or (
+        name.rpartition(".")[2] not in _QUICK and any(fnmatchcase(name, p) for p in program.calls.slow_patterns)
+    )
+
+
+_QUICK = frozenset({"can_paginate", "close", "generate_presigned_post", "generate_presigned_url", "get_paginator"})
+"""Methods of a client that send nothing."""

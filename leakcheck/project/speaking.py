@@ -10,6 +10,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from leakcheck import expression as ex
+from leakcheck.project.names import Scope
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -26,6 +29,8 @@ _INSIDE = (
 )
 _SQL = re.compile(rb"(?i:" + _QUOTED + rb"|" + _INSIDE + rb")")
 """The statements that take something, as they stand in source text."""
+_BLOCKS = (b"transaction.atomic", b"import atomic")
+"""So is Django's transaction named, or imported."""
 _METHODS = frozenset({"begin", "start_transaction"})
 _ENDS = re.compile(rb"(?i)[\"';]\s*(?:COMMIT|END|ROLLBACK|ABORT)\b|\.(?:commit|rollback)\b")
 _RESETS = re.compile(rb"(?i)[\"';]\s*(?:RESET|DISCARD)\s|\bSET\s+ROLE\s+NONE|\bAUTHORIZATION\s+DEFAULT")
@@ -37,13 +42,14 @@ _EXECUTING = (b"execute", b".fetch", b".scalar", b".exec(")
 class Vocabulary:
     """Names of methods and functions by what they do: execute SQL, amount to some, or wait for something slow.
 
-    ``packages`` are the top-level packages of drivers.
+    ``packages`` are the top-level packages of drivers, ``blocks`` the functions whose ``with`` block is a transaction.
     """
 
     executing: frozenset[str]
     sending: frozenset[str]
     slow: frozenset[str]
     packages: frozenset[str]
+    blocks: frozenset[str]
 
     @staticmethod
     def of(drivers: Drivers, calls: Calls) -> Vocabulary:
@@ -54,11 +60,14 @@ class Vocabulary:
             sending=frozenset(name for name, found in methods if any(o.sends for _, o in found)),
             slow=frozenset(name.rpartition(".")[2] for name in calls.slow),
             packages=frozenset(package.partition(".")[0] for package in drivers.packages),
+            blocks=frozenset(name.rpartition(".")[2] for name in calls.transactions),
         )
 
 
 def says_something(data: bytes, packages: Iterable[bytes]) -> bool:
     """Whether a file with these bytes may change a session; ``packages`` are those of drivers."""
+    if any(word in data for word in _BLOCKS):
+        return True
     if not any(word in data for word in _EXECUTING):
         return False
     commits = b".commit(" in data and any(package in data for package in packages)
@@ -69,15 +78,27 @@ def speaks(program: Program, module: ModuleFacts, function: FunctionFacts) -> bo
     """Whether a function may change the session of a connection, or do something while a transaction is open."""
     calls = function.calls.keys()
     executes = not program.vocabulary.executing.isdisjoint(calls)
+    blocks = program.vocabulary.blocks
+    if not blocks.isdisjoint(calls) or any(ex.last_name(d) in blocks for d in function.decorators):
+        return True
     imports_driver = not program.vocabulary.packages.isdisjoint(module.packages)
     if imports_driver and not ({"transaction"} | program.vocabulary.sending).isdisjoint(calls):
         return True
-    if imports_driver and executes and not program.vocabulary.slow.isdisjoint(calls):
-        return True
+    if imports_driver and executes:
+        waits = not program.vocabulary.slow.isdisjoint(calls)
+        if waits or imports_slow(program, Scope.of(module, function)):
+            return True
     if not executes and _METHODS.isdisjoint(calls):
         return False
     text = program.rows(module.path, function.first_row, function.last_row)
     return _SQL.search(text) is not None or (imports_driver and b"except" in text)
+
+
+def imports_slow(program: Program, scope: Scope) -> bool:
+    """Whether something is imported that a pattern of slow calls may be about."""
+    scopes = (*(f.scope for f in scope.functions), scope.module.scope)
+    targets = (target for facts in scopes for found in facts.imports.values() for target in found)
+    return any(root in target for target in targets for root in program.calls.slow_roots)
 
 
 def ends_elsewhere(program: Program, module: ModuleFacts, function: FunctionFacts, *, role: bool) -> bool:

@@ -61,7 +61,9 @@ class _Blocking:
                 if cursor.fetchone()[0]:
                     found.add(kind)
             if connection.info.transaction_status:
-                cursor.execute("ROLLBACK")
+                cursor.execute("COMMIT")  # only now does LISTEN take effect
+                cursor.execute(QUESTIONS[Kind.LISTEN])
+                found |= {Kind.LISTEN} if cursor.fetchone()[0] else set()
             cursor.execute(CLEAN)
         connection.autocommit = former
         return found
