@@ -161,11 +161,9 @@ class Following(Effects):
         return call.method in _FETCHING if reads else of_answer and ex.dotted(call.func) in ("bool", "any", "all")
 
     def _left_by(self, call: g.Call, state: State) -> tuple[Action, ...]:
-        """What a project function leaves open on the connection for its caller to end: it says as much."""
-        if self.held is not None:
-            return ()
+        """What a project function sends for its caller, or leaves open for it to end: it says as much."""
         found: list[Action] = []
-        for left in self.speech.leaves(call):
+        for left in (*(self.speech.leaves(call) if self.held is None else ()), *self.speech.says(call)):
             operand = next((a.operand for a in call.arguments if a is left.argument), None)
             holds = refers_to(state, operand) if operand is not None else left.path in self.names
             if holds:

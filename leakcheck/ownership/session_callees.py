@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from leakcheck import expression as ex
-from leakcheck.cfg.walk import walk
+from leakcheck.cfg.walk import reduce, walk
 from leakcheck.driver import ClassKind
 from leakcheck.ownership.arguments import parameter_at, place_of
 from leakcheck.ownership.callees import Callees
@@ -24,8 +24,10 @@ from leakcheck.ownership.given import Given
 from leakcheck.ownership.session import HeldKind, Open, Session
 from leakcheck.ownership.slow import is_coroutine, is_slow
 from leakcheck.ownership.state import Hold, Scope
-from leakcheck.ownership.statements import Statements
+from leakcheck.ownership.statements import Action, Statements, most_telling
 from leakcheck.project.names import Function, Method
+from leakcheck.project.texts import sql_texts
+from leakcheck.sql.events import events
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,10 +38,10 @@ if TYPE_CHECKING:
     from leakcheck.ownership.program import Program
     from leakcheck.ownership.session import Held
     from leakcheck.ownership.state import State, Value
-    from leakcheck.ownership.statements import Action
     from leakcheck.ownership.unit import Unit
     from leakcheck.ownership.units import Units
     from leakcheck.project.facts import FunctionFacts
+    from leakcheck.sql.event import SqlEvent
 
 _SPEAKING = frozenset({"commit", "rollback", "begin", "execute", "cursor", "close", "run", "query", "transaction"})
 
@@ -112,6 +114,29 @@ class SessionCallees(Callees):
                 for name, action in self._program.functions.sessions.left_by(symbol):
                     found += self._placed(call, symbol, facts, name, action)
         return tuple(found)
+
+    def says(self, call: g.Call) -> tuple[Left, ...]:
+        """What a called project function sends that executes what it is given: ``run("BEGIN")``."""
+        found: list[Left] = []
+        for symbol in self.symbols(call):
+            facts = self._program.resolver.function(symbol)[0] if isinstance(symbol, Function) else None
+            if not isinstance(symbol, Function) or facts is None:
+                continue
+            for name, parameter in self._program.functions.sessions.executed_by(symbol):
+                said = self._said_as(call, symbol, facts, parameter)
+                for event in said:
+                    found += self._placed(call, symbol, facts, name, Action(event, alone=len(said) == 1))
+        return tuple(found)
+
+    def _said_as(self, call: g.Call, function: Function, facts: FunctionFacts, parameter: str) -> tuple[SqlEvent, ...]:
+        """What the argument for a parameter says; of several possible texts the one that does most."""
+        assert isinstance(call.node, cst.Call)
+        for argument, given in zip(call.arguments, call.node.args, strict=False):
+            place = place_of(call, argument) if not argument.star else None
+            if place is not None and parameter_at(facts, place, bound=function.bound) == parameter:
+                texts = sql_texts(reduce(given.value), self._unit.scope, self._program) or ()
+                return most_telling(events(text) for text in texts)
+        return ()
 
     def _placed(
         self, call: g.Call, function: Function, facts: FunctionFacts, name: str, action: Action

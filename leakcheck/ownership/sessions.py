@@ -22,20 +22,21 @@ from leakcheck.ownership.pool_statements import pool_faults
 from leakcheck.ownership.session import Held, Open, Session
 from leakcheck.ownership.session_callees import SessionCallees, SessionGiven
 from leakcheck.ownership.state import Hold, State, Status
-from leakcheck.ownership.statements import QUIET, Action, Statements
+from leakcheck.ownership.statements import QUIET, Action, Statements, executed_name
 from leakcheck.ownership.steps import short
 from leakcheck.project.names import Function, Method
 from leakcheck.project.speaking import speaks
 from leakcheck.sql.event import SqlEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from leakcheck.ownership.connections import Connection
     from leakcheck.ownership.found import Found
     from leakcheck.ownership.program import Program
     from leakcheck.ownership.unit import Unit
     from leakcheck.ownership.units import Units
+    from leakcheck.project.facts import FunctionFacts
 
 
 class Sessions:
@@ -46,6 +47,7 @@ class Sessions:
         self._units = units
         self._given: dict[Held, SessionGiven] = {}
         self._left: dict[Function, tuple[tuple[str, Action], ...]] = {}
+        self._executed: dict[Function, tuple[tuple[str, str], ...]] = {}
 
     def found(self, unit: Unit, acquired: Iterable[Found]) -> tuple[Sequence[SessionFound], Sequence[Fault]]:
         """Everything that the unit takes on its connections, with what becomes of it on all paths; and other faults."""
@@ -77,6 +79,35 @@ class Sessions:
                 found, _ = self.found(unit, ()) if unit is not None else ((), ())
                 self._left[key] = tuple(_left(each) for each in found if _leaves(each))
         return self._left[key]
+
+    def executed_by(self, function: Function) -> tuple[tuple[str, str], ...]:
+        """Which parameters of a project function it executes as SQL, each with the connection as it knows it."""
+        key = replace(function, bound=False)
+        if key not in self._executed:
+            self._executed[key] = ()
+            module = self._program.facts(key.path)
+            facts = module.functions.get(key.qualname) if module is not None else None
+            if facts is not None and not self._program.vocabulary.executing.isdisjoint(facts.calls):
+                unit = self._units.of(key) if facts.parameters else None
+                self._executed[key] = tuple(self._executing(unit, facts)) if unit is not None else ()
+        return self._executed[key]
+
+    def _executing(self, unit: Unit, facts: FunctionFacts) -> Iterator[tuple[str, str]]:
+        """The connection and the parameter of each call that executes one, on a connection that is not its own."""
+        parameters = [p.name for p in facts.parameters]
+        calls = [i for block in self._units.graph(unit).blocks for i in block.instructions if isinstance(i, g.Call)]
+        for call in calls:
+            name = connections.root(call, unit) if call.method in self._program.vocabulary.executing else None
+            given = executed_name(call)
+            if name is None or given not in parameters or not self._is_connection(name, call, unit):
+                continue
+            owner = name.partition(".")[0]
+            if owner != given and (owner in parameters or not facts.binds(owner)):
+                yield name, given
+
+    def _is_connection(self, name: str, call: g.Call, unit: Unit) -> bool:
+        symbols = self._program.resolver.resolve(call.func, unit.scope)
+        return any(isinstance(s, Method) for s in symbols) or (not symbols and connections.is_word(name))
 
 
 class _Search:
@@ -120,9 +151,8 @@ class _Search:
                 if id(call.node) in self._heard:
                     own.add(connections.root(call, self._unit))
                     continue
-                names.update(
-                    left.path if left.argument is None else left.argument.operand for left in callees.leaves(call)
-                )
+                left = (*callees.leaves(call), *callees.says(call))
+                names.update(each.path if each.argument is None else each.argument.operand for each in left)
                 symbols = callees.symbols(call)
                 if call.method is not None and not any(isinstance(s, Function) for s in symbols):
                     methods = [s for s in symbols if isinstance(s, Method)]

@@ -20,6 +20,8 @@ from leakcheck.sql.event import HOLE, SqlEvent, SqlKind
 from leakcheck.sql.events import events
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from leakcheck.cfg import graph as g
     from leakcheck.driver import DriverClass, Operation
     from leakcheck.ownership.program import Program
@@ -115,9 +117,7 @@ class Statements:
         given = positional[index : index + 1] or named[:1]
         if not given:
             return ()
-        found = [events(text) for text in self._texts(given[0])]
-        telling = [e for e in found if any(event.kind not in QUIET for event in e)]
-        return (telling or found or [(SqlEvent(SqlKind.UNKNOWN),)])[0]
+        return most_telling(events(text) for text in self._texts(given[0])) or (SqlEvent(SqlKind.UNKNOWN),)
 
     def _texts(self, node: cst.BaseExpression) -> tuple[str, ...]:
         """The texts that an argument may be."""
@@ -153,5 +153,25 @@ class Statements:
         return f"{ex.last_name(reduce(node.func))}()"
 
 
+def most_telling(found: Iterable[tuple[SqlEvent, ...]]) -> tuple[SqlEvent, ...]:
+    """Of what several texts say, the first that changes something of the session."""
+    possible = list(found)
+    telling = [e for e in possible if any(event.kind not in QUIET for event in e)]
+    return (telling or possible or [()])[0]
+
+
+def executed_name(call: g.Call) -> str | None:
+    """The name that is given to a call as its SQL: ``cur.execute(sql)``, ``conn.execute(text(sql))``."""
+    reduced = reduce(call.node) if isinstance(call.node, cst.Call) else None
+    if not isinstance(reduced, ex.Call):
+        return None
+    given = [*reduced.args[:1], *(v for k, v in reduced.keywords if k in _SQL_KEYWORDS)]
+    value = given[0] if given else None
+    if isinstance(value, ex.Call) and ex.last_name(value.func) in _MAKING_TEXT and len(value.args) == 1:
+        value = value.args[0]
+    return value.id if isinstance(value, ex.Name) else None
+
+
+_MAKING_TEXT = frozenset({"text", "SQL"})
 _SQL_KEYWORDS = frozenset({"sql", "query", "statement", "operation", "command"})
 _TEXT_LIMIT = 40

@@ -31,6 +31,8 @@ _SQL = re.compile(rb"(?i:" + _QUOTED + rb"|" + _INSIDE + rb")")
 """The statements that take something, as they stand in source text."""
 _BLOCKS = (b"transaction.atomic", b"import atomic")
 """So is Django's transaction named, or imported."""
+_WRAPPING = re.compile(r"exec|query|run|sql|statement|command|cmd|fetch|(?:^|_)do(?:$|_)", re.IGNORECASE)
+"""What a function of the project is called that executes what it is given."""
 _METHODS = frozenset({"begin", "start_transaction"})
 _ENDS = re.compile(rb"(?i)[\"';]\s*(?:COMMIT|END|ROLLBACK|ABORT)\b|\.(?:commit|rollback)\b")
 _RESETS = re.compile(rb"(?i)[\"';]\s*(?:RESET|DISCARD)\s|\bSET\s+ROLE\s+NONE|\bAUTHORIZATION\s+DEFAULT")
@@ -88,7 +90,7 @@ def speaks(program: Program, module: ModuleFacts, function: FunctionFacts) -> bo
         waits = not program.vocabulary.slow.isdisjoint(calls)
         if waits or imports_slow(program, Scope.of(module, function)):
             return True
-    if not executes and _METHODS.isdisjoint(calls):
+    if not executes and _METHODS.isdisjoint(calls) and not any(_WRAPPING.search(name) for name in calls):
         return False
     text = program.rows(module.path, function.first_row, function.last_row)
     return _SQL.search(text) is not None or (imports_driver and b"except" in text)

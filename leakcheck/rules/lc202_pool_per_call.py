@@ -6,7 +6,7 @@ Reports a pool, an engine or a pooled client that is built
 
 - by an object that is itself made again and again: in `__init__` of a view class, or of a class that a view constructs;
 - in a loop, and neither kept nor closed there;
-- in a function that is called in a loop, or from several places, and neither keeps, returns nor closes it.
+- in a function that is called in a loop, and neither keeps, returns nor closes it.
 
 ## Why is this bad?
 
@@ -55,7 +55,7 @@ arguments are the same for each call. Otherwise none is offered; the finding say
 ## Limits
 
 As those of LC201. A loop that ends as soon as the pool is built is a retry, and not reported; calls from tests do
-not count.
+not count. A function that is called from several places may still be called once in each process, and is not reported.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from .spelling import Spelling, Written, kind_of
 
 NAME = "<program>"
 FAILING = "SELECT 1/0"
-MAX_CALLS = 40
+MOST_FAILURES = 3
 _SAYING = ("execute", "exec_driver_sql")
 _ENDS = frozenset(text for texts in ENDING.values() for text in texts)
 _OPENS = {text: kind for kind, texts in OPENING.items() for text in texts}
@@ -42,12 +42,12 @@ class Truth:
 
 @dataclass(slots=True)
 class Run:
-    """One path: which flags are set, and which call fails (None: none does)."""
+    """One path: which flags are set, and which calls fail."""
 
     flags: dict[str, bool]
-    fails: int | None
+    fails: tuple[int, ...]
     cancelled: bool = False
-    """The call fails by cancellation, which no ``except Exception`` catches."""
+    """They fail by cancellation, which no ``except Exception`` catches."""
     calls: int = 0
     failed: bool = False
     opened: dict[Kind, int] = field(default_factory=dict)
@@ -66,7 +66,7 @@ class Run:
     def next_fails(self) -> bool:
         """Count a call that may fail, and say whether it does."""
         self.calls += 1
-        if self.calls - 1 == self.fails:
+        if self.calls - 1 in self.fails:
             self.failed = True
             return True
         return False
@@ -214,11 +214,13 @@ def _note(truth: Truth, run: Run) -> None:
 
 
 def _runs(handle: Callable[..., Any], pools: Pools, *, is_async: bool) -> Iterator[Run]:
-    """All paths: each combination of flags, without an error and with each call failing in turn."""
+    """All paths: each combination of flags, without an error and with each call failing that is made then."""
     for values in itertools.product((False, True), repeat=len(FLAGS)):
         flags = dict(zip(FLAGS, values, strict=True))
         for cancelled in (False, True) if is_async else (False,):
-            for fails in (None, *range(MAX_CALLS)):
+            pending: list[tuple[int, ...]] = [()]
+            while pending:
+                fails = pending.pop()
                 run = Run(flags, fails, cancelled)
                 try:
                     result = handle(Watched(pools.pool, run, pools), SimpleNamespace(**flags), run.work)
@@ -228,5 +230,5 @@ def _runs(handle: Callable[..., Any], pools: Pools, *, is_async: bool) -> Iterat
                 except (Exception, asyncio.CancelledError):  # noqa: BLE001  the driver's, or the program's own
                     assert run.failed, "the program fails by itself"
                 yield run
-                if fails is not None and not run.failed:
-                    break
+                if len(fails) < MOST_FAILURES:
+                    pending += ((*fails, later) for later in range(max(fails, default=-1) + 1, run.calls))
