@@ -4,8 +4,8 @@
         order.save()                   →   the transaction is open from here on
         requests.post(SHOP, order)     →   a slow call in it
 
-Django sends its BEGIN with the first statement: what waits before that is no fault. Nested functions run at another
-time (``transaction.on_commit(lambda: requests.post(...))``) and are not looked into.
+On PostgreSQL and MySQL the BEGIN goes with the first statement: what waits before that is no fault. Nested functions
+run at another time (``transaction.on_commit(lambda: requests.post(...))``) and are not looked into.
 """
 
 from __future__ import annotations
