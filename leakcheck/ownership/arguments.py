@@ -51,16 +51,30 @@ def parameter_at(facts: FunctionFacts, place: int | str, *, bound: bool) -> str 
     return next((p.name for p in facts.parameters if p.kind == "*"), None)
 
 
-def spread(argument: g.Argument, place: int | str, value: Value | None) -> tuple[int | str, Hold | Box]:
-    """The place and the value that the callee sees of an argument: an item of its own, where it is spread."""
-    if not isinstance(value, Box):
-        return place, Hold.OWN
-    key, item = next(((k, v) for k, v in value.items if v is Hold.OWN), (None, None))
-    if argument.star == "*" and isinstance(place, int) and isinstance(key, int) and item is Hold.OWN:
-        return place + key, Hold.OWN
-    if argument.star == "**" and isinstance(key, str) and item is Hold.OWN:
-        return key, Hold.OWN
-    return place, value
+def entered(
+    facts: FunctionFacts, call: g.Call, argument: g.Argument, value: Value | None, *, bound: bool
+) -> tuple[str, Hold | Box] | None:
+    """The parameter that receives an argument with this value, and what it holds then."""
+    place, held = place_of(call, argument), value if isinstance(value, Box) else Hold.OWN
+    if argument.star and isinstance(held, Box):
+        key = next((k for k, v in held.items if v is Hold.OWN), None)
+        if argument.star == "*" and isinstance(place, int) and isinstance(key, int):
+            place, held = place + key, Hold.OWN
+        elif argument.star == "**" and isinstance(key, str):
+            place, held = key, Hold.OWN
+    name = parameter_at(facts, place, bound=bound)
+    if (
+        name is None
+        or not isinstance(place, int)
+        or not any(p.name == name and p.kind == "*" for p in facts.parameters)
+    ):
+        return None if name is None else (name, held)
+    if argument.star:
+        return name, held if isinstance(held, Box) else Box(((None, held),))
+    taken = sum(p.kind == "positional" for p in facts.parameters) - int(bound)
+    positional = [a for a in call.arguments if a.keyword is None]
+    is_complete = not any(a.star for a in positional)
+    return name, Box(((place - taken, held),), len(positional) - taken if is_complete else None)
 
 
 def known_of(facts: FunctionFacts, call: g.Call, state: State, *, bound: bool) -> tuple[tuple[str, Fact], ...]:

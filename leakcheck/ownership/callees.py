@@ -14,12 +14,11 @@ from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
 from leakcheck.cfg.walk import reduce
 from leakcheck.driver import ClassKind, Operation, UseAfterRelease
-from leakcheck.ownership.arguments import Start, known_of, place_of, spread
+from leakcheck.ownership.arguments import place_of
 from leakcheck.ownership.pools import nested_checkout, pool_place
 from leakcheck.ownership.state import ALIASES, Box, Closure, Deferred, Hold, Scope, Value
 from leakcheck.ownership.summary import BORROWS, TAKES, Effect
 from leakcheck.ownership.usage import Usage, usage_of
-from leakcheck.project.facts import is_static
 from leakcheck.project.names import Class, External, Function, Instance, Method
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from leakcheck.driver import DriverClass
     from leakcheck.ownership.given import Given
     from leakcheck.ownership.program import Program
-    from leakcheck.ownership.state import Fact, State
+    from leakcheck.ownership.state import State
     from leakcheck.ownership.unit import Unit
     from leakcheck.project.names import Symbols
 
@@ -301,10 +300,7 @@ class Callees:
         for symbol in symbols:
             match symbol:
                 case Function():
-                    place, value = spread(argument, place, state.get(argument.operand))
-                    return self.given.argument(
-                        symbol, place, resource, Start(value, self._known_of(symbol, call, state))
-                    )
+                    return self.given.by_call(symbol, call, argument, resource, state)
                 case Class():
                     return self._program.functions.owners.constructor_effect(symbol, place, resource)
                 case _:
@@ -320,15 +316,8 @@ class Callees:
         """What a method called on self does with a resource that self keeps in ``attribute``."""
         for symbol in self.symbols(call):
             if isinstance(symbol, Function):
-                return self.given.attribute(
-                    symbol, attribute, resource, Start(known=self._known_of(symbol, call, state))
-                )
+                return self.given.attribute_by_call(symbol, call, attribute, resource, state)
         return BORROWS
-
-    def _known_of(self, function: Function, call: g.Call, state: State) -> tuple[tuple[str, Fact], ...]:
-        """What is known of the parameters of a project function that is called."""
-        facts, _ = self._program.resolver.function(function)
-        return () if facts is None else known_of(facts, call, state, bound=function.bound and not is_static(facts))
 
     def boxed_field(self, call: g.Call, argument: g.Argument, resource: DriverClass) -> str | None:
         """The attribute in which a project object that this call constructs keeps the argument."""

@@ -162,6 +162,9 @@ def _unrelated(obligation: Obligation, call: g.Call, before: State, state: State
     captured = obligation.callees.captured_effect(call, obligation.resource, before)
     if captured is not None and captured is not BORROWS:
         return obligation.affected(captured, state, call, call.target)
+    holder = before.get(call.receiver) if call.receiver is not None else None
+    if isinstance(holder, Box) and call.method == "values" and not call.arguments:
+        return [state.bind({call.target: Box(tuple((None, value) for _, value in holder.items))})], []
     known = Fact.TRUE if obligation.callees.takes_value(call) else None
     return [state.bind({call.target: known})], [state]
 

@@ -227,9 +227,11 @@ class Constants:
             queue.append(edge.target)
 
     def _live(self) -> dict[int, frozenset[str]]:
-        """Subjects that a branch at or after each block's start may ask for."""
+        """Subjects that a branch at or after each block's start may ask for, and what is returned in a container."""
         live: dict[int, frozenset[str]] = {b.index: frozenset() for b in self.graph.blocks}
-        if not self.tested:
+        instructions = [i for b in self.graph.blocks for i in b.instructions]
+        returned = {i.value for i in instructions if isinstance(i, g.Move) and i.target == g.RETURN}
+        if not self.tested and not any(isinstance(i, g.Build) and i.target in returned for i in instructions):
             return live
         predecessors: dict[int, list[g.BasicBlock]] = {}
         for block in self.graph.blocks:
@@ -253,6 +255,8 @@ class Constants:
                     needed.discard(instruction.target)
                     if not instruction.value.startswith("#"):
                         needed.add(instruction.value)
+                elif isinstance(instruction, g.Build) and instruction.target in returned:
+                    needed.update(operand for _, operand in instruction.items if operand[0] not in "#%")
                 elif not isinstance(instruction, (g.StoreAttribute, g.StoreItem)):
                     needed -= self.killed(instruction)
             found = frozenset(needed)

@@ -199,9 +199,11 @@ class Explorer:
             return None
         if test.kind is g.TestKind.ITERATES:
             # A collection that holds the resource is not exhausted before the resource had its turn.
-            if not test.outcome and (isinstance(value, Box) or value is Fact.NOT_NULL):
+            holds = isinstance(value, Box) and value.element is not None
+            if value is Fact.SPENT if test.outcome else holds or value in (Fact.NOT_NULL, Fact.LAST):
                 return None
-            return state.bind({test.subject: Fact.TRUE}) if value is Fact.NOT_NULL else state
+            after = {Fact.NOT_NULL: Fact.TRUE, Fact.LAST: Fact.SPENT}.get(value) if isinstance(value, Fact) else None
+            return state.bind({test.subject: after}) if after is not None else state
         if test.kind is g.TestKind.OPEN:
             if value in ALIASES and not test.outcome and state.status is Status.HELD:
                 return self.effects.closed(state)

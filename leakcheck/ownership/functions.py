@@ -33,7 +33,7 @@ from leakcheck.ownership.replaced import is_replaced
 from leakcheck.ownership.report import left_held_leak, reported, stored_leak
 from leakcheck.ownership.session_report import fault_leak, session_leaks
 from leakcheck.ownership.sessions import Sessions
-from leakcheck.ownership.state import Box, Hold, State, Status
+from leakcheck.ownership.state import Box, Fact, Hold, State, Status
 from leakcheck.ownership.steps import acquire_steps
 from leakcheck.ownership.summary import FunctionSummary, Owned
 from leakcheck.ownership.teardown import Teardown
@@ -262,6 +262,7 @@ class Functions:
             acquisition.unopened,
             acquisition.advances,
             unit.is_entering,
+            others=acquisition.others,
         )
         explorer = Explorer(graph, constants, effects)
         required: set[str | None] = set()
@@ -317,7 +318,7 @@ def _owned(found: Found) -> Owned:
 
 def _owned_by(found: Sequence[Found]) -> tuple[tuple[Owned, ...], tuple[tuple[str, Owned], ...], tuple[Owned, ...]]:
     """What the function returns, stores on self, and checks out for itself."""
-    returns: list[Owned] = []
+    returns: dict[tuple[str, str | int | None], Owned] = {}
     stores: list[tuple[str, Owned]] = []
     checks_out: list[Owned] = []
     for each in sorted(found, key=lambda f: f.unless is None):  # what is always taken overrides what is sometimes
@@ -329,15 +330,23 @@ def _owned_by(found: Sequence[Found]) -> tuple[tuple[Owned, ...], tuple[tuple[st
             if ending.state.status is not Status.MOVED or ending.state.moved_to is not None:
                 continue
             value = ending.state.get(g.RETURN)
-            if value is Hold.OWN:
-                returns.append(owned)
-            elif isinstance(value, Box):
-                beside = tuple(key for key, item in value.items if item is Hold.DERIVED)
-                positions = [key for key, item in value.items if item is Hold.OWN]
-                returns += [replace(owned, position=key, companions=beside) for key in positions[:1]]
+            given = owned if value is Hold.OWN else _in_box(owned, value) if isinstance(value, Box) else None
+            if given is not None:
+                former = returns.get((given.resource, given.position), given)
+                others = tuple(key for key in given.others if key in former.others)
+                returns[given.resource, given.position] = replace(given, others=others)
         stores += [(attribute, owned) for attribute, _ in each.stores()]
-    unique = {(o.resource, o.position): o for o in returns}
-    return tuple(unique.values()), tuple(dict(stores).items()), tuple(checks_out)
+    return tuple(returns.values()), tuple(dict(stores).items()), tuple(checks_out)
+
+
+def _in_box(owned: Owned, box: Box) -> Owned | None:
+    """What is returned as a part of something."""
+    positions = [key for key, item in box.items if item is Hold.OWN]
+    if not positions:
+        return None
+    beside = tuple(key for key, item in box.items if item is Hold.DERIVED)
+    others = tuple(key for key, item in box.items if item is Fact.TRUE)
+    return replace(owned, position=positions[0], companions=beside, others=others)
 
 
 def _is_cached(facts: FunctionFacts) -> bool:

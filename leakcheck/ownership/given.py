@@ -17,7 +17,7 @@ from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
 from leakcheck.cfg.builder import TooLargeError
 from leakcheck.cfg.walk import reduce, walk
-from leakcheck.ownership.arguments import Start, parameter_at
+from leakcheck.ownership.arguments import Start, entered, known_of, parameter_at
 from leakcheck.ownership.effects import Effects
 from leakcheck.ownership.explore import BoundReachedError, Explorer
 from leakcheck.ownership.fixpoint import Fixpoint
@@ -74,14 +74,37 @@ class Given:
         starts = [Start(known=tuple((name, fact) for name in sorted(told))) for fact in (Fact.NONE, Fact.TRUE)]
         return [self.parameter(function, f"{holder}.{attribute}", resource, start) for start in starts]
 
-    def argument(self, function: Function, place: int | str, resource: DriverClass, start: Start = _AS_IT_IS) -> Effect:
+    def argument(self, function: Function, place: int | str, resource: DriverClass) -> Effect:
         """What a project function does with the argument at a position or keyword."""
-        module = self._program.facts(function.path)
-        facts = module.functions.get(function.qualname) if module is not None else None
+        facts, _ = self._program.resolver.function(function)
         if facts is None:
             return BORROWS
         name = parameter_at(facts, place, bound=function.bound and not is_static(facts))
-        return BORROWS if name is None else self.parameter(function, name, resource, start)
+        return BORROWS if name is None else self.parameter(function, name, resource)
+
+    def by_call(
+        self, function: Function, call: g.Call, argument: g.Argument, resource: DriverClass, state: State
+    ) -> Effect:
+        """What a call of a project function does with an argument, given what ``state`` tells of all of them."""
+        facts, _ = self._program.resolver.function(function)
+        bound = function.bound and facts is not None and not is_static(facts)
+        value = state.get(argument.operand)
+        entry = entered(facts, call, argument, value, bound=bound) if facts is not None else None
+        if facts is None or entry is None:
+            return BORROWS
+        start = Start(entry[1], known_of(facts, call, state, bound=bound))
+        return self.parameter(function, entry[0], resource, start)
+
+    def attribute_by_call(
+        self, function: Function, call: g.Call, attribute: str, resource: DriverClass, state: State
+    ) -> Effect:
+        """What a call of a method does with a resource that its object keeps in an attribute."""
+        facts, _ = self._program.resolver.function(function)
+        if facts is None or not facts.parameters:
+            return BORROWS
+        bound = function.bound and not is_static(facts)
+        start = Start(known=known_of(facts, call, state, bound=bound))
+        return self.parameter(function, f"{facts.parameters[0].name}.{attribute}", resource, start)
 
     def _deciding(self, unit: Unit) -> frozenset[str]:
         """The names of a function on which its way may depend: those it tests, or passes on."""
@@ -105,13 +128,6 @@ class Given:
         facts = module.functions.get(function.qualname) if module is not None else None
         names = [p.name for p in facts.parameters] if facts is not None else []
         return {n: self.parameter(function, n, resource) for n in names if n not in ("self", "cls")}
-
-    def attribute(self, function: Function, attribute: str, resource: DriverClass, start: Start = _AS_IT_IS) -> Effect:
-        """What a method does with a resource that its object keeps in an attribute."""
-        facts, _ = self._program.resolver.function(function)
-        if facts is None or not facts.parameters:
-            return BORROWS
-        return self.parameter(function, f"{facts.parameters[0].name}.{attribute}", resource, start)
 
     def closure(self, unit: Unit, node: cst.CSTNode, variable: str, resource: DriverClass) -> Effect:
         """What calling a nested function or lambda does with a variable it captures."""
@@ -161,7 +177,7 @@ class Given:
             starred = unit.facts is not None and any(
                 p.name == variable and p.kind == "*" for p in unit.facts.parameters
             )
-            held = Box(((None, Hold.OWN),)) if starred else start.value
+            held = Box(((None, Hold.OWN),)) if starred and start.value is Hold.OWN else start.value
             variables = tuple(sorted({**facts, **dict(start.known), variable: held}.items()))
             result = explorer.run(graph.entry, 0, self._started(State(Status.HELD, variables)))
         except (TooLargeError, BoundReachedError):

@@ -86,28 +86,35 @@ def iterate(obligation: Obligation, instruction: g.Iterate, state: State) -> Out
     """The next element of a collection: the resource, if it is in there and had no turn yet, or another one.
 
     A collection that is known (a list of this function, ``*arguments``) does not raise; it is marked once the resource
-    had its turn.
+    had its turn: as one that may go on, or as one whose last element that was.
     """
     base = state.get(instruction.iterable)
-    value = _item(base, None) if isinstance(base, Box) else None
     other, raised = _bound(obligation, instruction.target, None, state)
-    if value is None:
-        return other, [] if base is Fact.NOT_NULL or obligation.callees.is_quiet_iterate(instruction) else raised
-    raised = []
-    turn = state.bind({instruction.iterable: Fact.NOT_NULL})
-    return [*_bound(obligation, instruction.target, value, turn)[0], *other], raised
+    element = base.element if isinstance(base, Box) else None
+    if not isinstance(base, Box) or element is None:
+        known = isinstance(base, Box) or base in (Fact.NOT_NULL, Fact.SPENT)
+        return other, [] if known or obligation.callees.is_quiet_iterate(instruction) else raised
+    index, value = element
+    is_last = index is not None and base.size == index + 1
+    turn = state.bind({instruction.iterable: Fact.LAST if is_last else Fact.NOT_NULL})
+    normal, _ = _bound(obligation, instruction.target, value, turn)
+    return normal if index == 0 else [*normal, *other], []
 
 
 def build(obligation: Obligation, instruction: g.Build, state: State) -> Outcome:
     """A tuple, list, dict or set display: a box, if it holds the resource."""
-    held = [(key, state.get(operand)) for key, operand in instruction.items]
-    kept = tuple((k, v) for k, v in held if v is not None and (v is Hold.DERIVED or obligation.keeps(v, state)))
-    if all(value is Hold.DERIVED for _, value in kept):
-        kept = ()
+    held = [(key, obligation.value_of(operand, state)) for key, operand in instruction.items]
+    owned = any(v is not None and v is not Hold.DERIVED and obligation.keeps(v, state) for _, v in held)
     changes: dict[str, Value | None] = {}
     for _, operand in instruction.items:
         changes.update(consumed(operand))
-    changes[instruction.target] = Box(kept) if kept else Fact.TRUE if instruction.items else None
+    if owned:
+        told = (Hold.DERIVED, Fact.TRUE, Fact.NONE)
+        kept = tuple((k, v) for k, v in held if v is not None and (v in told or obligation.keeps(v, state)))
+        is_sequence = all(isinstance(key, int) for key, _ in held)
+        changes[instruction.target] = Box(kept, len(held) if is_sequence else None)
+    else:
+        changes[instruction.target] = Fact.TRUE if instruction.items else None
     return [state.bind(changes)], [state]
 
 
@@ -190,7 +197,10 @@ def _item(box: Value | None, key: str | int | None) -> Value | None:
     if not isinstance(box, Box):
         return None
     found = [value for known, value in box.items if key is None or known is None or known == key]
-    return next((value for value in found if value in ALIASES), found[0] if found else None)
+    holding = [value for value in found if not isinstance(value, Fact)]
+    if not holding:
+        return found[0] if found and key is not None else None
+    return next((value for value in holding if value in ALIASES), holding[0])
 
 
 def _spelled(name: str, box: Box) -> str | None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from leakcheck.cfg import graph as g
 from leakcheck.driver import RECEIVER, Protocol, ReleaseTwice, UseAfterRelease, WithEffect
 from leakcheck.ownership.constants import LITERALS
-from leakcheck.ownership.state import Box, Closure, Deferred, Hold, State, Status, Value, refers
+from leakcheck.ownership.state import Box, Closure, Deferred, Fact, Hold, State, Status, Value, refers
 from leakcheck.ownership.summary import Effect, End
 
 if TYPE_CHECKING:
@@ -81,6 +81,8 @@ class Obligation:
     position: str | int | None = None
     companions: tuple[str | int | None, ...] = ()
     """Items beside it that live by it: the cursor of ``conn, cur = take()``."""
+    others: tuple[str | int | None, ...] = field(default=(), kw_only=True)
+    """Items beside it that are something of their own: never None."""
     takes_receiver: bool = False
     unopened: bool = False
     """The object is there, and takes something only when a method of it is called."""
@@ -212,7 +214,8 @@ class Obligation:
         """The value that the acquire gives: the resource, or a box around it."""
         if self.position is None:
             return Hold.OWN
-        return Box(((self.position, Hold.OWN), *((key, Hold.DERIVED) for key in self.companions)))
+        beside = [(key, Hold.DERIVED) for key in self.companions] + [(key, Fact.TRUE) for key in self.others]
+        return Box(((self.position, Hold.OWN), *beside))
 
 
 def consumed(operand: str) -> dict[str, Value | None]:

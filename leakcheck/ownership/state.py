@@ -39,6 +39,8 @@ class Fact(Enum):
     OPTIONAL = "optional"  # None, or true
     UNBOUND = "unbound"  # reading it raises
     ANSWER = "answer"  # the row by which the server says that it took what is followed: true, and all in it
+    LAST = "last"  # a collection whose last element is taken: the one that holds the resource
+    SPENT = "spent"  # a collection of which no element is left
 
 
 class Hold(Enum):
@@ -56,9 +58,19 @@ class Hold(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A tuple, list or dict that holds the resource among its items."""
+    """A tuple, list or dict that holds the resource among its items, of which those are kept that say something.
+
+    ``size``: how many items a tuple or list has, where that is known.
+    """
 
     items: tuple[tuple[str | int | None, Value], ...]
+    size: int | None = None
+
+    @property
+    def element(self) -> tuple[int | None, Value] | None:
+        """The first element that holds the resource, with its index, if iterating over it gives one."""
+        elements = [(k, v) for k, v in self.items if not isinstance(k, str) and not isinstance(v, Fact)]
+        return next((e for e in elements if e[1] in ALIASES), elements[0] if elements else None)
 
 
 @dataclass(frozen=True, slots=True)

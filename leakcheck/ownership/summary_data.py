@@ -51,15 +51,23 @@ def _owned_data(owned: Owned) -> dict[str, Any]:
         "pool": owned.pool,
         "steps": [_step_data(step) for step in owned.steps],
         "companions": list(owned.companions),
+        "others": list(owned.others),
         "optional": owned.optional,
         "unless": owned.unless,
     }
 
 
 def _owned(data: Mapping[str, Any]) -> Owned:
-    steps = tuple(map(_step, data["steps"]))
-    companions = tuple(data["companions"])
-    return Owned(data["resource"], data["position"], data["pool"], steps, companions, data["optional"], data["unless"])
+    return Owned(
+        data["resource"],
+        data["position"],
+        data["pool"],
+        steps=tuple(map(_step, data["steps"])),
+        companions=tuple(data["companions"]),
+        optional=data["optional"],
+        others=tuple(data["others"]),
+        unless=data["unless"],
+    )
 
 
 def _step_data(step: Step) -> list[Any]:

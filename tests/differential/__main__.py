@@ -135,7 +135,7 @@ def _annotated(
 ) -> list[str]:
     lines = []
     by_place = {str(site): codes for site, codes in truths.items()}
-    said_at = {str(site): codes & CHECKOUT_CODES for site, codes in said.items()}
+    said_at = {str(site): CHECKOUT_CODES.intersection(codes) for site, codes in said.items()}
     for path, text in files.items():
         lines.append(f"--- {path}")
         for number, content in enumerate(text.splitlines(), 1):

@@ -1,7 +1,7 @@
 """What the analysis says about a program.
 
 Input: files, path to text. Output: the codes reported per checkout site, e.g.
-``{Site("scenario.py", 14): {"LC102"}}``.
+``{Site("scenario.py", 14): ["LC102"]}``.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def available() -> bool:
     return True
 
 
-def verdicts(files: Mapping[str, str]) -> dict[Site, set[str]]:
-    """The codes of every fault found in ``files``, by the line of the checkout.
+def verdicts(files: Mapping[str, str]) -> dict[Site, list[str]]:
+    """The codes of every fault found in ``files``, by the line of the checkout: one for each connection taken there.
 
     A project of several files must be on disk, where imports are looked up; a single file need not.
     """
@@ -44,7 +44,7 @@ def verdicts(files: Mapping[str, str]) -> dict[Site, set[str]]:
         return _verdicts(files, Path(folder))
 
 
-def _verdicts(files: Mapping[str, str], root: Path) -> dict[Site, set[str]]:
+def _verdicts(files: Mapping[str, str], root: Path) -> dict[Site, list[str]]:
     """The codes found in ``files``, which are in the folder ``root``."""
     texts = {str(root / path): text.encode() for path, text in files.items()}
 
@@ -55,7 +55,7 @@ def _verdicts(files: Mapping[str, str], root: Path) -> dict[Site, set[str]]:
             raise FileNotFoundError(path) from None
 
     program = _program(read, root)
-    found: dict[Site, set[str]] = {}
+    found: dict[Site, list[str]] = {}
     selected = program.select(list(texts))
     for path in files:
         located = str(root / path)
@@ -70,7 +70,7 @@ def _verdicts(files: Mapping[str, str], root: Path) -> dict[Site, set[str]]:
         if analysis.failure is not None:
             raise AnalysisError(f"{path}: {analysis.failure.message}")
         for leak in analysis.leaks:
-            found.setdefault(Site(path, leak.span.start.row), set()).add(leak.kind.value)
+            found.setdefault(Site(path, leak.span.start.row), []).append(leak.kind.value)
     return found
 
 

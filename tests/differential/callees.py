@@ -15,6 +15,8 @@ from .filler import Filler
 from .tree import Body, Node, compound
 
 METHODS = ("get", "put")
+TOLD_SHARE, CONTAINER_SHARE = 0.25, 0.25
+SECOND_SHARE = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,34 @@ class CalleeWriter:
         ]
         return self.random.choice(bodies)
 
+    def giving_when_told(self) -> tuple[str, Body, str]:
+        """The signature and the body of a function that releases where its caller says so, and a call of it."""
+        body = [compound(("if close:", self.giving()))]
+        default, call = self.random.choice(
+            (
+                ("True", "give({})"),
+                ("True", "give({})"),
+                ("True", "give({}, False)"),
+                ("False", "give({})"),
+                ("False", "give({}, True)"),
+                ("None", "give({}, True)"),
+            ),
+        )
+        return f"give(conn, close={default})", body, call
+
+    def giving_what_is_in(self) -> tuple[str, Body, str]:
+        """The signature and the body of a function that releases what is in a container, and a call of it."""
+        return self.random.choice(
+            (
+                ("give(conns)", [compound(("for conn in conns:", self.giving()))], "give([{}])"),
+                ("give(conns)", ["conn = conns[0]", *self.giving()], "give(({}, DSN))"),
+                ("give(conns)", ["_, conn = conns", *self.giving()], "give((DSN, {}))"),
+                ("give(conns)", ["conn, _ = conns", *self.giving_sometimes()], "give([{}, DSN])"),
+                ("give(*conns)", [compound(("for conn in conns:", self.giving()))], "give({})"),
+                ("give(conns)", ["use(conns)"], "give([{}])"),
+            ),
+        )
+
     def giving_sometimes(self) -> Body:
         """A body that releases on some paths only."""
         give = self.dialect.give_back("conn")
@@ -193,8 +223,15 @@ def helper_acquires(writer: CalleeWriter) -> Callees:
 
 def helper_releases(writer: CalleeWriter) -> Callees:
     """A module function releases."""
-    definitions = writer.definition("give(conn)", writer.giving())
-    return Callees(definitions, _speaking(writer.dialect, None, writer.called("give({})")), ("give",))
+    told = writer.random.random()
+    if told < TOLD_SHARE:
+        signature, body, call = writer.giving_when_told()
+    elif told < TOLD_SHARE + CONTAINER_SHARE:
+        signature, body, call = writer.giving_what_is_in()
+    else:
+        signature, body, call = "give(conn)", writer.giving(), "give({})"
+    definitions = writer.definition(signature, body)
+    return Callees(definitions, _speaking(writer.dialect, None, writer.called(call)), ("give",))
 
 
 def helper_releases_some(writer: CalleeWriter) -> Callees:
@@ -267,11 +304,26 @@ def context_managers(writer: CalleeWriter) -> Callees:
 
 
 def tuples(writer: CalleeWriter) -> Callees:
-    """A function that returns a connection and something else."""
+    """A function that returns a connection and something else, perhaps a second connection."""
+    if writer.random.random() < SECOND_SHARE:
+        return _two_connections(writer)
     cursor = "conn.cursor()" if not writer.dialect.is_async else "DSN"
     result = writer.random.choice((f"conn, {cursor}", "conn, DSN"))
     definitions = writer.definition("take()", writer.taking(result))
     dialect = replace(_speaking(writer.dialect, writer.called("take()")), unpacks=True)
+    return Callees(definitions, dialect, ("take",))
+
+
+def _two_connections(writer: CalleeWriter) -> Callees:
+    """A function that returns two connections, of which the scenario gives back both, or forgets one."""
+    second = writer.dialect.checkout
+    result = writer.random.choice((f"conn, {second}", f"{second}, conn"))
+    definitions = writer.definition("take()", writer.taking(result))
+    give = writer.dialect.release
+    release = writer.random.choice(
+        (f"{give}; {give.format('extra')}", f"{give.format('extra')}; {give}", give, give.format("extra")),
+    )
+    dialect = replace(_speaking(writer.dialect, writer.called("take()"), release), unpacks=True)
     return Callees(definitions, dialect, ("take",))
 
 

@@ -6,15 +6,17 @@ is run again with one more iteration per loop, since two do not show every loss.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
+from itertools import permutations
 
 from .executor import MAX_RUNS, Execution, TooManyPathsError, execute
 from .truth import CHECKOUT_CODES, Site, Truth
 from .world import MAX_ITERATIONS
 
-Verdicts = Mapping[Site, set[str]]
+Verdicts = Mapping[Site, Collection[str]]
+"""The codes said of each line: a call that gives several connections may have one for each."""
 Ask = Callable[[Mapping[str, str]], Verdicts]
 
 
@@ -72,17 +74,30 @@ def compare(files: Mapping[str, str], ask: Ask, max_runs: int = MAX_RUNS) -> Com
 def disagreements(execution: Execution, said: Verdicts) -> list[Disagreement]:
     """The lines where verdicts are not what execution allows; lines no run reaches do not count."""
     found = []
-    silent = Truth()
-    for site in sorted({*execution.truths, *said}):
-        truth = execution.truths.get(site)
-        if truth is None and site not in execution.reached:
+    truths: dict[Site, list[Truth]] = {}
+    for place, truth in sorted(execution.truths.items()):
+        truths.setdefault(replace(place, part=0), []).append(truth)
+    for site in sorted({*truths, *said}):
+        if site not in truths and site not in execution.reached:
             continue
-        allowed = (truth or silent).allowed()
-        codes = frozenset(said.get(site, ())) & CHECKOUT_CODES
-        if allowed and not codes:
-            found.append(Disagreement(site, Fault.MISSED, allowed, codes))
-        elif codes and not allowed:
-            found.append(Disagreement(site, Fault.FALSE, allowed, codes))
-        elif not codes <= allowed:
-            found.append(Disagreement(site, Fault.WRONG_KIND, allowed, codes))
+        leaking = [truth.allowed() for truth in truths.get(site, ()) if truth.leaks]
+        codes = [code for code in said.get(site, ()) if code in CHECKOUT_CODES]
+        if len(truths.get(site, ())) < 2:
+            codes = sorted(set(codes))  # one connection, whatever is said of it
+        fault = _fault(leaking, codes)
+        if fault is not None:
+            found.append(Disagreement(site, fault, frozenset().union(*leaking), frozenset(codes)))
     return found
+
+
+def _fault(leaking: Sequence[frozenset[str]], codes: Sequence[str]) -> Fault | None:
+    """What is wrong with the codes said of a line, of whose connections these leak, each with the codes it allows."""
+    if len(leaking) < 2:
+        allowed = leaking[0] if leaking else frozenset()
+        if bool(allowed) is bool(codes):
+            return None if allowed.issuperset(codes) else Fault.WRONG_KIND
+    if len(codes) != len(leaking):
+        return Fault.MISSED if len(codes) < len(leaking) else Fault.FALSE
+    if any(all(code in allowed for code, allowed in zip(order, leaking, strict=True)) for order in permutations(codes)):
+        return None
+    return Fault.WRONG_KIND

@@ -13,10 +13,11 @@ CHECKOUT_CODES = frozenset({"LC101", "LC102", "LC103", "LC104", "LC105", "LC106"
 
 @dataclass(frozen=True, slots=True, order=True)
 class Site:
-    """The line of a checkout."""
+    """The line of a checkout; ``part``: which of the connections that one call gives."""
 
     path: str
     line: int
+    part: int = 0
 
     def __str__(self) -> str:
         """The place as people write it."""

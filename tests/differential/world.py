@@ -350,12 +350,12 @@ class World:
         if self._abandoned:
             return
         owner = self._leaving_frame
-        for connection in connections_in(result, self._handed_on):
+        for part, connection in enumerate(connections_in(result, self._handed_on)):
             obligation = connection.obligation
             if obligation is not None and obligation.held and obligation.owner == owner:
                 connection.give_back()
                 if "__leakcheck__" in caller.f_globals:
-                    self._oblige(connection, Site(caller.f_code.co_filename, line), id(caller))
+                    self._oblige(connection, Site(caller.f_code.co_filename, line, part), id(caller))
                     self._record(obligation)
                     obligation.owner = 0
         self._settle(owner)
