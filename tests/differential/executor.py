@@ -203,6 +203,8 @@ def _harness(world: World, function: Function, target: Callable[..., Any]) -> Ca
     """One run of ``function``: its parameters are opaque, connections among them are borrowed."""
 
     def argument(name: str) -> object:
+        if name == "conns":
+            return argument("conn"), argument("conn")
         if name != "conn":
             return OPAQUE
         return AsyncConnection(world) if world.is_async else SyncConnection(world, pooled=False)

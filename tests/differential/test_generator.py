@@ -74,7 +74,7 @@ NATURAL = re.compile(
     r"\w+: $"  # raised by the program, or thrown into a context manager
     r"|AttributeError: 'NoneType' object has no attribute "
     r"|TypeError: 'NoneType' object does not support the (asynchronous )?context manager protocol"
-    r"|TypeError: cannot unpack non-iterable NoneType"
+    r"|TypeError: cannot unpack non-iterable (NoneType|Unbound)"
     r"|RuntimeError: generator didn't yield",
 )
 
