@@ -11,9 +11,10 @@ All paths: ``constants`` (what is known before any resource is), ``reach`` (what
 
 Functions: ``unit`` and ``units`` (a function as syntax, graph and positions), ``acquire`` (which calls take
 something), ``conditional`` (only where they are given none), ``usage`` (what becomes of the values of calls),
-``callees`` (what calls do, as the transfer function asks), ``given`` (what functions do with arguments), ``raising``
-(which cannot raise), ``owners`` (classes that keep a resource), ``pools`` (whether two are the same), ``consumers``
-(loops that leave a generator that lends one), ``teardown`` (who ends what is kept for a request).
+``callees`` (what calls do, as the transfer function asks), ``arguments`` (what parameters hold when a call starts),
+``given`` (what functions do with arguments), ``raising`` (which cannot raise), ``swallowing`` (what context managers
+swallow), ``owners`` (classes that keep a resource), ``pools`` (whether two are the same), ``consumers`` (loops that
+leave a generator that lends one), ``teardown`` (who ends what is kept for a request).
 
 What is held on a connection: ``session`` (transactions, roles, settings, locks, and what a path knows of them),
 ``statements`` (what a call says to the server), ``following`` (the transfer function for them), ``transaction`` and

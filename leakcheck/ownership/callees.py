@@ -112,7 +112,9 @@ class Callees:
         if not isinstance(node, cst.WithItem):
             return False
         if isinstance(node.item, cst.Call):
-            return self._quiet.get(id(node.item), False)
+            classes = [s for s in self._symbols.get(id(node.item), ()) if isinstance(s, Class)]
+            raising = self._program.functions.raising
+            return self._quiet.get(id(node.item), False) and not any(raising.may_raise_entering(c) for c in classes)
         return not instruction.is_async and self._program.calls.is_lock(ex.last_name(reduce(node.item)) or "")
 
     def is_quiet_iterate(self, instruction: g.Iterate) -> bool:

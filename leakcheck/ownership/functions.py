@@ -286,9 +286,10 @@ class Functions:
         """The copies of a call that some path reaches: one in `finally` may serve only an exception that cannot be."""
         graph = self.units.graph(unit)
         copies = list(seeds(graph, call.node))
+        constants = self.units.constants(unit)
         if len(copies) == 1:
-            return copies
-        reached = reachable(graph, self.units.constants(unit), self.units.callees(unit))
+            return copies if copies[0][0].index in constants.start else ()
+        reached = reachable(graph, constants, self.units.callees(unit))
         return [copy for copy in copies if copy[0].index in reached] or copies
 
     # Summaries

@@ -41,7 +41,10 @@ class Raising:
         self._raising: dict[tuple[str, str], bool] = {}
 
     def may_raise(self, function: Function) -> bool:
-        """Whether an exception can leave a project function; a body that only does what cannot raise has none."""
+        """Whether an exception can leave a project function; a body that only does what cannot raise has none.
+
+        Of a generator, before it first yields: that is what entering a context manager runs.
+        """
         key = (function.path, function.qualname)
         if key not in self._raising:
             self._raising[key] = True
@@ -70,6 +73,14 @@ class Raising:
                 return True
             if "__init__" in facts.methods:
                 return self.may_raise(Function(owner.path, facts.methods["__init__"], bound=True))
+        return bool(hierarchy.external_bases(cls))
+
+    def may_raise_entering(self, cls: Class) -> bool:
+        """Whether an exception can leave what entering an object of a project class runs."""
+        for owner, facts, _ in self._program.resolver.hierarchy.lineage(cls):
+            name = next((n for n in ("__enter__", "__aenter__") if n in facts.methods), None)
+            if name is not None:
+                return self.may_raise(Function(owner.path, facts.methods[name], bound=True))
         return True
 
     def _is_quiet(self, name: str, callee: ex.Expression, scope: Scope) -> bool:
@@ -90,15 +101,20 @@ class Raising:
             graph = self._units.graph(unit)
         except TooLargeError:
             return True
-        return graph.failure.index in reachable(graph, self._units.constants(unit), self._units.callees(unit))
+        constants, callees = self._units.constants(unit), self._units.callees(unit)
+        return graph.failure.index in reachable(graph, constants, callees, until_yield=graph.is_generator)
 
 
-def reachable(graph: g.ControlFlowGraph, constants: Constants, callees: Callees) -> set[int]:
+def reachable(
+    graph: g.ControlFlowGraph, constants: Constants, callees: Callees, *, until_yield: bool = False
+) -> set[int]:
     """The blocks that some path reaches on which only that raises which can."""
     seen, stack = {graph.entry.index}, [graph.entry]
     while stack:
         block = stack.pop()
         last = block.instructions[-1] if block.instructions else None
+        if until_yield and isinstance(last, g.Yield):
+            continue
         raises = not block.raises or last is None or not callees.is_quiet_instruction(last)
         for edge in constants.taken(block):
             if (edge.raised is None or raises) and edge.target.index not in seen:

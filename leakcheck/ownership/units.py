@@ -21,9 +21,10 @@ from leakcheck.cfg.walk import walk
 from leakcheck.ownership.callees import Callees
 from leakcheck.ownership.constants import Constants
 from leakcheck.ownership.program import DEPTH_LIMIT, Failure
+from leakcheck.ownership.swallowing import swallowed_at_yield, swallowed_on_exit
 from leakcheck.ownership.unit import Slice, Unit
 from leakcheck.project.facts import FunctionFacts
-from leakcheck.project.names import Function, Scope
+from leakcheck.project.names import Class, Function, Scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -32,6 +33,11 @@ if TYPE_CHECKING:
     from leakcheck.cfg.graph import ControlFlowGraph
     from leakcheck.ownership.program import Program
     from leakcheck.project.facts import ModuleFacts, Statement
+    from leakcheck.project.names import Symbol
+
+
+_MAY_SWALLOW = re.compile(r"\b(?:except|finally|with)\b")
+"""What the text of a generator has that swallows an exception of its consumer's."""
 
 
 class Units:
@@ -44,6 +50,7 @@ class Units:
         """The units of functions, nested functions and lambdas by the identity of their syntax, which they keep."""
         self._building: set[int] = set()
         self._endings: dict[Function, str | None] = {}
+        self._swallowing: dict[Symbol, tuple[str, ...]] = {}
 
     def unit(self, module: ModuleFacts, item: FunctionFacts | Statement) -> Unit | None:
         """The unit of a function (found in the slice of its outermost function) or module-level statement."""
@@ -153,9 +160,39 @@ class Units:
         if not isinstance(manager, ex.Call):
             return ()
         effect = self._known(manager.func, scope)
-        if effect is None or effect.kind is not CallKind.SUPPRESSES:
+        if effect is not None:
+            return tuple(ex.last_name(a) or "?" for a in manager.args) if effect.kind is CallKind.SUPPRESSES else ()
+        ways = {self._swallowed_by(s) for s in self._program.resolver.resolve(manager.func, scope)}
+        return ways.pop() if len(ways) == 1 else ()
+
+    def _swallowed_by(self, symbol: Symbol) -> tuple[str, ...]:
+        """The exceptions that a context manager of the project swallows."""
+        if symbol not in self._swallowing:
+            self._swallowing[symbol] = ()  # what a recursive call sees
+            match symbol:
+                case Function() if self._program.is_manager(symbol):
+                    self._swallowing[symbol] = self._swallowed_at_yield(symbol)
+                case Class():
+                    for _, facts, module in self._program.resolver.hierarchy.lineage(symbol):
+                        name = next((n for n in ("__exit__", "__aexit__") if n in facts.methods), None)
+                        if name is not None:
+                            self._swallowing[symbol] = swallowed_on_exit(module.functions[facts.methods[name]])
+                            break
+                case _:
+                    pass
+        return self._swallowing[symbol]
+
+    def _swallowed_at_yield(self, function: Function) -> tuple[str, ...]:
+        facts, scope = self._program.resolver.function(function)
+        source = self._program.source(function.path)
+        if facts is None or scope is None or isinstance(source, Failure):
             return ()
-        return tuple(ex.last_name(a) or "?" for a in manager.args)
+        if _MAY_SWALLOW.search(source.rows(facts.first_row, facts.last_row)) is None:
+            return ()
+        unit = self.of(function)
+        if unit is None or not isinstance(unit.node, cst.FunctionDef):
+            return ()
+        return swallowed_at_yield(unit.node, lambda e: self._swallowed(e, scope))
 
     def _exits(self, function: ex.Expression, scope: Scope) -> str | None:
         called, awaited = (function.value, True) if isinstance(function, ex.Await) else (function, False)
