@@ -180,7 +180,7 @@ class CalleeWriter:
         """The body of a context manager."""
         take, give = f"conn = {self.dialect.checkout}", self.dialect.give_back("conn")
         lend: Node = "yield conn"
-        query = self.filler.query("conn")
+        query, broad = self.filler.query("conn"), self.filler.broad_handler()
         bodies: list[Body] = [
             [take, compound(("try:", [lend]), ("finally:", [give]))],
             [take, compound(("try:", [lend]), ("finally:", [give]))],
@@ -199,6 +199,9 @@ class CalleeWriter:
             ],
             [take, compound(("try:", [lend]), ("except ValueError:", ["pass"]), ("finally:", [give]))],
             [take, compound(("try:", [lend]), ("except ValueError:", ["pass"])), give],
+            [take, compound(("try:", [lend]), ("except Exception:", ["pass"]), ("finally:", [give]))],
+            [take, compound(("try:", [lend]), (broad, ['logger.error("failed")']), ("finally:", [give]))],
+            [take, compound(("try:", [lend]), ("finally:", [give, "return"]))],
         ]
         bodies += [[compound((managed.format("conn"), [lend]))] for managed in self.dialect.managed]
         return self.random.choice(bodies)
