@@ -322,10 +322,12 @@ class Callees:
         return BORROWS
 
     def boxed_field(self, call: g.Call, argument: g.Argument, resource: DriverClass) -> str | None:
-        """The attribute in which a project object that this call constructs keeps the argument."""
+        """The key of the attribute in which a project object that this call constructs keeps the argument."""
+        owners = self._program.functions.owners
         for symbol in self.symbols(call):
             if isinstance(symbol, Class):
-                return self._program.functions.owners.kept_in(symbol, place_of(call, argument), resource)
+                name = owners.kept_in(symbol, place_of(call, argument), resource)
+                return owners.key_of(symbol, name) if name is not None else None
         return None
 
     @staticmethod

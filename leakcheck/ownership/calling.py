@@ -215,7 +215,7 @@ def _given(
         return [state.with_status(Status.MOVED)], []
     field_name = obligation.callees.boxed_field(call, argument, obligation.resource) if effect is BORROWS else None
     if field_name is not None and value is Hold.OWN:
-        return [state.bind({call.target: Box(((f".{field_name}", Hold.OWN),))})], [state]
+        return [state.bind({call.target: Box(((field_name, Hold.OWN),))})], [state]
     if effect is BORROWS:
         normal, raised = obligation.used(call, state, borrowed=True)
         maybe = Hold.MAYBE if not obligation.callees.is_resolved(call) else None

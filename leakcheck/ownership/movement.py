@@ -196,11 +196,17 @@ def _item(box: Value | None, key: str | int | None) -> Value | None:
     """What element ``key`` of a box holds; an unknown key may be any, so that of the resource before its cursor's."""
     if not isinstance(box, Box):
         return None
-    found = [value for known, value in box.items if key is None or known is None or known == key]
+    found = [value for known, value in box.items if key is None or known is None or _is_same(known, key)]
     holding = [value for value in found if not isinstance(value, Fact)]
     if not holding:
         return found[0] if found and key is not None else None
     return next((value for value in holding if value in ALIASES), holding[0])
+
+
+def _is_same(known: str | int, key: str | int) -> bool:
+    """Whether an item with the first key is what is read by the second."""
+    index, dot, name = known.partition(".") if isinstance(known, str) else ("", "", "")
+    return known == key or (bool(dot) and index.isdigit() and key in (int(index), f".{name}"))
 
 
 def _spelled(name: str, box: Box) -> str | None:
@@ -209,7 +215,8 @@ def _spelled(name: str, box: Box) -> str | None:
     if key is None:
         return None
     if isinstance(key, str):
-        return f"{name}{key}" if key.startswith(".") else f'{name}["{key}"]'
+        index, dot, attribute = key.partition(".")
+        return f"{name}.{attribute}" if dot and (not index or index.isdigit()) else f'{name}["{key}"]'
     return f"{name}[{key}]"
 
 

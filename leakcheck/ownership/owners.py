@@ -71,6 +71,14 @@ class Owners:
                 return effect.attribute if End.STORED in effect.normal else None
         return self.field_at(cls, place)
 
+    def key_of(self, cls: Class, field: str) -> str:
+        """The key by which an object that holds something in a field is a box of it: see ``Box``."""
+        module = self._program.facts(cls.path)
+        facts = module.classes.get(cls.qualname) if module is not None else None
+        if facts is not None and field in facts.keys and any(ex.last_name(b) == "NamedTuple" for b in facts.bases):
+            return f"{facts.keys.index(field)}.{field}"
+        return f".{field}"
+
     def field_at(self, cls: Class, place: int | str) -> str | None:
         """The field that an argument of the constructor becomes, for dataclasses and named tuples."""
         module = self._program.facts(cls.path)

@@ -58,8 +58,9 @@ class Hold(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A tuple, list or dict that holds the resource among its items, of which those are kept that say something.
+    """A tuple, list, dict or object that holds the resource among its items; those are kept that say something.
 
+    The key of an attribute is ``.name``, that of a named tuple's field ``0.name``, and None is one that is not known.
     ``size``: how many items a tuple or list has, where that is known.
     """
 
