@@ -31,7 +31,7 @@ _CONNECTIONS = frozenset({"conn", "connection", "get_bind", "dbapi_connection", 
 
 @dataclass(frozen=True, slots=True)
 class Acquisition:
-    """A call that takes a resource; ``position``, ``companions`` and ``others`` as in ``Owned``.
+    """A call that takes a resource; ``position``, ``companions`` and ``certain_parts`` as in ``Owned``.
 
     ``pool`` is the text of what it was taken from, for messages and for recognising the same pool; ``steps`` come from
     the callee; not ``certain``: by names alone; ``takes_receiver``: a method that opens its own object; ``unopened``:
@@ -52,7 +52,7 @@ class Acquisition:
     condition: Condition | None = None
     optional: bool = False
     beside: tuple[Acquisition, ...] = ()
-    others: tuple[str | int | None, ...] = ()
+    certain_parts: tuple[str | int | None, ...] = ()
 
     def by(self, protocol: Protocol) -> Acquisition:
         """The same, and what it takes beside it, taken in another way."""
@@ -262,7 +262,7 @@ class Acquisitions:
             owned.companions,
             condition=condition_of(facts, owned.unless, bound=bound) if facts is not None else None,
             optional=owned.optional,
-            others=owned.others,
+            certain_parts=owned.certain,
         )
 
     def _derived_connection(self, symbol: Class) -> Acquisition | None:

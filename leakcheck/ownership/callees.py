@@ -16,7 +16,7 @@ from leakcheck.cfg.walk import reduce
 from leakcheck.driver import ClassKind, Operation, UseAfterRelease
 from leakcheck.ownership.arguments import place_of
 from leakcheck.ownership.pools import nested_checkout, pool_place
-from leakcheck.ownership.state import ALIASES, Box, Closure, Deferred, Hold, Scope, Value
+from leakcheck.ownership.state import ALIASES, Box, Closure, Deferred, Fact, Hold, Scope, Value
 from leakcheck.ownership.summary import BORROWS, TAKES, Effect
 from leakcheck.ownership.usage import Usage, usage_of
 from leakcheck.project.names import Class, External, Function, Instance, Method
@@ -128,10 +128,12 @@ class Callees:
         bound = facts.scope.assignments.get(name, ())
         return bool(bound) and all(isinstance(value, ex.Sequence) for value in bound)
 
-    def takes_value(self, call: g.Call) -> bool:
-        """Whether the call is an acquire whose result is never None."""
+    def given_by(self, call: g.Call) -> Fact | Box | None:
+        """What is known of the result of a call that takes something: it is never None, nor are the parts taken."""
         found = self._program.acquisition(self._unit, call)
-        return found is not None and not found.optional
+        if found is None or found.optional:
+            return None
+        return Fact.TRUE if found.position is None else Box(tuple((key, Fact.TRUE) for key in found.certain_parts))
 
     def takes_or_not(self, call: g.Call) -> bool:
         """Whether the call is an acquire that may give None instead."""

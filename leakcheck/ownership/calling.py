@@ -165,8 +165,7 @@ def _unrelated(obligation: Obligation, call: g.Call, before: State, state: State
     holder = before.get(call.receiver) if call.receiver is not None else None
     if isinstance(holder, Box) and call.method == "values" and not call.arguments:
         return [state.bind({call.target: Box(tuple((None, value) for _, value in holder.items))})], []
-    known = Fact.TRUE if obligation.callees.takes_value(call) else None
-    return [state.bind({call.target: known})], [state]
+    return [state.bind({call.target: obligation.callees.given_by(call)})], [state]
 
 
 def _given(

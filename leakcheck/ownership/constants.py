@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from leakcheck.cfg import graph as g
 from leakcheck.ownership.reach import Reach
-from leakcheck.ownership.state import Closure, Fact, Link, Value, is_null, truth
+from leakcheck.ownership.state import Box, Closure, Fact, Link, Value, is_null, truth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -110,10 +110,10 @@ class Constants:
     """The analyses of one graph: facts at each block's start, subjects tested from there on, and what lies ahead."""
 
     def __init__(
-        self, graph: g.ControlFlowGraph, parameters: Iterable[str], takes_value: Callable[[g.Call], bool]
+        self, graph: g.ControlFlowGraph, parameters: Iterable[str], given_by: Callable[[g.Call], Value | None]
     ) -> None:
         self.graph = graph
-        self.takes_value = takes_value
+        self.given_by = given_by
         self.readers: dict[str, set[str]] = {}
         for subject, names in graph.condition_reads.items():
             for name in names:
@@ -157,12 +157,18 @@ class Constants:
             case g.Forget(names=names):
                 self._forget(facts, instruction, names)
                 return
-            case g.Call(target=target, receiver=receiver) if self.takes_value(instruction):
-                known = Fact.TRUE
+            case g.Call(target=target, receiver=receiver) if given := self.given_by(instruction):
+                known = given
                 if receiver is not None and facts.get(receiver) in (None, Fact.OPTIONAL):
                     facts[receiver] = _dereferenced(facts.get(receiver))
-            case g.Await(target=target, value=value) if facts.get(value) is Fact.TRUE:
-                known = Fact.TRUE
+            case g.Await(target=target, value=value) if (awaited := facts.get(value)) is Fact.TRUE or isinstance(
+                awaited, Box
+            ):
+                known = awaited
+            case g.LoadItem(target=target, base=base, key=key) if isinstance(box := facts.get(base), Box):
+                known = box.at(key)
+            case g.LoadAttribute(target=target, base=base, name=name) if isinstance(box := facts.get(base), Box):
+                known = box.at(f".{name}")
             case g.Call(receiver=receiver) if receiver is not None and facts.get(receiver) in (None, Fact.OPTIONAL):
                 target, known = receiver, _dereferenced(facts.get(receiver))
             case _:
@@ -227,11 +233,9 @@ class Constants:
             queue.append(edge.target)
 
     def _live(self) -> dict[int, frozenset[str]]:
-        """Subjects that a branch at or after each block's start may ask for, and what is returned in a container."""
+        """Subjects that a branch at or after each block's start may ask for."""
         live: dict[int, frozenset[str]] = {b.index: frozenset() for b in self.graph.blocks}
-        instructions = [i for b in self.graph.blocks for i in b.instructions]
-        returned = {i.value for i in instructions if isinstance(i, g.Move) and i.target == g.RETURN}
-        if not self.tested and not any(isinstance(i, g.Build) and i.target in returned for i in instructions):
+        if not self.tested:
             return live
         predecessors: dict[int, list[g.BasicBlock]] = {}
         for block in self.graph.blocks:
@@ -255,8 +259,6 @@ class Constants:
                     needed.discard(instruction.target)
                     if not instruction.value.startswith("#"):
                         needed.add(instruction.value)
-                elif isinstance(instruction, g.Build) and instruction.target in returned:
-                    needed.update(operand for _, operand in instruction.items if operand[0] not in "#%")
                 elif not isinstance(instruction, (g.StoreAttribute, g.StoreItem)):
                     needed -= self.killed(instruction)
             found = frozenset(needed)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from leakcheck.cfg import graph as g
 from leakcheck.driver import WithEffect
 from leakcheck.ownership.obligation import EventKind, consumed, missed
-from leakcheck.ownership.state import Deferred, Fact, Hold, Status
+from leakcheck.ownership.state import Box, Deferred, Fact, Hold, Status
 
 if TYPE_CHECKING:
     from leakcheck.ownership.obligation import Obligation, Outcome
@@ -32,7 +32,8 @@ def await_(obligation: Obligation, instruction: g.Await, state: State) -> Outcom
         return obligation.releasing(instruction, failed)
     if isinstance(value, Deferred):
         return obligation.affected(value.effect, failed, instruction, instruction.target)
-    kept = value if value in (Fact.TRUE, Fact.ANSWER, Hold.MAYBE, Hold.DERIVED, Hold.OWN) else None
+    passes = isinstance(value, Box) or value in (Fact.TRUE, Fact.ANSWER, Hold.MAYBE, Hold.DERIVED, Hold.OWN)
+    kept = value if passes else None
     raised = [] if obligation.callees.is_quiet_await(instruction) else [failed]
     return [failed.bind({instruction.target: kept})], raised
 

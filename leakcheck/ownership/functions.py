@@ -26,14 +26,14 @@ from leakcheck.ownership.found import AllFound, Found
 from leakcheck.ownership.given import Given
 from leakcheck.ownership.leak import LeakKind
 from leakcheck.ownership.owners import Owners
-from leakcheck.ownership.perhaps_none import may_return_none
+from leakcheck.ownership.perhaps_none import perhaps_none
 from leakcheck.ownership.program import MANAGING, Failure, FileAnalysis, Skip
 from leakcheck.ownership.raising import Raising, reachable
 from leakcheck.ownership.replaced import is_replaced
 from leakcheck.ownership.report import left_held_leak, reported, stored_leak
 from leakcheck.ownership.session_report import fault_leak, session_leaks
 from leakcheck.ownership.sessions import Sessions
-from leakcheck.ownership.state import Box, Fact, Hold, State, Status
+from leakcheck.ownership.state import Box, Hold, State, Status
 from leakcheck.ownership.steps import acquire_steps
 from leakcheck.ownership.summary import FunctionSummary, Owned
 from leakcheck.ownership.teardown import Teardown
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from leakcheck.ownership.acquire import Acquisition
     from leakcheck.ownership.constants import Facts
     from leakcheck.ownership.leak import Leak
+    from leakcheck.ownership.perhaps_none import Part
     from leakcheck.ownership.program import Program
     from leakcheck.ownership.summary import Effect
     from leakcheck.ownership.unit import Unit
@@ -262,7 +263,7 @@ class Functions:
             acquisition.unopened,
             acquisition.advances,
             unit.is_entering,
-            others=acquisition.others,
+            certain=acquisition.certain_parts,
         )
         explorer = Explorer(graph, constants, effects)
         required: set[str | None] = set()
@@ -303,10 +304,9 @@ class Functions:
         manages = any(ex.last_name(d) in MANAGING for d in facts.decorators)
         returns, stores, checks_out = _owned_by(found)
         yields = tuple(_owned(each) for each in found if each.effects.yielded)
-        if returns and may_return_none(
-            self.units.graph(unit), self.units.constants(unit), self.units.callees(unit).takes_or_not
-        ):
-            returns = tuple(replace(owned, optional=True) for owned in returns)
+        if returns:
+            graph, constants = self.units.graph(unit), self.units.constants(unit)
+            returns = _completed(returns, perhaps_none(graph, constants, self.units.callees(unit).takes_or_not))
         if facts.is_generator or _is_cached(facts):
             returns = ()
         return FunctionSummary(returns, yields, stores, manages, facts.is_async, checks_out)
@@ -333,9 +333,7 @@ def _owned_by(found: Sequence[Found]) -> tuple[tuple[Owned, ...], tuple[tuple[st
             value = ending.state.get(g.RETURN)
             given = owned if value is Hold.OWN else _in_box(owned, value) if isinstance(value, Box) else None
             if given is not None:
-                former = returns.get((given.resource, given.position), given)
-                others = tuple(key for key in given.others if key in former.others)
-                returns[given.resource, given.position] = replace(given, others=others)
+                returns[given.resource, given.position] = given
         stores += [(attribute, owned) for attribute, _ in each.stores()]
     return tuple(returns.values()), tuple(dict(stores).items()), tuple(checks_out)
 
@@ -346,8 +344,15 @@ def _in_box(owned: Owned, box: Box) -> Owned | None:
     if not positions:
         return None
     beside = tuple(key for key, item in box.items if item is Hold.DERIVED)
-    others = tuple(key for key, item in box.items if item is Fact.TRUE)
-    return replace(owned, position=positions[0], companions=beside, others=others)
+    return replace(owned, position=positions[0], companions=beside)
+
+
+def _completed(returns: tuple[Owned, ...], perhaps_none: frozenset[Part]) -> tuple[Owned, ...]:
+    """What is returned, with what is known of the whole and of its parts: which of them may be None."""
+    items = (owned.position for owned in returns if isinstance(owned.position, int))  # not those of objects
+    certain = tuple(index for index in items if index not in perhaps_none)
+    optional = None in perhaps_none
+    return tuple(replace(o, optional=optional, certain=certain if o.position is not None else ()) for o in returns)
 
 
 def _is_cached(facts: FunctionFacts) -> bool:

@@ -66,7 +66,7 @@ def load_attribute(obligation: Obligation, instruction: g.LoadAttribute, state: 
     elif base is Hold.DERIVED and name in BACK_TO_OWNER:
         value = Hold.OWN
     elif isinstance(base, Box):
-        value = _item(base, f".{name}")
+        value = base.at(f".{name}")
     else:
         value = state.get(f"{instruction.base}.{name}")
     return _bound(obligation, instruction.target, value, state, used=instruction.base)
@@ -75,7 +75,7 @@ def load_attribute(obligation: Obligation, instruction: g.LoadAttribute, state: 
 def load_item(obligation: Obligation, instruction: g.LoadItem, state: State) -> Outcome:
     """``target = base[key]``: a literal key of a display that is known does not raise."""
     base = obligation.value_of(instruction.base, state)
-    value = _item(base, instruction.key) if isinstance(base, Box) else None
+    value = base.at(instruction.key) if isinstance(base, Box) else None
     normal, raised = _bound(obligation, instruction.target, value, state, used=instruction.base)
     is_literal = instruction.key is not None
     is_known = is_literal and isinstance(base, Box) and all(key is not None for key, _ in base.items)
@@ -109,8 +109,7 @@ def build(obligation: Obligation, instruction: g.Build, state: State) -> Outcome
     for _, operand in instruction.items:
         changes.update(consumed(operand))
     if owned:
-        told = (Hold.DERIVED, Fact.TRUE, Fact.NONE)
-        kept = tuple((k, v) for k, v in held if v is not None and (v in told or obligation.keeps(v, state)))
+        kept = tuple((k, v) for k, v in held if v is not None and (v is Hold.DERIVED or obligation.keeps(v, state)))
         is_sequence = all(isinstance(key, int) for key, _ in held)
         changes[instruction.target] = Box(kept, len(held) if is_sequence else None)
     else:
@@ -190,23 +189,6 @@ def store_global(obligation: Obligation, instruction: g.StoreGlobal, state: Stat
 def _keeps(state: State, holder: str | None) -> bool:
     """Whether an attribute of the object holds the resource itself."""
     return any(v is Hold.OWN and n.startswith(f"{holder}.") for n, v in state.variables)
-
-
-def _item(box: Value | None, key: str | int | None) -> Value | None:
-    """What element ``key`` of a box holds; an unknown key may be any, so that of the resource before its cursor's."""
-    if not isinstance(box, Box):
-        return None
-    found = [value for known, value in box.items if key is None or known is None or _is_same(known, key)]
-    holding = [value for value in found if not isinstance(value, Fact)]
-    if not holding:
-        return found[0] if found and key is not None else None
-    return next((value for value in holding if value in ALIASES), holding[0])
-
-
-def _is_same(known: str | int, key: str | int) -> bool:
-    """Whether an item with the first key is what is read by the second."""
-    index, dot, name = known.partition(".") if isinstance(known, str) else ("", "", "")
-    return known == key or (bool(dot) and index.isdigit() and key in (int(index), f".{name}"))
 
 
 def _spelled(name: str, box: Box) -> str | None:

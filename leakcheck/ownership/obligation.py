@@ -81,8 +81,8 @@ class Obligation:
     position: str | int | None = None
     companions: tuple[str | int | None, ...] = ()
     """Items beside it that live by it: the cursor of ``conn, cur = take()``."""
-    others: tuple[str | int | None, ...] = field(default=(), kw_only=True)
-    """Items beside it that are something of their own: never None."""
+    certain: tuple[str | int | None, ...] = field(default=(), kw_only=True)
+    """Items that are never None: it, and others beside it."""
     takes_receiver: bool = False
     unopened: bool = False
     """The object is there, and takes something only when a method of it is called."""
@@ -214,7 +214,9 @@ class Obligation:
         """The value that the acquire gives: the resource, or a box around it."""
         if self.position is None:
             return Hold.OWN
-        beside = [(key, Hold.DERIVED) for key in self.companions] + [(key, Fact.TRUE) for key in self.others]
+        beside = [(key, Hold.DERIVED) for key in self.companions] + [
+            (key, Fact.TRUE) for key in self.certain if key != self.position
+        ]
         return Box(((self.position, Hold.OWN), *beside))
 
 

@@ -1,8 +1,9 @@
-"""Whether a function may return None: whether a None of its own reaches its end.
+"""Whether a function may return None, or None as a part: whether a None of its own reaches its end.
 
     conn = None
     if ready: conn = connect()
     return conn                   →   may return None
+    return conn, cur              →   the first part may be None
 
 Only what the function itself puts there counts: a parameter is taken to hold something.
 """
@@ -21,45 +22,60 @@ if TYPE_CHECKING:
     from leakcheck.ownership.constants import Constants
 
 
-def may_return_none(graph: g.ControlFlowGraph, constants: Constants, gives_none: Callable[[g.Call], bool]) -> bool:
-    """Whether None reaches the exit; ``gives_none``: whether a call may give it."""
-    start: dict[int, set[str]] = {graph.entry.index: {g.RETURN}}
+Part = str | int | None
+"""A key or index of what is returned, None for the whole."""
+
+
+def perhaps_none(
+    graph: g.ControlFlowGraph, constants: Constants, gives_none: Callable[[g.Call], bool]
+) -> frozenset[Part]:
+    """The parts of what is returned as which None reaches the exit; ``gives_none``: whether a call may give it."""
+    start: dict[int, set[Place]] = {graph.entry.index: {(g.RETURN, None)}}
     queue = deque([graph.entry])
     while queue:
         block = queue.popleft()
-        names = before_last = set(start[block.index])
+        places = before_last = set(start[block.index])
         for instruction in block.instructions:
-            before_last = set(names)
-            _step(names, instruction, gives_none)
+            before_last = set(places)
+            _step(places, instruction, gives_none)
         for edge in constants.taken(block):
-            reaching = before_last if edge.raised is not None else names - _ruled_out(edge.test)
+            reaching = before_last if edge.raised is not None else places - _ruled_out(edge.test)
             known = start.get(edge.target.index)
             if known is None or not reaching <= known:
                 start[edge.target.index] = reaching | (known or set())
                 queue.append(edge.target)
-    return g.RETURN in start.get(graph.exit.index, ())
+    return frozenset(part for name, part in start.get(graph.exit.index, ()) if name == g.RETURN)
 
 
-def _step(names: set[str], instruction: g.Instruction, gives_none: Callable[[g.Call], bool]) -> None:
-    """Apply one instruction to the names that may hold None."""
+Place = tuple[str, Part]
+"""A variable that may hold None, or a part of what it holds."""
+
+
+def _step(places: set[Place], instruction: g.Instruction, gives_none: Callable[[g.Call], bool]) -> None:
+    """Apply one instruction to the places that may hold None."""
+    now: set[Place] = set()
     match instruction:
         case g.Move(target=target, value=value) | g.Await(target=target, value=value):
-            holds = value == g.NONE or value in names
+            now = {(target, part) for name, part in places if name == value}
+            if value == g.NONE:
+                now.add((target, None))
         case g.Call(target=target):
-            holds = gives_none(instruction)
+            now = {(target, None)} if gives_none(instruction) else set()
+        case g.Build(target=target, items=items):
+            now = {(target, key) for key, operand in items if operand == g.NONE or (operand, None) in places}
+            now.discard((target, None))  # of an item whose key is not known, nothing is said
         case _:
-            names.difference_update(written(instruction))
-            return
-    names.discard(target)
-    if holds:
-        names.add(target)
+            pass
+    names = written(instruction)
+    places.difference_update({place for place in places if place[0] in names})
+    places |= now
 
 
-def _ruled_out(test: g.Test | None) -> set[str]:
-    """The name that is not None behind an edge with this test."""
+def _ruled_out(test: g.Test | None) -> set[Place]:
+    """The variable that is not None behind an edge with this test."""
     if test is None:
         return set()
     something = (test.kind is g.TestKind.TRUTH and test.outcome) or (
         test.kind is g.TestKind.IS_NONE and not test.outcome
     )
-    return {test.subject} if something else set()
+    return {(test.subject, None)} if something else set()

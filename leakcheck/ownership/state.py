@@ -73,6 +73,20 @@ class Box:
         elements = [(k, v) for k, v in self.items if not isinstance(k, str) and not isinstance(v, Fact)]
         return next((e for e in elements if e[1] in ALIASES), elements[0] if elements else None)
 
+    def at(self, key: str | int | None) -> Value | None:
+        """What an item holds; an unknown key may be any, so that of the resource before its cursor's."""
+        found = [value for known, value in self.items if key is None or known is None or _is_same(known, key)]
+        holding = [value for value in found if not isinstance(value, Fact)]
+        if not holding:
+            return found[0] if found and key is not None else None
+        return next((value for value in holding if value in ALIASES), holding[0])
+
+
+def _is_same(known: str | int, key: str | int) -> bool:
+    """Whether an item with the first key is what is read by the second."""
+    index, dot, name = known.partition(".") if isinstance(known, str) else ("", "", "")
+    return known == key or (bool(dot) and index.isdigit() and key in (int(index), f".{name}"))
+
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
@@ -121,7 +135,9 @@ _REFERENCES = frozenset(Hold) - {Hold.MAYBE, Hold.OPENING}
 
 def refers(value: Value) -> bool:
     """Whether a variable with this value keeps the resource within reach."""
-    return value in _REFERENCES or isinstance(value, (Box, Deferred, Scope))
+    if isinstance(value, Box):
+        return any(refers(item) for _, item in value.items)
+    return value in _REFERENCES or isinstance(value, (Deferred, Scope))
 
 
 @dataclass(frozen=True, slots=True)

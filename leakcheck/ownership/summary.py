@@ -73,8 +73,8 @@ class Owned:
     steps: tuple[Step, ...] = ()
     companions: tuple[str | int | None, ...] = ()
     optional: bool = False
-    others: tuple[str | int | None, ...] = ()
-    """The positions of what is returned besides, and is never None: another resource, for one."""
+    certain: tuple[str | int | None, ...] = ()
+    """The positions of the resources in the returned value, this one's among them, that never hold None."""
     unless: str | None = None
     """The parameter in which a caller can give one instead: then nothing is taken."""
 

@@ -51,7 +51,7 @@ def _owned_data(owned: Owned) -> dict[str, Any]:
         "pool": owned.pool,
         "steps": [_step_data(step) for step in owned.steps],
         "companions": list(owned.companions),
-        "others": list(owned.others),
+        "certain": list(owned.certain),
         "optional": owned.optional,
         "unless": owned.unless,
     }
@@ -65,7 +65,7 @@ def _owned(data: Mapping[str, Any]) -> Owned:
         steps=tuple(map(_step, data["steps"])),
         companions=tuple(data["companions"]),
         optional=data["optional"],
-        others=tuple(data["others"]),
+        certain=tuple(data["certain"]),
         unless=data["unless"],
     )
 

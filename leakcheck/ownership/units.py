@@ -139,7 +139,7 @@ class Units:
                 exits_by=lambda e: self._exits(e, unit.scope),
             )
             parameters = [p.name for p in unit.facts.parameters] if unit.facts else []
-            unit.constants = Constants(graph, parameters, self.callees(unit).takes_value)
+            unit.constants = Constants(graph, parameters, self.callees(unit).given_by)
             unit.graph = graph
             self._building.discard(id(unit))
         return unit.graph
