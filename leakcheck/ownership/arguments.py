@@ -12,6 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import libcst as cst
+
 from leakcheck import expression as ex
 from leakcheck.ownership.constants import LITERALS
 from leakcheck.ownership.state import Box, Fact, Hold
@@ -99,6 +101,23 @@ def known_of(facts: FunctionFacts, call: g.Call, state: State, *, bound: bool) -
         if isinstance(value, Fact) and value in _DECISIVE:
             found.append((parameter.name, value))
     return tuple(found)
+
+
+def displays(facts: FunctionFacts, call: g.Call, *, bound: bool) -> frozenset[str]:
+    """The parameters that a call gives a list or tuple that is written out."""
+    node = call.node
+    given = list(zip(call.arguments, node.args, strict=False)) if isinstance(node, cst.Call) else []
+    names = (
+        parameter_at(facts, place_of(call, argument), bound=bound)
+        for argument, syntax in given
+        if isinstance(syntax.value, (cst.List, cst.Tuple)) and not argument.star
+    )
+    return frozenset(name for name in names if name is not None)
+
+
+def told(state: State, names: frozenset[str]) -> tuple[tuple[str, Fact], ...]:
+    """What is known of variables that a nested function reads."""
+    return tuple((n, v) for n, v in state.variables if n in names and isinstance(v, Fact) and v in _DECISIVE)
 
 
 def _literal(value: object) -> Fact | None:

@@ -14,7 +14,7 @@ from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
 from leakcheck.cfg.walk import reduce
 from leakcheck.driver import ClassKind, Operation, UseAfterRelease
-from leakcheck.ownership.arguments import place_of
+from leakcheck.ownership.arguments import Start, place_of, told
 from leakcheck.ownership.pools import nested_checkout, pool_place
 from leakcheck.ownership.state import ALIASES, Box, Closure, Deferred, Fact, Hold, Scope, Value
 from leakcheck.ownership.summary import BORROWS, TAKES, Effect
@@ -78,7 +78,7 @@ class Callees:
             return True
         called = [s for s in self.symbols(call) if isinstance(s, Function)]
         if called:
-            return not any(functions.raising.may_raise(f) for f in called)
+            return not any(functions.raising.may_raise_called(f, call) for f in called)
         names = [s.name for s in self.symbols(call) if isinstance(s, External)]
         names.append(ex.dotted(call.func) or f"_.{call.method}")
         calls = self._program.calls
@@ -118,14 +118,15 @@ class Callees:
         return not instruction.is_async and self._program.calls.is_lock(ex.last_name(reduce(node.item)) or "")
 
     def is_quiet_iterate(self, instruction: g.Iterate) -> bool:
-        """Whether the loop is over a local name that is never bound to anything but lists and tuples written out."""
+        """Whether the loop is over a local name that is never bound to anything but lists and tuples."""
         facts, node = self._unit.facts, instruction.node
         if facts is None or not isinstance(node, (cst.For, cst.CompFor)) or not isinstance(node.iter, cst.Name):
             return False
         name = node.iter.value
-        if any(p.name == name for p in facts.parameters):
-            return False
         bound = facts.scope.assignments.get(name, ())
+        kinds = [p.kind for p in facts.parameters if p.name == name]
+        if kinds:
+            return kinds == ["*"] and not bound
         return bool(bound) and all(isinstance(value, ex.Sequence) for value in bound)
 
     def given_by(self, call: g.Call) -> Fact | Box | None:
@@ -349,7 +350,8 @@ class Callees:
         held = [n for n, v in state.variables if n in define.captured and _holds(v)]
         if not held:
             return BORROWS
-        return self.given.closure(self._unit, define.node, held[0], resource)
+        start = Start(known=told(state, define.captured - {held[0]}))
+        return self.given.closure(self._unit, define.node, held[0], resource, start)
 
     def captured_effect(self, call: g.Call, resource: DriverClass, state: State) -> Effect | None:
         """The effect of calling, or handing on, a nested function by its name."""

@@ -118,6 +118,10 @@ class Constants:
         for subject, names in graph.condition_reads.items():
             for name in names:
                 self.readers.setdefault(name, set()).add(subject)
+        self.captured = frozenset[str]().union(
+            *(i.captured for b in graph.blocks for i in b.instructions if isinstance(i, g.Define))
+        )
+        """Variables that nested functions read."""
         self.tested = {e.test.subject for b in graph.blocks for e in b.successors if e.test is not None}
         self.live = self._live()
         local = {n for b in graph.blocks for i in b.instructions for n in written(i) if n[0] not in "%.?"}

@@ -99,7 +99,7 @@ class Explorer:
         ``kept``: variables of which facts are kept although no branch asks for them.
         """
         self.graph = graph
-        self._kept = kept
+        self._kept = kept | constants.captured
         self._every_way_out = every_way_out
         self.constants = constants
         self.effects = effects

@@ -129,7 +129,9 @@ class Given:
         names = [p.name for p in facts.parameters] if facts is not None else []
         return {n: self.parameter(function, n, resource) for n in names if n not in ("self", "cls")}
 
-    def closure(self, unit: Unit, node: cst.CSTNode, variable: str, resource: DriverClass) -> Effect:
+    def closure(
+        self, unit: Unit, node: cst.CSTNode, variable: str, resource: DriverClass, start: Start = _AS_IT_IS
+    ) -> Effect:
         """What calling a nested function or lambda does with a variable it captures."""
         inner = self._units.nested(unit, node)
         if inner is None and isinstance(node, cst.ClassDef) and self._class_releases(node, variable):
@@ -137,8 +139,8 @@ class Given:
         if inner is None:
             return BORROWS
         return self._effects.answer(
-            (id(node), variable, resource.id),
-            lambda: self._follow(inner, variable, resource, _AS_IT_IS),
+            (id(node), variable, resource.id, start),
+            lambda: self._follow(inner, variable, resource, start),
             _UNKNOWN_YET,
         )
 

@@ -13,9 +13,13 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
+import libcst as cst
+
 from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
 from leakcheck.cfg.builder import TooLargeError
+from leakcheck.ownership.arguments import displays
+from leakcheck.project.facts import is_static
 from leakcheck.project.names import Class, Function
 from leakcheck.source import Source
 
@@ -38,19 +42,30 @@ class Raising:
     def __init__(self, program: Program, units: Units) -> None:
         self._program = program
         self._units = units
-        self._raising: dict[tuple[str, str], bool] = {}
+        self._raising: dict[tuple[str, str, frozenset[str]], bool] = {}
 
     def may_raise(self, function: Function) -> bool:
         """Whether an exception can leave a project function; a body that only does what cannot raise has none.
 
         Of a generator, before it first yields: that is what entering a context manager runs.
         """
-        key = (function.path, function.qualname)
+        return self._may_raise(function, frozenset())
+
+    def may_raise_called(self, function: Function, call: g.Call) -> bool:
+        """Whether an exception can leave this call of a project function."""
+        facts, _ = self._program.resolver.function(function)
+        if facts is None:
+            return True
+        return self._may_raise(function, displays(facts, call, bound=function.bound and not is_static(facts)))
+
+    def _may_raise(self, function: Function, lists: frozenset[str]) -> bool:
+        """As ``may_raise``, where these parameters are lists: looping over one does not raise."""
+        key = (function.path, function.qualname, lists)
         if key not in self._raising:
             self._raising[key] = True
             unit = self._units.of(function) if self._may_be_quiet(function) else None
             if unit is not None:
-                self._raising[key] = self._reaches_failure(unit)
+                self._raising[key] = self._reaches_failure(unit, lists)
         return self._raising[key]
 
     def _may_be_quiet(self, function: Function) -> bool:
@@ -95,32 +110,43 @@ class Raising:
             for s in symbols
         )
 
-    def _reaches_failure(self, unit: Unit) -> bool:
+    def _reaches_failure(self, unit: Unit, lists: frozenset[str]) -> bool:
         """Whether some way through the graph ends in an exception."""
         try:
             graph = self._units.graph(unit)
         except TooLargeError:
             return True
         constants, callees = self._units.constants(unit), self._units.callees(unit)
-        return graph.failure.index in reachable(graph, constants, callees, until_yield=graph.is_generator)
+        return graph.failure.index in reachable(graph, constants, callees, until_yield=graph.is_generator, lists=lists)
 
 
 def reachable(
-    graph: g.ControlFlowGraph, constants: Constants, callees: Callees, *, until_yield: bool = False
+    graph: g.ControlFlowGraph,
+    constants: Constants,
+    callees: Callees,
+    *,
+    until_yield: bool = False,
+    lists: frozenset[str] = frozenset(),
 ) -> set[int]:
-    """The blocks that some path reaches on which only that raises which can."""
+    """The blocks that some path reaches on which only that raises which can; ``lists`` are names of lists."""
     seen, stack = {graph.entry.index}, [graph.entry]
     while stack:
         block = stack.pop()
         last = block.instructions[-1] if block.instructions else None
         if until_yield and isinstance(last, g.Yield):
             continue
-        raises = not block.raises or last is None or not callees.is_quiet_instruction(last)
+        quiet = last is not None and (callees.is_quiet_instruction(last) or _loops_over(last, lists))
+        raises = not block.raises or not quiet
         for edge in constants.taken(block):
             if (edge.raised is None or raises) and edge.target.index not in seen:
                 seen.add(edge.target.index)
                 stack.append(edge.target)
     return seen
+
+
+def _loops_over(instruction: g.Instruction, names: frozenset[str]) -> bool:
+    node = instruction.node
+    return isinstance(node, cst.For) and isinstance(node.iter, cst.Name) and node.iter.value in names
 
 
 def _is_standard(base: str) -> bool:

@@ -136,7 +136,7 @@ _REFERENCES = frozenset(Hold) - {Hold.MAYBE, Hold.OPENING}
 def refers(value: Value) -> bool:
     """Whether a variable with this value keeps the resource within reach."""
     if isinstance(value, Box):
-        return any(refers(item) for _, item in value.items)
+        return not all(isinstance(item, Fact) for _, item in value.items)
     return value in _REFERENCES or isinstance(value, (Deferred, Scope))
 
 
