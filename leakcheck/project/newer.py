@@ -27,13 +27,22 @@ _STRING_OR_COMMENT = re.compile(
 
 def facts_by_libcst(path: str, text: str) -> ModuleFacts | None:
     """The facts of a file that ``ast`` rejects, None where LibCST rejects it too."""
+    tree = tree_by_libcst(text)
+    try:
+        return None if tree is None else facts_of(path, tree)
+    except RecursionError:
+        return None
+
+
+def tree_by_libcst(text: str) -> ast.Module | None:
+    """The tree of a text that ``ast`` rejects, rewritten to older grammar of the same rows."""
     if _too_deep(text):
         return None
     try:
         older = cst.parse_module(text).visit(_Older()).code
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return facts_of(path, ast.parse(older))
+            return ast.parse(older)
     except Exception:  # noqa: BLE001 - LibCST raises several unrelated types; the file stays unparsable
         return None
 

@@ -166,6 +166,8 @@ class Resolver:
                     bound.extend(self._annotations.annotated(parameter.annotation, inner))
                 if parameter.default is not None:
                     bound.extend(self._annotations.dependency(parameter.default, Scope(scope.module)))
+                elif parameter.annotation is None and not bound:
+                    bound.extend(self._namesake(name, scope))
                 return bound
             if bound or name in function.scope.assignments:
                 return bound
@@ -175,6 +177,13 @@ class Resolver:
             for star in scope.module.scope.star_imports:
                 found.extend(self.imported(f"{star}.{name}" if star.strip(".") else star + name, scope.module.path))
         return found
+
+    def _namesake(self, name: str, scope: Scope) -> Iterable[Symbol]:
+        """What a parameter is that nothing is said of: an object like the one that its module keeps by that name."""
+        if name in scope.module.scope.assignments:
+            yield from (
+                s for s in self._bound(name, scope.module.scope, Scope(scope.module)) if isinstance(s, Instance)
+            )
 
     def _bound(self, name: str, facts: ScopeFacts, scope: Scope) -> Iterable[Symbol]:
         for target in facts.imports.get(name, ()):
