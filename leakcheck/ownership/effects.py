@@ -55,7 +55,10 @@ class Effects(Obligation):
         """The state after the acquiring call itself."""
         if self.takes_receiver and call.receiver is not None:
             self.bound_to = call.receiver
-            return state.bind({**calling.operands(call), call.receiver: Hold.OWN}).with_status(Status.HELD)
+            held = {**calling.operands(call), call.receiver: Hold.OWN}
+            if protocol is Protocol.VALUE:
+                return state.bind(held).with_status(Status.HELD)
+            return state.bind({**held, call.target: Hold.PENDING}).with_status(Status.WAITING)
         if self.unopened:
             return state.bind({**calling.operands(call), call.target: Hold.OWN}).with_status(Status.WAITING)
         if self.advances:

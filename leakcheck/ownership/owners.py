@@ -104,8 +104,10 @@ class Owners:
         key = (cls, attribute)
         if key not in self._keepers:
             self._keepers[key] = False
-            self._keepers[key] = bool(self.releasing_methods(cls, attribute, resource)) or (
-                self._may_inherit_anything(cls)
+            self._keepers[key] = (
+                bool(self.releasing_methods(cls, attribute, resource))
+                or self._passes_on(cls, attribute)
+                or self._may_inherit_anything(cls)
             )
         return self._keepers[key]
 
@@ -137,6 +139,18 @@ class Owners:
                     return exit_method, LeakKind.ON_EXCEPTION if quiet.releases else LeakKind.ON_PATH
                 return None
         return None
+
+    def _passes_on(self, cls: Class, attribute: str) -> bool:
+        """Whether asking for a method of the object gives the attribute's: ``return getattr(self.conn, name)``."""
+        for _, facts, module in self._program.resolver.hierarchy.lineage(cls):
+            if "__getattr__" in facts.methods:
+                method = module.functions[facts.methods["__getattr__"]]
+                kept = ex.Attribute(ex.Name(method.parameters[0].name), attribute) if method.parameters else None
+                return any(
+                    isinstance(value, ex.Call) and ex.dotted(value.func) == "getattr" and value.args[:1] == (kept,)
+                    for value in method.returned
+                )
+        return False
 
     def _may_inherit_anything(self, cls: Class) -> bool:
         """Whether the class derives from one that may give back what is kept, as those of Python do not."""
