@@ -21,7 +21,10 @@ QUESTIONS = {
 }
 CLEAN = "DISCARD ALL"
 _ABORTED = 3
-SETUP = "CREATE ROLE tenant; CREATE SCHEMA tenant; GRANT pg_read_all_stats TO tenant"
+SETUP = (
+    "CREATE ROLE tenant; CREATE SCHEMA tenant; GRANT pg_read_all_stats TO tenant;"
+    " CREATE TABLE public.journal (n int); GRANT ALL ON public.journal TO PUBLIC"
+)
 
 
 class Pools(Protocol):

@@ -43,7 +43,8 @@ NOISE = (
     "SELECT pg_advisory_xact_lock(9)",
     "SET LOCAL ROLE tenant",
 )
-WORK = "SELECT 1"
+WORK = "INSERT INTO public.journal VALUES (1)"
+"""Work that a rollback loses; the table is made by the set-up in ``pools``."""
 
 
 @dataclass(frozen=True, slots=True)
