@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from leakcheck.driver import Drivers, Operation
-    from leakcheck.project.facts import FunctionFacts, ModuleFacts, ScopeFacts
+    from leakcheck.project.facts import ClassFacts, FunctionFacts, ModuleFacts, ScopeFacts
     from leakcheck.project.modules import Modules
     from leakcheck.project.names import Symbol, Symbols
 
@@ -61,6 +61,7 @@ class Resolver:
         self._steps = 0
         self._cuts = 0
         self._importing: set[tuple[str, str]] = set()
+        self._delegating: set[tuple[Class, str]] = set()
 
     def resolve(self, expression: ex.Expression, scope: Scope) -> Symbols:
         """What ``expression`` may stand for."""
@@ -290,20 +291,28 @@ class Resolver:
 
     def _delegated(self, of: Class, name: str) -> list[Symbol]:
         """A member that ``__getattr__`` fetches from another object: ``return getattr(self._pool, name)``."""
-        for _, facts, module in self.hierarchy.lineage(of):
-            if "__getattr__" not in facts.methods:
-                continue
-            method = module.functions[facts.methods["__getattr__"]]
-            scope = Scope.of(module, method)
-            asked = ex.Name(method.parameters[-1].name) if method.parameters else ex.OPAQUE
-            return [
-                symbol
-                for value in method.returned
-                if isinstance(value, ex.Call) and ex.dotted(value.func) == "getattr" and value.args[1:2] == (asked,)
-                for owner in self.resolve(value.args[0], scope)
-                for symbol in self.attribute(owner, name)
-            ]
-        return []
+        if (of, name) in self._delegating:
+            self._cuts += 1
+            return []  # from itself, once it is there: what it is then is not seen
+        self._delegating.add((of, name))
+        try:
+            lineage = self.hierarchy.lineage(of)
+            return next((self._fetched(f, m, name) for _, f, m in lineage if "__getattr__" in f.methods), [])
+        finally:
+            self._delegating.discard((of, name))
+
+    def _fetched(self, facts: ClassFacts, module: ModuleFacts, name: str) -> list[Symbol]:
+        """What the ``__getattr__`` of a class gives for a name."""
+        method = module.functions[facts.methods["__getattr__"]]
+        scope = Scope.of(module, method)
+        asked = ex.Name(method.parameters[-1].name) if method.parameters else ex.OPAQUE
+        return [
+            symbol
+            for value in method.returned
+            if isinstance(value, ex.Call) and ex.dotted(value.func) == "getattr" and value.args[1:2] == (asked,)
+            for owner in self.resolve(value.args[0], scope)
+            for symbol in self.attribute(owner, name)
+        ]
 
     def function(self, symbol: Function) -> tuple[FunctionFacts | None, Scope | None]:
         """The facts of a project function and the scope inside it."""
