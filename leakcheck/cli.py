@@ -95,6 +95,7 @@ def commands() -> None:
 @click.option("-v", "--verbose", is_flag=True, help="Say what was not analysed, and why.")
 @click.option("-q", "--quiet", is_flag=True, help="Print findings only.")
 @click.option("--color", type=click.Choice(("auto", "always", "never")), default="auto", show_default=True)
+@click.option("--watch", is_flag=True, help="Check again whenever a file changes, until Ctrl-C.")
 @click.option("--stdin-filename", metavar="FILE", help="The name of what `-` reads from standard input.")
 @click.option("--debug", type=click.Choice(("cfg", "summaries", "states")), help="Dump what the analysis sees.")
 @click.pass_context
@@ -128,6 +129,7 @@ def check(
     verbose: bool,
     quiet: bool,
     color: str,
+    watch: bool,
     stdin_filename: str | None,
     debug: str | None,
 ) -> int:
@@ -176,6 +178,12 @@ def check(
         colour=color,
         stdin_filename=stdin_filename,
     )
+    if watch:
+        if options.fixes or outputs or output_format not in output.TEXTS or run.STDIN in paths:
+            raise click.UsageError("--watch reads files and shows findings: it neither fixes nor writes", context)
+        from leakcheck import watch_run
+
+        return watch_run.run(options)
     if options.fixes:
         from leakcheck import fix_run
 

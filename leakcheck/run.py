@@ -105,7 +105,7 @@ def write_baseline(options: Options, *, renew: bool) -> int:
         if report.breakdowns:
             notes(options, projects, report)
             return BROKEN
-        path = _baseline(options, config) or config.located(BASELINE_NAME)
+        path = baseline_of(options, config) or config.located(BASELINE_NAME)
         shown, total = displayed(str(path)), output.counted(len(report.diagnostics), "finding")
         if renew or not path.exists():
             Baseline.of(report.diagnostics, path.parent).write(path)
@@ -116,7 +116,7 @@ def write_baseline(options: Options, *, renew: bool) -> int:
             say(f"{shown}: {output.counted(applied.known, 'finding')} kept, {applied.stale} removed.\n")
             if applied.new:
                 say(f"{output.counted(len(applied.new), 'new finding')} not recorded: `--renew` records all.\n")
-        if _baseline(options, config) is None:
+        if baseline_of(options, config) is None:
             say(f'To use it, add `baseline = "{BASELINE_NAME}"` to [tool.leakcheck] in pyproject.toml.\n')
     return CLEAN
 
@@ -164,7 +164,7 @@ def checked(options: Options, read: Read, projects: dict[Config, Discovery]) -> 
 def _checked(options: Options, config: Config, discovery: Discovery, read: Read) -> Report:
     """The report of one project, without what its baseline knows."""
     report = _found(config, discovery, options, read)
-    path = _baseline(options, config)
+    path = baseline_of(options, config)
     if path is None:
         return report
     from leakcheck.baseline import Baseline  # most projects have none
@@ -184,7 +184,7 @@ def _found(config: Config, discovery: Discovery, options: Options, read: Read) -
         return engine.check_files(discovery, config, read=read, jobs=jobs, build=build, progress=shown)
 
 
-def _baseline(options: Options, config: Config) -> Path | None:
+def baseline_of(options: Options, config: Config) -> Path | None:
     """The baseline of a project, if it has one: of the command line, else of its configuration."""
     if options.baseline is not None:
         return Path(options.baseline)
