@@ -62,6 +62,10 @@ class Skipped(Protocol):
     def reason(self) -> str:
         """Why it is left out."""
 
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing is known of it."""
+
 
 class Analysed(Protocol):
     """What the analysis says of one file: plain data, since it crosses processes."""
@@ -253,7 +257,7 @@ def _guarded(program: Analyser, path: str) -> _Outcome:
     """The analysis of one file, whatever happens in it."""
     try:
         analysis = program.analyse(path)
-        skipped = tuple(NotAnalysed(path, each.reason, each.span) for each in analysis.skipped)
+        skipped = tuple(NotAnalysed(path, each.reason, each.span, each.is_open) for each in analysis.skipped)
         leaks, breakdown = _with_fixes(program, path, tuple(analysis.leaks))
         return _Outcome(leaks, analysis.failure, skipped, breakdown)
     except RecursionError:

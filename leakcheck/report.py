@@ -10,11 +10,16 @@ from leakcheck.diagnostic import Diagnostic, Span
 
 @dataclass(frozen=True, slots=True)
 class NotAnalysed:
-    """A path, or a construct in a file, that was left out, and why: shown under ``--verbose``."""
+    """A path, or a construct in a file, that was left out, and why: shown under ``--verbose``.
+
+    ``is_open``: nothing is known of it, so nobody can say whether it matters; ``--strict`` does not fail on it, since
+    hardly any project is without such a call.
+    """
 
     path: str
     reason: str
     span: Span | None = None
+    is_open: bool = False
 
 
 @dataclass(frozen=True, slots=True)

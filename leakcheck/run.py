@@ -91,7 +91,7 @@ def status(options: Options, report: Report) -> int:
     """The exit status that a report stands for."""
     if report.breakdowns:
         return BROKEN
-    wanting = report.diagnostics or (options.strict and report.not_analysed)
+    wanting = report.diagnostics or (options.strict and not all(each.is_open for each in report.not_analysed))
     return FINDINGS if wanting and not options.exit_zero else CLEAN
 
 
@@ -311,10 +311,10 @@ def notes(options: Options, projects: dict[Config, Discovery], report: Report) -
         for config, discovery in projects.items():
             source = displayed(str(config.path)) if config.path is not None else "defaults"
             complain(f"configuration: {source} ({output.counted(len(discovery.files), 'file')})")
-    if options.verbose or options.strict:
-        for each in report.not_analysed:
+    for each in report.not_analysed:
+        if options.verbose or (options.strict and not each.is_open):
             place = f":{each.span.start.row}:{each.span.start.column}" if each.span is not None else ""
-            complain(f"{each.path}{place}: not analysed: {each.reason}")
+            complain(output.one_line(f"{each.path}{place}: not analysed: {each.reason}"))
     for broken in report.breakdowns:
         where = f"rule {broken.rule}" if broken.rule is not None else "the analysis"
         trace = broken.trace if options.verbose else ""

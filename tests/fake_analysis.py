@@ -30,6 +30,7 @@ class Failure:
 class Skip:
     span: Span | None
     reason: str
+    is_open: bool = False
 
 
 @dataclass(frozen=True, slots=True)

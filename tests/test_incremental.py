@@ -133,9 +133,11 @@ class Project:
         return self.files[name].encode() if name in self.files else Path(path).read_bytes()
 
     def fresh(self) -> Report:
-        """What a run from nothing says; fixes are made for an editor only where it asks for them."""
+        """What a run from nothing says; an editor asks for fixes later, and never for calls that are unknown."""
         report = check_files(self.discovery, self.config, read=self.read)
-        return replace(report, diagnostics=tuple(replace(d, fix=None, fix_refused=None) for d in report.diagnostics))
+        found = tuple(replace(each, fix=None, fix_refused=None) for each in report.diagnostics)
+        left_out = tuple(each for each in report.not_analysed if not each.is_open)
+        return replace(report, diagnostics=found, not_analysed=left_out)
 
     def again(self) -> Report:
         if self.incremental is None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from leakcheck.handlers.constructions import Constructions
 from leakcheck.ownership.program import FileAnalysis, Program, on_large_stack
+from leakcheck.ownership.unknown import unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,8 +40,11 @@ class Analysis:
     def analyse(self, path: str) -> FileAnalysis:
         """The leaks of one file, and its pools."""
         found = self._program.analyse(path)
-        pools = self._pools.of(path) if found.failure is None else ()
-        return replace(found, leaks=(*found.leaks, *pools)) if pools else found
+        if found.failure is not None:
+            return found
+        pools = self._pools.of(path)
+        skipped = on_large_stack(lambda: tuple(unknown(self._program, path)))
+        return replace(found, leaks=(*found.leaks, *pools), skipped=(*found.skipped, *skipped))
 
     def offer(self, path: str, leaks: tuple[Leak, ...]) -> tuple[Leak, ...]:
         """The leaks of a file that was analysed, each with its fix or the reason against one."""

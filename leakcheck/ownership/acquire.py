@@ -98,6 +98,12 @@ class Acquisitions:
             return False
         return not _is_settled(self._program.resolver.resolve(func.base, scope), self._drivers)
 
+    def is_unknown(self, func: ex.Attribute, scope: Scope) -> bool:
+        """Whether nothing is known of what this method is called on, and its name is no evidence either."""
+        if self.possible(func, scope) or _is_settled(self._program.resolver.resolve(func, scope), self._drivers):
+            return False
+        return not _is_settled(self._program.resolver.resolve(func.base, scope), self._drivers)
+
     def _symbol_takes(self, symbol: Symbol) -> bool:
         match symbol:
             case External(name=name):

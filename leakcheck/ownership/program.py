@@ -67,10 +67,11 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """A construct that was not analysed."""
+    """A construct that was not analysed; ``is_open``: since nothing is known of it, not for a limit of ours."""
 
     span: Span | None
     reason: str
+    is_open: bool = False
 
 
 @dataclass(frozen=True, slots=True)
