@@ -76,8 +76,6 @@ def run(options: Options) -> int:
 
 def show(options: Options, report: Report, read: Read) -> None:
     """Print a report, and write the files that were asked for."""
-    for form, file in options.outputs:
-        _save(file, output.render(form, report, output.Context(lines=_lines(read))))
     context = output.Context(colour=_coloured(options), lines=_lines(read), summary=not options.quiet)
     if options.statistics:
         from leakcheck.output import statistics
@@ -85,6 +83,8 @@ def show(options: Options, report: Report, read: Read) -> None:
         say(statistics.render(options.output_format, report, context))
     else:
         say(output.render(options.output_format, report, context))
+    for form, file in options.outputs:  # last: what cannot be written hides no finding
+        _save(file, output.render(form, report, output.Context(lines=_lines(read))))
 
 
 def status(options: Options, report: Report) -> int:
@@ -117,8 +117,18 @@ def write_baseline(options: Options, *, renew: bool) -> int:
             if applied.new:
                 say(f"{output.counted(len(applied.new), 'new finding')} not recorded: `--renew` records all.\n")
         if baseline_of(options, config) is None:
-            say(f'To use it, add `baseline = "{BASELINE_NAME}"` to [tool.leakcheck] in pyproject.toml.\n')
+            say(_how_to_use(shown, config))
     return CLEAN
+
+
+def _how_to_use(baseline: str, config: Config) -> str:
+    """Where a baseline is named, so that every run finds it."""
+    setting = f'baseline = "{BASELINE_NAME}"'
+    if config.path is not None and config.path.name != "pyproject.toml":
+        place = f"add this line to {displayed(str(config.path))}:\n\n    {setting}\n"
+    else:
+        place = f"add this to pyproject.toml:\n\n    [tool.leakcheck]\n    {setting}\n"
+    return f"`leakcheck check --baseline {baseline}` uses it. To use it in every run, {place}"
 
 
 def guarded(command: Callable[[], int]) -> int:

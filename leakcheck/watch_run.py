@@ -32,8 +32,8 @@ def run(options: Options) -> int:
     """Check again and again; the exit status once the user has seen enough."""
     try:
         while True:
-            read = _round(options)
-            _wait(options, read)
+            before = _state(options, ())  # what changes from here on is a change, also while it is checked
+            _wait(options, before, _round(options))
     except KeyboardInterrupt:
         return CLEAN
 
@@ -61,17 +61,14 @@ def _round(options: Options) -> dict[str, Stamp]:
     return seen
 
 
-def _wait(options: Options, read: Mapping[str, Stamp]) -> None:
-    """Return when something that counts is not as it was when it was read."""
-    started = time.monotonic()
-    before = _state(options, read)
-    if isinstance(before, dict):
-        before |= read
-    state = before
-    while state == before:
-        time.sleep(max(PAUSE, _SHARE * (time.monotonic() - started)))
+def _wait(options: Options, before: State, read: Mapping[str, Stamp]) -> None:
+    """Return when something that counts is not as it was before, or when it was read."""
+    known = before if isinstance(before, str) else {**before, **read}
+    while True:
         started = time.monotonic()
-        state = _state(options, read)
+        if _state(options, read) != known:
+            return
+        time.sleep(max(PAUSE, _SHARE * (time.monotonic() - started)))
 
 
 def _state(options: Options, read: Iterable[str]) -> State:

@@ -135,7 +135,7 @@ def test_pruning_records_nothing_new_unless_asked(app: Path, capsys: pytest.Capt
 def test_without_configuration(app: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (app / "leakcheck.toml").unlink()
     cli.main(["baseline", "app"])
-    assert "To use it, add" in capsys.readouterr().out
+    assert "add this to pyproject.toml:\n\n    [tool.leakcheck]\n    baseline = " in capsys.readouterr().out
     assert check("--baseline", "leakcheck-baseline.json", capsys=capsys)[:2] == (0, [])
     assert check(capsys=capsys)[0] == 1
 

@@ -12,8 +12,10 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from leakcheck import __version__
 from leakcheck.config import load
@@ -85,6 +87,35 @@ def test_the_configuration_shown_is_valid(tmp_path: Path) -> None:
     assert shown is not None
     (tmp_path / "pyproject.toml").write_text(shown[1])
     assert load(tmp_path / "pyproject.toml").select == ("LC1",)
+
+
+def fenced(language: str) -> list[Any]:
+    """The documents in the blocks of this language."""
+    return [
+        yaml.safe_load(each) for each in re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    ]
+
+
+def test_the_set_up_of_pre_commit_names_hooks_that_exist() -> None:
+    commit, _ = fenced("yaml")
+    offered = {hook["id"] for hook in yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())}
+    (repository,) = commit["repos"]
+    assert {hook["id"] for hook in repository["hooks"]} <= offered
+    assert repository["rev"] == f"v{__version__}"
+    assert offered == set(re.findall(r"\bleakcheck(?:-fix|-project)?\b", README)) & offered
+
+
+def test_the_step_for_github_gives_inputs_that_exist() -> None:
+    (step,) = fenced("yaml")[1]
+    inputs = yaml.safe_load((ROOT / "action.yml").read_text())["inputs"]
+    assert step["uses"].endswith(f"leakcheck@v{__version__}")
+    assert set(step["with"]) <= set(inputs)
+    assert {"paths", "arguments", "sarif"} <= set(inputs)
+
+
+def test_files_that_are_named_exist() -> None:
+    for name in re.findall(r"`((?:docs|leakcheck|\.github)/[\w./-]*)`|`(CHANGELOG\.md)`", README):
+        assert (ROOT / "".join(name)).exists(), name
 
 
 def test_the_installing_commands_are_run_elsewhere() -> None:

@@ -14,7 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from leakcheck import watch_run
 from leakcheck.cli import main
+from leakcheck.report import Report
+from leakcheck.run import Options
 
 ROOT = Path(__file__).parent.parent
 PATIENCE = 120
@@ -121,6 +124,24 @@ def test_a_new_file_is_found(folder: Path) -> None:
     assert "new.py:5:12: LC101" in terminal.until("Watching ")
     assert terminal.interrupt() == 0
     terminal.close()
+
+
+def test_what_changes_during_a_check_is_a_change(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    shown: list[str] = []
+
+    def show(_options: object, report: Report, _read: object) -> None:
+        shown.append(" ".join(each.code for each in report.diagnostics))
+        if len(shown) == 1:
+            (folder / "app.py").write_text(LEAK)
+        elif len(shown) == 2:
+            (folder / "leakcheck.toml").write_text('ignore = ["LC1"]')
+        else:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(watch_run, "show", show)
+    assert watch_run.run(Options(quiet=True)) == 0
+    assert shown == ["", "LC101", ""]
 
 
 @pytest.mark.parametrize("more", [["--fix"], ["--output-format", "json"], ["--output", "json=a"], ["-"], ["--diff"]])
