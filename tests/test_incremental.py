@@ -159,6 +159,13 @@ def test_a_share_of_the_fixtures(location: Path, tmp_path: Path) -> None:
     assert project.again() == project.fresh()
 
 
+def test_what_one_call_takes_twice(tmp_path: Path) -> None:
+    project = Project(tmp_path, dict(read_fixture(FIXTURES / "summaries/two_connections_returned.py").files))
+    fresh = project.fresh()
+    assert len({each.span for each in fresh.diagnostics}) < len(fresh.diagnostics)
+    assert project.again() == fresh
+
+
 def test_a_caller_learns_what_changes_in_another_file(project: Project) -> None:
     assert any(each.path.endswith("orders.py") for each in project.again().diagnostics)
     project.files["db.py"] = DB.replace("pool.putconn(conn)", "print(conn)")

@@ -161,7 +161,7 @@ SKETCH = replace(FIX, applicability=Applicability.DISPLAY_ONLY)
             [
                 "`--fix` corrects 1 of them, `--fix --unsafe-fixes` 1 more, which you should look through.",
                 "No fix for 1:",
-                "  1  LC102 has no fixes",
+                "  1  LC102: this rule has no fixes",
             ],
         ),
         (
@@ -169,12 +169,19 @@ SKETCH = replace(FIX, applicability=Applicability.DISPLAY_ONLY)
             ["No fix for 3:", "  2  line … yields `…`", "  1  only a sketch, shown above"],
         ),
         (
-            [replace(LEAK, code=f"LC{number}") for number in (101, 102, 103, 104, 105, 106, 106, 107, 108)],
+            [replace(LEAK, code=code) for code in ("LC201", "LC110", "LC201")],
+            ["No fix for 3:", "  3  LC110, LC201: these rules have no fixes"],
+        ),
+        (
             [
-                "No fix for 9:",
-                "  2  LC106 has no fixes",
-                *(f"  1  LC{number} has no fixes" for number in (101, 102, 103, 104)),
-                "  3  for other reasons",
+                replace(LEAK, fix_refused=f"it is {word}")
+                for word in "sent lent kept bound lost stored passed lent".split()
+            ],
+            [
+                "No fix for 8:",
+                "  2  it is lent",
+                *(f"  1  it is {word}" for word in ("bound", "kept", "lost", "passed")),
+                "  2  for other reasons",
             ],
         ),
     ],

@@ -118,7 +118,7 @@ class Incremental:
             answers[item] = answer if answer is not None and self._stands(answer) else self._answer(path, item)
         self._answers[path] = answers
         found = [answer.analysis for answer in answers.values()]
-        unique = {(leak.kind, leak.span): leak for each in found for leak in each.leaks}
+        unique = {(leak.kind, leak.span, leak.name): leak for each in found for leak in each.leaks}
         return FileAnalysis(tuple(unique.values()), skipped=tuple(skip for each in found for skip in each.skipped))
 
     def _answer(self, path: str, item: Look) -> _Answer:

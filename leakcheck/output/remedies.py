@@ -3,7 +3,7 @@
     `--fix` corrects 2 of them, `--fix --unsafe-fixes` 1 more, which you should look through.
     No fix for 3:
       2  line … captures `…`
-      1  LC201 has no fixes
+      1  LC201: this rule has no fixes
 
 Reasons that differ only in their lines and names are one.
 """
@@ -51,6 +51,11 @@ def _fixable(total: int, safe: int, unsafe: int) -> str:
 
 def _without(found: tuple[Diagnostic, ...]) -> Iterator[str]:
     reasons = Counter(reason for one in found if (reason := _reason(one)) is not None)
+    never = [one.code for one in found if one.fix is None and one.fix_refused is None]
+    if never:
+        codes = sorted(set(never))
+        rules = "this rule has" if len(codes) == 1 else "these rules have"
+        reasons[f"{', '.join(codes)}: {rules} no fixes"] = len(never)
     number = sum(reasons.values())
     if len(found) == 1:
         return  # the finding itself says so
@@ -66,9 +71,9 @@ def _without(found: tuple[Diagnostic, ...]) -> Iterator[str]:
 
 
 def _reason(diagnostic: Diagnostic) -> str | None:
-    """Why a finding has no fix that can be applied; None where it has one."""
+    """Why a finding's fix cannot be applied or was refused; None where it can, or where its rule has none."""
     if diagnostic.fix is not None:
         return _SKETCH if diagnostic.fix.applicability is Applicability.DISPLAY_ONLY else None
     if diagnostic.fix_refused is None:
-        return f"{diagnostic.code} has no fixes"
+        return None
     return _PARTICULAR.sub(lambda each: "`…`" if each[0].startswith("`") else "…", one_line(diagnostic.fix_refused))
