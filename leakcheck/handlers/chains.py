@@ -86,11 +86,16 @@ class Chains:
         self._roles = roles
         self._fates = Fates(program, roles.frameworks.transient)
         self._ends_when_closed = True
+        self._stories: dict[Construction, Story] = {}
 
     def story(self, construction: Construction) -> Story:
         """What becomes of what is built, in the function that builds it."""
-        managed = construction.made.with_effect is WithEffect.RELEASES
-        return self._fates.of(construction.tree, construction.call, managed=managed)
+        found = self._stories.get(construction)
+        if found is None:
+            managed = construction.made.with_effect is WithEffect.RELEASES
+            found = self._fates.of(construction.tree, construction.call, managed=managed)
+            self._stories[construction] = found
+        return found
 
     def find(self, construction: Construction, *, ends_when_closed: bool = True) -> Chain | None:
         """The shortest chain from something that runs again and again; None where none is seen."""

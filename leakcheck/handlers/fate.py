@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from leakcheck.handlers.places import Lasting, chain, lasting, places
 from leakcheck.handlers.syntax import FUNCTIONS
+from leakcheck.project.nodes import children, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +38,8 @@ _ALWAYS_CLOSING = frozenset({"dispose", "closeall", "close_all", "wait_closed"})
 _KEEPERS = frozenset({"append", "add", "setdefault", "set", "put", "update", "setattr", "insert", "register"})
 _MANAGERS = frozenset({"closing", "aclosing", "enter_context", "enter_async_context", "push_async_exit"})
 _ABSENCE = frozenset({"KeyError", "AttributeError", "LookupError", "NameError"})
+_FLOWING = (ast.Assign, ast.AnnAssign, ast.NamedExpr, ast.Return, ast.Yield, ast.withitem, ast.Call)
+"""Nodes that may put what they hold somewhere."""
 _ROUNDS = 3
 
 
@@ -115,7 +118,7 @@ class Fates:
             receiver = chain(call.func.value)
             if receiver is not None and receiver not in ("self", "cls"):
                 receivers.add(receiver)
-        for node in ast.walk(around):
+        for node in tree.below(around):
             match node:
                 case ast.Attribute(value=base, attr=attr) if attr in _CLOSERS:
                     if attr in _ALWAYS_CLOSING and function is not None:
@@ -137,15 +140,15 @@ class Fates:
 def _is_closed_elsewhere(tree: Tree, place: str) -> bool:
     """Whether another function of the file closes what it takes from a place: ``g.pop("db").close()`` at the end."""
     root, _, attribute = place.rpartition(".")
-    for function in ast.walk(tree.root):
+    for function in tree.below(tree.root):
         if not root or not isinstance(function, FUNCTIONS):
             continue
-        named = {n.value for n in ast.walk(function) if isinstance(n, ast.Constant)}
-        named |= {n.attr for n in ast.walk(function) if isinstance(n, ast.Attribute)}
+        named = {n.value for n in walk(function) if isinstance(n, ast.Constant)}
+        named |= {n.attr for n in walk(function) if isinstance(n, ast.Attribute)}
         origins = _origins(function)
         if attribute not in named and place != root:
             continue
-        for node in ast.walk(function):
+        for node in walk(function):
             if isinstance(node, ast.Attribute) and node.attr in _CLOSERS:
                 receiver = chain(node.value) or ""
                 if receiver == place or any(_related(origin, root) for origin in origins.get(receiver, ())):
@@ -184,9 +187,10 @@ class _Holders:
         self.stores: set[str] = set()
         self.leaves = False
         around = function if function is not None else tree.root
-        nodes = list(ast.walk(around))
+        nodes = tree.below(around)
         declared = {name for node in nodes if isinstance(node, (ast.Global, ast.Nonlocal)) for name in node.names}
         carriers: set[int] = {id(node) for node in (call, value)}
+        nodes = [node for node in nodes if isinstance(node, _FLOWING)]
         for _ in range(_ROUNDS):
             before = len(self.names) + len(self.stores)
             for node in nodes:
@@ -233,7 +237,7 @@ class _Holders:
                 if id(node.func.value) in carriers and not node.args:
                     return True
             else:
-                pending.extend(ast.iter_child_nodes(node))
+                pending.extend(children(node))
         return False
 
     def _gives(self, value: ast.expr, carriers: set[int]) -> bool:
@@ -315,7 +319,7 @@ def _is_absence(handler: ast.ExceptHandler) -> bool:
 def _origins(function: Definition) -> dict[str, set[str]]:
     """The places that the plain names of a function are read from: ``pool`` from ``_pools`` by ``_pools.get(key)``."""
     found: dict[str, set[str]] = {}
-    for node in ast.walk(function):
+    for node in walk(function):
         match node:
             case (
                 ast.Assign(targets=[ast.Name(id=name)], value=value)
@@ -335,7 +339,7 @@ def _is_getattr(call: ast.Call) -> bool:
 def _assigned(function: Definition) -> set[str]:
     """Every place that the function assigns to: flags count as well as pools."""
     found: set[str] = set()
-    for node in ast.walk(function):
+    for node in walk(function):
         match node:
             case ast.Attribute(ctx=ast.Store()) | ast.Subscript(ctx=ast.Store()) | ast.Name(ctx=ast.Store()):
                 place = chain(node)

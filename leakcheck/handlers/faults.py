@@ -21,6 +21,7 @@ from leakcheck.handlers.search import Search
 from leakcheck.handlers.waiting import Waiting
 from leakcheck.ownership.leak import Leak, LeakKind
 from leakcheck.project.names import External, Function, Scope
+from leakcheck.project.nodes import walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -188,4 +189,4 @@ def _is_opened(construction: Construction) -> bool:
 def _is_turned(tree: Tree, call: ast.Call) -> bool:
     """Whether a loop runs the call again after it has succeeded: a loop that is left then is a retry."""
     loop = tree.loop(call)
-    return loop is not None and not any(isinstance(n, (ast.Break, ast.Return)) for n in ast.walk(loop))
+    return loop is not None and not any(isinstance(n, (ast.Break, ast.Return)) for n in walk(loop))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from leakcheck.handlers.syntax import FUNCTIONS
 from leakcheck.project.names import External
+from leakcheck.project.nodes import children, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,11 +79,11 @@ def places(node: ast.AST) -> Iterator[str]:
                 if found is not None:
                     yield found
                 else:
-                    pending.extend(ast.iter_child_nodes(current))
+                    pending.extend(children(current))
                 if isinstance(current, ast.Subscript):
                     pending.append(current.slice)
             case _:
-                pending.extend(ast.iter_child_nodes(current))
+                pending.extend(children(current))
 
 
 def lasting(
@@ -97,7 +98,7 @@ def lasting(
         return Lasting.PROCESS if "__class__" in parts else Lasting.OBJECT
     if root == "cls":
         return Lasting.PROCESS
-    if any(root in n.names for n in ast.walk(function) if isinstance(n, (ast.Global, ast.Nonlocal))):
+    if any(root in n.names for n in walk(function) if isinstance(n, (ast.Global, ast.Nonlocal))):
         return Lasting.PROCESS
     if root in _TRANSIENT_ROOTS and parts.isdisjoint(_LASTING_PARTS):
         return Lasting.CALL
@@ -119,5 +120,5 @@ def _bound(function: Definition) -> set[str]:
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             found.add(node.id)
         if not isinstance(node, (*FUNCTIONS, ast.ClassDef, ast.Lambda)):
-            pending.extend(ast.iter_child_nodes(node))
+            pending.extend(children(node))
     return found

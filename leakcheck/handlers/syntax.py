@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from leakcheck.diagnostic import Position, Span
 from leakcheck.project.names import Scope
+from leakcheck.project.nodes import children, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -42,9 +43,11 @@ class Tree:
         rows = {(f.row, f.name): f for f in facts.functions.values()}
         self._functions: dict[ast.AST, FunctionFacts] = {}
         self._definitions: dict[str, Definition] = {}
-        pending: list[ast.AST] = [self.root]
-        while pending:
-            node = pending.pop()
+        self._nodes: list[ast.AST] = [self.root]
+        for node in self._nodes:
+            below = children(node)
+            self._nodes.extend(below)
+            self.parents.update(dict.fromkeys(below, node))
             if isinstance(node, ast.Name):
                 self._mentions.setdefault(node.id, []).append(node)
             elif isinstance(node, ast.Attribute):
@@ -54,9 +57,10 @@ class Tree:
             elif isinstance(node, FUNCTIONS) and (node.lineno, node.name) in rows:
                 self._functions[node] = rows[node.lineno, node.name]
                 self._definitions[self._functions[node].qualname] = node
-            for child in ast.iter_child_nodes(node):
-                self.parents[child] = node
-                pending.append(child)
+
+    def below(self, node: ast.AST) -> list[ast.AST]:
+        """All nodes below a node, itself first, those nearer to it before those deeper."""
+        return self._nodes if node is self.root else walk(node)
 
     def mentions(self, name: str) -> Sequence[ast.Name | ast.Attribute]:
         """Every place that reads this name, or an attribute of this name, in source order."""

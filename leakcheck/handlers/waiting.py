@@ -13,6 +13,7 @@ from leakcheck import expression as ex
 from leakcheck.handlers.constructions import given
 from leakcheck.handlers.places import chain
 from leakcheck.project.names import Instance
+from leakcheck.project.nodes import walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +53,7 @@ class Waiting:
         pool, call = construction.made.pool, construction.call
         if pool is None or not pool.expires_by or _is_open(call):
             return False
-        embedded = any(isinstance(n, ast.Constant) and str(n.value).startswith("sqlite") for n in ast.walk(call))
+        embedded = any(isinstance(n, ast.Constant) and str(n.value).startswith("sqlite") for n in walk(call))
         return not embedded and not given(call, pool.expires_by)
 
     def _takes(self, made: DriverClass, path: str) -> Iterator[tuple[Tree, ast.Call]]:

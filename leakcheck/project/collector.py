@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from leakcheck.expression import OPAQUE, Constant, Element, Entered, Item, Sequence, annotation, from_ast
 from leakcheck.project.endings import last_call, never_returns
 from leakcheck.project.facts import SELF, ClassFacts, FunctionFacts, ModuleFacts, Parameter, ScopeFacts, Statement
+from leakcheck.project.nodes import walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,11 +80,11 @@ class _Collector:
                         self.calls,
                         self.unlisted,
                         self.depth,
-                        any(isinstance(n, (ast.For, ast.While, ast.AsyncFor)) for n in ast.walk(node)),
+                        any(isinstance(n, (ast.For, ast.While, ast.AsyncFor)) for n in walk(node)),
                     )
                 )
             if isinstance(node, ast.If) and any(
-                isinstance(n, ast.Name) and n.id == "__name__" for n in ast.walk(node.test)
+                isinstance(n, ast.Name) and n.id == "__name__" for n in walk(node.test)
             ):
                 self.facts.main_calls |= _called_names(node)
         if tree.body and isinstance(tree.body[-1], ast.Expr):
@@ -340,4 +341,4 @@ def _parameter(arg: ast.arg, default: ast.expr | None, kind: str) -> Parameter:
 
 def _called_names(root: ast.AST) -> set[str]:
     """Names that are called, or passed to a call, anywhere in ``root``: ``main``, ``asyncio.run(main())``."""
-    return {n.func.id for n in ast.walk(root) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
+    return {n.func.id for n in walk(root) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}

@@ -10,6 +10,7 @@ import ast
 from typing import TYPE_CHECKING
 
 from leakcheck.expression import Expression, from_ast, last_name
+from leakcheck.project.nodes import children
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,7 +24,7 @@ def never_returns(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     """Whether a function says that it never returns, or ends by ``raise`` on every path."""
     if node.returns is not None and last_name(from_ast(node.returns)) in _NEVER:
         return True
-    return not any(isinstance(n, ast.Return) for n in _own(node)) and _raises(node.body)
+    return _raises(node.body) and not any(isinstance(n, ast.Return) for n in _own(node))
 
 
 def last_call(node: ast.FunctionDef | ast.AsyncFunctionDef) -> Expression | None:
@@ -41,7 +42,7 @@ def _own(function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[ast.AST]:
         node = pending.pop()
         yield node
         if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.expr)):
-            pending.extend(ast.iter_child_nodes(node))
+            pending.extend(children(node))
 
 
 def _last(body: Sequence[ast.stmt]) -> ast.stmt | None:

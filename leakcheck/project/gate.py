@@ -119,9 +119,14 @@ def _add_users(program: Program, paths: Sequence[str], chosen: set[str], others:
 def _unnamed(program: Program, paths: Sequence[str]) -> Iterable[str]:
     """Files of the project that were not named and that the named ones may import."""
     yield from program.modules.beside(paths)
-    for name, place in program.modules.neighbours(frozenset(paths)).items():
-        mentions = (b"from " + name.encode(), b"import " + name.encode())
-        if any(m in program.data(path) for path in paths for m in mentions):
+    neighbours = program.modules.neighbours(frozenset(paths))
+    if not neighbours:
+        return
+    names = b"|".join(re.escape(name.encode()) for name in neighbours)
+    patterns = [re.compile(word + b" (" + names + rb")\b") for word in (b"from", b"import")]
+    mentioned = {name for path in paths for pattern in patterns for name in pattern.findall(program.data(path))}
+    for name, place in neighbours.items():
+        if name.encode() in mentioned:
             yield from (
                 [place] if place.endswith(".py") else program.modules.beside([os.path.join(place, "__init__.py")])
             )

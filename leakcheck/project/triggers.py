@@ -1,8 +1,8 @@
 """Which bytes a file must hold to be worth a parse: words first, then one pattern on what is left.
 
 The words are roots of all acquiring calls, so they are common (``connect`` is in ``disconnected``). The pattern asks
-for more: a call of a driver needs the driver's package in the file, a method of an unresolved receiver a
-receiver named like a pool.
+for more: a call of a driver needs the driver's package in the file, a method the package of some driver that takes
+anything, or a receiver named like a pool.
 """
 
 from __future__ import annotations
@@ -26,20 +26,22 @@ class Triggers:
         self._tokens = tuple(drivers.tokens)
         makers = (ClassKind.POOL, ClassKind.FACTORY)
         made = {i for i, known in drivers.classes.items() if known.kind in makers or known.pool is not None}
-        called = {
-            name.rpartition(".")[2]
-            for name, operation in drivers.calls.items()
-            if operation.acquires or operation.returns in made
-        }
+        called: dict[tuple[str, ...], set[str]] = {}
+        for name, operation in drivers.calls.items():
+            taken = operation.acquires or (operation.returns if operation.returns in made else None)
+            if taken is not None:
+                called.setdefault(drivers.packages_of(taken), set()).add(name.rpartition(".")[2])
         methods: set[str] = set()
         spelled: set[str] = set()
         alone: set[str] = set()
         named: set[str] = set()
         receivers: set[str] = set()
+        taking = {package for packages in called for package in packages}
         for known in drivers.classes.values():
             for name, operation in known.methods.items():
                 if not (operation.acquires or operation.acquires_receiver):
                     continue
+                taking.update(drivers.packages_of(known.id))
                 if name == "__call__":
                     alone.update(known.receivers)
                 elif operation.token:
@@ -51,13 +53,16 @@ class Triggers:
                     if known.receivers:
                         named.add(name)
                         receivers.update(known.receivers)
-        with_package = rb"\b(?:" + _either(called) + rb")\b|\.\s*(?:" + _either(methods) + rb")\b"
-        self._packages = tuple(package.encode() for package in sorted(drivers.packages))
-        self._with_package = re.compile(with_package + rb"|" + _either(spelled))
+        self._packages = _encoded(drivers.packages)
+        self._taking = _encoded(taking)
+        self._called = tuple(
+            (_encoded(packages), re.compile(rb"\b(?:" + _either(names) + rb")\b")) for packages, names in called.items()
+        )
+        self._with_package = re.compile(rb"\.\s*(?:" + _either(methods) + rb")\b|" + _either(spelled))
         self._methods = tuple(b"." + name.encode() for name in sorted(named))
         receiver = rb"(?i:" + _either(receivers) + rb")(?:\(\s*\))?\s*\.\s*(?:" + _either(named) + rb")\b"
         self._receiver = re.compile(receiver)
-        self._alone = tuple(word.encode() for word in sorted({word.replace("_", "").lower() for word in alone}))
+        self._alone = _encoded({word.replace("_", "").lower() for word in alone})
 
     def in_(self, data: bytes) -> bool:
         """Whether a file with these bytes can hold an acquire of its own, or change the session of a connection."""
@@ -66,12 +71,24 @@ class Triggers:
     def _acquires(self, data: bytes) -> bool:
         if not any(token in data for token in self._tokens):
             return False
-        if any(package in data for package in self._packages) and self._with_package.search(data) is not None:
+        if any(package in data for package in self._taking) and self._takes_with_package(data):
             return True
         if any(method in data for method in self._methods) and self._receiver.search(data) is not None:
             return True
         folded = data.lower().replace(b"_", b"")
         return any(word in folded for word in self._alone)
+
+    def _takes_with_package(self, data: bytes) -> bool:
+        if self._with_package.search(data) is not None:
+            return True
+        return any(
+            any(package in data for package in packages) and names.search(data) is not None
+            for packages, names in self._called
+        )
+
+
+def _encoded(words: Iterable[str]) -> tuple[bytes, ...]:
+    return tuple(word.encode() for word in sorted(words))
 
 
 def _either(words: Iterable[str]) -> bytes:

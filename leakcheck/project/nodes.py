@@ -1,0 +1,41 @@
+"""The nodes of an ``ast`` tree, without contexts and operators, which are as many as all the others.
+
+walk(ast.parse("a = f(1)"))   →   Module, Assign, Name, Call, Name, Constant
+
+What these say is an attribute of the node that they belong to: ``name.ctx``, ``operation.op``.
+"""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+
+_BARE = frozenset({
+    "ctx", "op", "ops", "id", "attr", "arg", "kind", "type_comment", "conversion", "level", "module", "simple",
+})  # fmt: skip
+"""Fields that hold no other node."""
+
+
+@cache
+def _fields(kind: type[ast.AST]) -> tuple[str, ...]:
+    return tuple(name for name in kind._fields if name not in _BARE)
+
+
+def children(node: ast.AST) -> list[ast.AST]:
+    """The nodes directly below a node, in source order."""
+    found: list[ast.AST] = []
+    for name in _fields(type(node)):
+        value = getattr(node, name, None)
+        if isinstance(value, ast.AST):
+            found.append(value)
+        elif isinstance(value, list):
+            found.extend([each for each in value if isinstance(each, ast.AST)])
+    return found
+
+
+def walk(root: ast.AST) -> list[ast.AST]:
+    """All nodes below a node, itself first, those nearer to it before those deeper."""
+    found = [root]
+    for node in found:
+        found.extend(children(node))
+    return found
