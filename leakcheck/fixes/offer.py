@@ -47,6 +47,10 @@ if TYPE_CHECKING:
     from leakcheck.source import Source
 
 
+_MOST_ROWS = 200_000
+"""Each fix is judged by an analysis of the changed file: after this many rows, the file's other faults have none."""
+
+
 def offered(program: Program, path: str, leaks: Sequence[Leak], *, every: bool = False) -> tuple[Leak, ...]:
     """The leaks of the file ``path``, those of a kind that can be fixed with a fix or the reason against one."""
 
@@ -69,7 +73,7 @@ class _Offer:
         source = program.source(path)
         assert not isinstance(source, Failure)
         self._source: Source = source
-        self._comments = _comments(source.text)
+        self._rows = 0
         self._before: dict[str, tuple[Faults | None, int]] = {}
 
     def offered(self, leak: Leak) -> Leak:
@@ -77,6 +81,9 @@ class _Offer:
         if leak.kind not in FIXABLE:
             return leak
         self._others = ()
+        if self._rows > _MOST_ROWS:
+            return replace(leak, fix_refused="the file has too many faults to rewrite them all at once")
+        self._rows += self._source.text.count("\n")
         try:
             fix = self._fix_of(leak)
             return replace(leak, fix=fix, other_fixes=self._others)
@@ -150,7 +157,7 @@ class _Offer:
         module = program.facts(self._path)
         if module is None:
             raise RefusedError("the text with a name for it cannot be parsed")
-        wanted = [item for item in gate.candidates(program, module) if _outermost(module, item) == _outer_name(found)]
+        wanted = _candidates(program, module, _outer_name(found))
         leaks = program.functions.analyse(module, wanted).leaks
         row = tree.row(tree.statement(found.call.node) or found.call.node)
         leak = next((one for one in leaks if one.span.start.row == row and one.kind in FIXABLE), None)
@@ -168,13 +175,17 @@ class _Offer:
     def _gated(self, found: Found, fix: Fix) -> Fix:
         """The fix, milder where its result does not pass."""
         text = edited(self._source.text, fix.edits)
-        lost = self._comments - _comments(text)
+        lost = self._touches_comments(fix) and _comments(self._source.text) - _comments(text)
         if self._leaves_faults(found, text):
             return replace(fix, applicability=Applicability.DISPLAY_ONLY)
         if lost:
             message = f"{fix.message}; a comment would be lost"
             return replace(fix, message=message, applicability=min(fix.applicability, Applicability.UNSAFE))
         return fix
+
+    def _touches_comments(self, fix: Fix) -> bool:
+        """Whether a comment can be lost: one stands in the rows that the fix changes."""
+        return any("#" in self._source.rows(edit.span.start.row, edit.span.end.row) for edit in fix.edits)
 
     def _leaves_faults(self, found: Found, text: str) -> bool:
         """Whether the changed text does not parse, still shows the fault, or shows a new one."""
@@ -206,14 +217,20 @@ def _faults(program: Program, path: str, outer: str) -> tuple[Faults | None, int
     module = program.facts(path)
     if module is None:
         return None, 0
-    wanted = [item for item in gate.candidates(program, module) if _outermost(module, item) == outer]
-    analysis = program.functions.analyse(module, wanted)
+    analysis = program.functions.analyse(module, _candidates(program, module, outer))
     return Counter((leak.kind, leak.acquire, leak.name or "") for leak in analysis.leaks), len(analysis.skipped)
 
 
 def _with_line(reason: str, leak: Leak) -> str:
     """The reason with the line of the finding, where it names none."""
     return reason if re.search(r"\bline \d", reason) else f"{reason} (line {leak.span.start.row})"
+
+
+def _candidates(program: Program, module: ModuleFacts, outer: str) -> list[FunctionFacts | Statement]:
+    """The functions in an outermost function, itself among them, or the loop of this name, that may take something."""
+    items: list[FunctionFacts | Statement] = [*module.functions.values(), *module.loops]
+    inside = [item for item in items if _outermost(module, item) == outer]
+    return [item for item in inside if gate.matters(program, module, item)]
 
 
 def _outer_name(found: Found) -> str:

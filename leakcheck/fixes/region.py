@@ -83,7 +83,10 @@ class Region:
 
     def holds(self, node: cst.CSTNode) -> bool:
         """Whether ``node`` is part of the region."""
-        return any(n is node for statement in self.statements for n in walk(statement))
+        for around in (node, *self.tree.ancestors(node)):
+            if self.tree.parent(around) is self.block:
+                return any(around is statement for statement in self.statements)
+        return False
 
 
 def region_of(tree: Tree, found: Found) -> Region:

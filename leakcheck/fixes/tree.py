@@ -15,7 +15,7 @@ import libcst as cst
 from leakcheck.cfg.walk import children, walk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from leakcheck.ownership.unit import Unit
 
@@ -72,11 +72,6 @@ class Tree:
     def text(self, node: cst.CSTNode) -> str:
         """The source of ``node`` as written."""
         return self.unit.part.module.code_for_node(node)
-
-
-def within(node: cst.CSTNode, statements: Sequence[cst.CSTNode]) -> bool:
-    """Whether ``node`` is part of one of the statements."""
-    return any(n is node for statement in statements for n in walk(statement))
 
 
 def own(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
