@@ -2,7 +2,8 @@
 
     search.mentions(Function("app/db.py", "make_pool"))  →  every call of it, and every place that is given it
 
-The files are those of the project around the one that defines it, whatever was named on the command line.
+The files are those of the project around the one that defines it, whatever was named on the command line; tests are
+among them only for what a test defines.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ _MOST_TREES = 150
 """A name that so many files hold says nothing."""
 _PASSING = frozenset({"partial", "sync_to_async", "database_sync_to_async", "async_to_sync", "wraps", "as_view"})
 """Functions that give back what they are given, to be called as before."""
+_TESTS = frozenset({"test", "tests"})
 _PLAIN = re.compile(r"[A-Za-z_]\w*\Z")
 
 
@@ -81,7 +83,7 @@ class Search:
     def _find(self, of: Function | Class) -> Iterator[Mention]:
         name = of.qualname.rpartition(".")[2].partition("@")[0]
         for path in self.holding(of.path, name):
-            tree = self.tree(path)
+            tree = None if _is_test(path) and not _is_test(of.path) else self.tree(path)
             if tree is None:
                 continue
             for spelled in self._spellings(tree, name):
@@ -129,6 +131,13 @@ class Search:
         """The Python files of the project that ``path`` belongs to, of its own package where those are too many."""
         modules = self._program.modules
         return modules.project_of(path) or tuple(sorted({path, *modules.beside([path])}))
+
+
+def _is_test(path: str) -> bool:
+    """Whether a file holds tests: what these call serves no request, however often they do."""
+    *folders, name = path.split("/")
+    tests = name.startswith("test_") or name.endswith("_test.py") or name == "conftest.py"
+    return tests or not _TESTS.isdisjoint(folders)
 
 
 def _classified(tree: Tree, node: ast.Name | ast.Attribute) -> Iterator[Mention]:

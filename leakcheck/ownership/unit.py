@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from leakcheck import expression as ex
-from leakcheck.cfg.walk import walk
+from leakcheck.cfg.walk import children, walk
 from leakcheck.diagnostic import Position, Span
 from leakcheck.ownership.positions import places_of
 
@@ -86,11 +86,15 @@ class Slice:
 
 
 def _enclosing(module: cst.Module) -> Iterator[tuple[int, cst.CSTNode]]:
-    """Each node with the innermost statement around it: inner statements come later and win."""
-    for statement in walk(module):
-        if isinstance(statement, cst.BaseStatement):
-            for node in walk(statement):
-                yield id(node), statement
+    """Each node with the innermost statement around it."""
+    pending: list[tuple[cst.CSTNode, cst.CSTNode | None]] = [(module, None)]
+    while pending:
+        node, statement = pending.pop()
+        if isinstance(node, cst.BaseStatement):
+            statement = node
+        if statement is not None:
+            yield id(node), statement
+        pending.extend((child, statement) for child in children(node))
 
 
 @dataclass(slots=True, eq=False)
