@@ -178,7 +178,8 @@ def _is_factory(program: Program, symbol: Symbol) -> bool:
 
 def candidates(program: Program, facts: ModuleFacts) -> list[FunctionFacts | Statement]:
     """The functions and module-level loops of a file that may take a resource."""
-    return [item for item in (*facts.functions.values(), *facts.loops) if matters(program, facts, item)]
+    all_items: list[FunctionFacts | Statement] = [*facts.functions.values(), *facts.loops]
+    return [item for item in all_items if matters(program, facts, item)]
 
 
 def matters(program: Program, facts: ModuleFacts, item: FunctionFacts | Statement) -> bool:

@@ -8,7 +8,6 @@ What these say is an attribute of the node that they belong to: ``name.ctx``, ``
 from __future__ import annotations
 
 import ast
-from functools import cache
 
 _BARE = frozenset({
     "ctx", "op", "ops", "id", "attr", "arg", "kind", "type_comment", "conversion", "level", "module", "simple",
@@ -16,15 +15,21 @@ _BARE = frozenset({
 """Fields that hold no other node."""
 
 
-@cache
-def _fields(kind: type[ast.AST]) -> tuple[str, ...]:
-    return tuple(name for name in kind._fields if name not in _BARE)
+class _Fields(dict[type[ast.AST], tuple[str, ...]]):
+    """The fields of each type of node that can hold nodes."""
+
+    def __missing__(self, kind: type[ast.AST]) -> tuple[str, ...]:
+        known = self[kind] = tuple(name for name in kind._fields if name not in _BARE)
+        return known
+
+
+_FIELDS = _Fields()
 
 
 def children(node: ast.AST) -> list[ast.AST]:
     """The nodes directly below a node, in source order."""
     found: list[ast.AST] = []
-    for name in _fields(type(node)):
+    for name in _FIELDS[type(node)]:
         value = getattr(node, name, None)
         if isinstance(value, ast.AST):
             found.append(value)
