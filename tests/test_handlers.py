@@ -58,6 +58,14 @@ def test_a_handler_in_a_file_that_was_not_named_counts(tmp_path: Path, pool: str
     assert findings(tmp_path, view) == []
 
 
+def test_what_tests_run_serves_nobody(tmp_path: Path) -> None:
+    handler = VIEW.format(module="db")
+    write(tmp_path, {"db.py": POOL, "tests/test_app.py": handler, "conftest.py": handler})
+    assert findings(tmp_path, "db.py") == []
+    write(tmp_path, {"tests/db.py": POOL, "tests/app.py": VIEW.format(module="tests.db")})
+    assert [one.code for one in findings(tmp_path, "tests/db.py")] == ["LC201"]
+
+
 def test_the_project_ends_at_its_marker(tmp_path: Path) -> None:
     write(tmp_path, {"one/pyproject.toml": "", "one/db.py": POOL, "two/app.py": VIEW.format(module="db")})
     assert findings(tmp_path, "one/db.py") == []
