@@ -262,7 +262,7 @@ def _check_outside(region: Region, stop: int) -> None:
     if region.ends_with_release:  # what only may be lazy is as it was: the release came before it already
         derived = {n for n, o in region.found.acquisition.resource.methods.items() if o.derives}
         doubtful = made_by(derived, name, region.statements)
-    for handle in doubtful:
+    for handle in sorted(doubtful):
         for mention in mentions(tree, handle):
             harmless = mention.role in (Role.BOUND, Role.READ) or mention.attribute == "close"
             outside = id(mention.node) not in inside and tree.unit.order(mention.node) > order
