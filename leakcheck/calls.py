@@ -18,7 +18,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from leakcheck.diagnostic import LeakcheckError
-from leakcheck.driver import compiled, endings
+from leakcheck.driver import endings
+from leakcheck.driver_data import compiled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

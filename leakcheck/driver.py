@@ -1,28 +1,22 @@
 """Drivers: what leakcheck knows of each database library, read from data.
 
-Receives the built-in TOML files under ``drivers/`` (in their compiled form, ``drivers/drivers.json``)
-and the user's own; returns ``Drivers``, which answers the questions the analysis asks::
+``Drivers`` answers the questions that the analysis asks; ``driver_data`` reads it::
 
-    drivers = load_drivers()
     pool = drivers.classes[drivers.class_names["psycopg2.pool.SimpleConnectionPool"]]
     pool.methods["getconn"].acquires  # "psycopg2.PooledConnection"
-
-After editing a TOML file run ``python -m leakcheck.driver``. The format is checked in ``driver_file.py``.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
-from leakcheck.driver_session import Session, session_of
+from leakcheck.driver_session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Iterable, Mapping
 
 _SHORT = 3  # a receiver word of so few letters ("db") must stand alone
 RECEIVER: Literal["receiver"] = "receiver"
@@ -279,78 +273,9 @@ def _tokens(classes: Mapping[str, DriverClass], calls: Mapping[str, Operation], 
     return sorted(word for word in words if not any(other != word and other in word for other in words))
 
 
-@cache
-def compiled() -> Mapping[str, Any]:
-    """The built-in data as one parsed document: drivers here, ordinary calls in ``calls.py``."""
-    with open(compiled_path(), encoding="utf-8") as file:
-        document: Mapping[str, Any] = json.load(file)
-    return document
-
-
-def compiled_path() -> str:
-    """Where the compiled form of the built-in data lies, beside its sources."""
-    return __file__.rpartition("driver.py")[0] + "drivers/drivers.json"
-
-
-def load_drivers(extra: Sequence[Path] = ()) -> Drivers:
-    """The built-in drivers and the user's; raises ``LeakcheckError`` for a faulty file."""
-    builtin = _builtin()
-    if not extra:
-        return builtin
-    from leakcheck.driver_file import read_drivers
-
-    return read_drivers(extra, builtin)
-
-
-@cache
-def _builtin() -> Drivers:
-    document = compiled()
-    operations = [_operation(fields) for fields in document["operations"]]
-    classes = {class_id: _class(class_id, fields, operations) for class_id, fields in document["classes"].items()}
-    calls = {name: operations[index] for name, index in document["calls"].items()}
-    packages = {name: tuple(found) for name, found in document["packages"].items()}
-    return assemble(classes, calls, packages, document["roots"], document["tokens"])
-
-
-def _operation(fields: dict[str, Any]) -> Operation:
-    if "protocol" in fields:
-        fields = {**fields, "protocol": Protocol(fields["protocol"])}
-    return Operation(**fields)
-
-
-_RESTORED: tuple[tuple[str, Callable[[Any], Any]], ...] = (
-    ("kind", ClassKind),
-    ("names", tuple),
-    ("receivers", tuple),
-    ("with_effect", WithEffect),
-    ("release_twice", ReleaseTwice),
-    ("use_after_release", UseAfterRelease),
-    ("after_release", AfterRelease),
-)
-
-
-def _class(class_id: str, fields: Mapping[str, Any], operations: Sequence[Operation]) -> DriverClass:
-    methods = {name: operations[index] for name, index in fields["methods"].items()}
-    values = {**fields, "id": class_id, "methods": methods}
-    if "pool" in values:
-        values["pool"] = pooling(values["pool"])
-    if "session" in values:
-        values["session"] = session_of(values["session"])
-    for name, restore in _RESTORED:
-        if name in values:
-            values[name] = restore(values[name])
-    return DriverClass(**values)
-
-
 def pooling(fields: Mapping[str, Any]) -> Pooling:
     """What building an instance means, from plain data."""
     values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
     if "dropped" in values:
         values["dropped"] = Dropped(values["dropped"])
     return Pooling(**values)
-
-
-if __name__ == "__main__":
-    from leakcheck.driver_compiler import main
-
-    main()

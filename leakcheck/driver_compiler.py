@@ -1,9 +1,9 @@
 """The compiled form of the built-in data: all TOML sources in, two JSON documents out.
 
-``driver.py`` and ``calls.py`` read the first at every start, which is ten times faster than the sources;
+``driver_data.py`` and ``calls.py`` read the first at every start, which is ten times faster than the sources;
 ``framework.py`` reads the second when it is asked. Both are committed, and tests assert that they are fresh::
 
-    python -m leakcheck.driver  # after any change of drivers/*.toml, calls.toml or frameworks/*.toml
+    python -m leakcheck.driver_compiler  # after any change of drivers/*.toml, calls.toml or frameworks/*.toml
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from leakcheck import framework
 from leakcheck.calls_file import read_calls
 from leakcheck.diagnostic import LeakcheckError
-from leakcheck.driver import DriverClass, Operation, Pooling, compiled_path
+from leakcheck.driver import DriverClass, Operation, Pooling
+from leakcheck.driver_data import compiled_path
 from leakcheck.driver_file import plain_calls, read_drivers
 from leakcheck.driver_session import Session
 from leakcheck.framework_file import compile_frameworks
@@ -88,3 +89,7 @@ def main() -> None:
     for path, text in texts.items():
         Path(path).write_text(text, encoding="utf-8")
         sys.stdout.write(f"wrote {path}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -8,7 +8,7 @@ names that code uses::
     frameworks.derived("flask.views.View", "get")    # the same, for a method of a class that derives from View
     frameworks.decorated("fastapi.FastAPI", "on_event").per  # "process": it runs once
 
-After editing a TOML file run ``python -m leakcheck.driver``. The format is checked in ``framework_file.py``.
+After editing a TOML file run ``python -m leakcheck.driver_compiler``. The format is checked in ``framework_file.py``.
 """
 
 from __future__ import annotations

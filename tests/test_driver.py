@@ -18,11 +18,10 @@ from leakcheck.driver import (
     ReleaseTwice,
     UseAfterRelease,
     WithEffect,
-    compiled_path,
     endings,
-    load_drivers,
 )
 from leakcheck.driver_compiler import builtin_sources, compile_builtin
+from leakcheck.driver_data import compiled_path, load_drivers
 from leakcheck.driver_file import read_drivers
 
 DRIVERS = load_drivers()
@@ -41,7 +40,7 @@ def acquired_by(drivers: Drivers, call: str) -> DriverClass:
 
 
 def test_compiled_form_is_fresh() -> None:
-    message = "run: python -m leakcheck.driver"
+    message = "run: python -m leakcheck.driver_compiler"
     assert Path(compiled_path()).read_text(encoding="utf-8") == compile_builtin(), message
 
 
@@ -50,7 +49,9 @@ def test_compiled_form_says_what_the_sources_say() -> None:
 
 
 def test_loading_reads_no_toml() -> None:
-    program = "import sys; from leakcheck.driver import load_drivers; load_drivers(); print('tomllib' in sys.modules)"
+    program = (
+        "import sys; from leakcheck.driver_data import load_drivers; load_drivers(); print('tomllib' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

@@ -9,7 +9,7 @@ import pytest
 
 from leakcheck import engine
 from leakcheck.config import Config
-from leakcheck.driver import load_drivers
+from leakcheck.driver_data import load_drivers
 from leakcheck.fast_lane import TRIGGERS, _names, nothing_to_say
 from leakcheck.project.files import Discovery
 

@@ -18,7 +18,7 @@ WITHOUT_HANDLERS = {"python"}  # its fixture is kept_for_the_next.py
 
 
 def test_compiled_form_is_fresh() -> None:
-    message = "run: python -m leakcheck.driver"
+    message = "run: python -m leakcheck.driver_compiler"
     assert Path(compiled_path()).read_text(encoding="utf-8") == compile_frameworks(), message
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from leakcheck.driver import load_drivers
+from leakcheck.driver_data import load_drivers
 from leakcheck.project.triggers import Triggers
 
 TRIGGERS = Triggers(load_drivers())

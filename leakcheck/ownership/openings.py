@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from leakcheck import expression as ex
 from leakcheck.driver import Operation, Protocol
 from leakcheck.ownership.acquire import Acquisition
+from leakcheck.ownership.conditional import Condition, condition_of
 from leakcheck.ownership.owners import PROPERTIES
 from leakcheck.project.facts import is_self, is_static
 from leakcheck.project.gate import matters
@@ -47,11 +48,23 @@ class Openings:
         for attribute, owned, opening in self._opened(cls):
             resource = self._owners.resource(owned.resource)
             releases = self._owners.releasing_methods(cls, attribute, resource)
-            if not releases or "__del__" in releases or self._is_shared(cls):
+            if not self._owners.are_told(releases) or "__del__" in releases or self._is_shared(cls):
                 continue
             openings = self._openings(cls, {*opening}.difference(releases))
             wrapped = self._owners.register(cls, attribute, resource, releases, openings)
-            return Acquisition(wrapped, Protocol.VALUE, None, steps=owned.steps, unopened=True)
+            given = self._given(cls, attribute)
+            return Acquisition(wrapped, Protocol.VALUE, None, steps=owned.steps, unopened=True, condition=given)
+        return None
+
+    def _given(self, cls: Class, attribute: str) -> Condition | None:
+        """The parameter of the constructor that must be None, where the object can be given one instead."""
+        for _, facts, module in self._program.resolver.hierarchy.lineage(cls):
+            if "__init__" in facts.methods:
+                init = module.functions[facts.methods["__init__"]]
+                values = [v for v, method in facts.attributes.get(attribute, ()) if method == init.qualname]
+                names = {o.id for v in values for o in _options(v) if isinstance(o, ex.Name)}
+                parameter = next((p.name for p in init.parameters if p.name in names), None)
+                return condition_of(init, parameter, bound=True)
         return None
 
     def _opened(self, cls: Class) -> Iterator[tuple[str, Owned, set[str]]]:
@@ -120,3 +133,8 @@ class Openings:
             if facts.metaclass is not None and ex.last_name(facts.metaclass) not in _PLAIN_METACLASSES:
                 return True
         return False
+
+
+def _options(value: ex.Expression) -> tuple[ex.Expression, ...]:
+    """What an expression may be: both sides of ``given or default``."""
+    return value.options if isinstance(value, ex.Choice) else (value,)

@@ -25,7 +25,7 @@ from leakcheck.project.facts import is_self
 from leakcheck.project.names import Class, Function
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from leakcheck.ownership.given import Given
     from leakcheck.ownership.program import Program
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 _RECORDS = frozenset({"dataclass", "NamedTuple", "define", "frozen", "attrs", "BaseModel"})
 PROPERTIES = frozenset({"property", "cached_property"})
 _EXITS = frozenset({"__exit__", "__aexit__"})
-_USUAL_RELEASES = ("close", "aclose", "release", "disconnect", "stop")
+_USUAL_RELEASES = ("close", "aclose", "release", "disconnect", "stop", "shutdown", "finish", "quit", "end")
+"""Names that say so, the likeliest first; ``Calls.says_release`` knows more."""
 
 
 class Owners:
@@ -226,9 +227,18 @@ class Owners:
         openings: Mapping[str, Operation] = MappingProxyType({}),
     ) -> DriverClass:
         """The class as a resource, by its methods that give ``self.attribute`` back and those that open it."""
-        wrapped = _as_resource(cls, releases, openings, attribute, resource)
+        named = sorted(filter(self._says_release, releases), key=lambda n: (n not in _USUAL_RELEASES, n))
+        wrapped = _as_resource(cls, releases, openings, attribute, resource, release=next(iter(named), None))
         self._resources[wrapped.id] = wrapped
         return wrapped
+
+    def are_told(self, releases: Iterable[str]) -> bool:
+        """Whether one of these methods is there to give back: it is called so, or leaves a ``with``."""
+        return any(name in _EXITS or self._says_release(name) for name in releases)
+
+    def _says_release(self, method: str) -> bool:
+        """Whether a method's name says that it gives back: others do on their way."""
+        return method in _USUAL_RELEASES or self._program.calls.says_release(method)
 
     def resource(self, resource_id: str) -> DriverClass:
         """A resource by id: a driver's class, or a project class that owns one."""
@@ -250,16 +260,25 @@ def _leaves_alone(base: str) -> bool:
 
 
 def _as_resource(
-    cls: Class, methods: Mapping[str, bool], openings: Mapping[str, Operation], attribute: str, kept: DriverClass
+    cls: Class,
+    methods: Mapping[str, bool],
+    openings: Mapping[str, Operation],
+    attribute: str,
+    kept: DriverClass,
+    *,
+    release: str | None,
 ) -> DriverClass:
-    """The class as a driver would describe it; ``methods`` as in ``releasing_methods``.
+    """The class as a driver would describe it; ``methods`` as in ``releasing_methods``, ``release`` the one to call.
 
     What it keeps can be reached, and given back, past the object: ``store.conn.close()``.
     """
     operations = {n: Operation(n, releases="receiver", awaited=a) for n, a in methods.items() if not n.startswith("__")}
     leaves = methods.keys() & _EXITS
     name = cls.qualname
-    first = min(operations, key=lambda n: (n not in _USUAL_RELEASES, n), default=None)
+    if release is not None:
+        words = f"{'await ' if methods[release] else ''}{{name}}.{release}()"
+    else:
+        words = f"with {name}(...) as {{name}}:" if leaves else kept.release.replace("{name}", f"{{name}}.{attribute}")
     return DriverClass(
         id=f"{cls.path}:{name}",
         kind=ClassKind.CONNECTION,
@@ -268,9 +287,5 @@ def _as_resource(
         attributes=dict.fromkeys((attribute, *openings), kept.id),
         with_effect=WithEffect.RELEASES if leaves else WithEffect.KEEPS,
         use_after_release=UseAfterRelease.HARMLESS,
-        release=_call(first, awaited=methods[first]) if first else f"with {name}(...) as {{name}}:",
+        release=words,
     )
-
-
-def _call(method: str, *, awaited: bool) -> str:
-    return f"{'await ' if awaited else ''}{{name}}.{method}()"

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from leakcheck import expression as ex
 from leakcheck.calls import load_calls
 from leakcheck.diagnostic import Span
-from leakcheck.driver import load_drivers
+from leakcheck.driver_data import load_drivers
 from leakcheck.ownership.acquire import Acquisitions
 from leakcheck.ownership.fixpoint import Fixpoint
 from leakcheck.project.collector import facts_of
