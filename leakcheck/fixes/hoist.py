@@ -20,6 +20,7 @@ import libcst as cst
 from leakcheck import expression as ex
 from leakcheck.cfg.walk import reduce, walk
 from leakcheck.diagnostic import Applicability, Edit, Fix, Position, Span
+from leakcheck.fixes.imports import statements
 from leakcheck.fixes.roles import Role, mentions
 from leakcheck.fixes.splice import changed
 from leakcheck.fixes.tree import RefusedError, Tree, only
@@ -126,14 +127,15 @@ def _check_name(tree: Tree, name: str, statement: cst.CSTNode, source: Source) -
         raise RefusedError(f"`{name}` of line {row} already means something else in this module")
     if scope.star_imports or hasattr(builtins, name):
         raise RefusedError(f"`{name}` of line {row} may mean something else elsewhere in this module")
-    for node in ast.walk(ast.parse(source.text)):
-        if isinstance(node, ast.Global) and name in node.names:
-            raise RefusedError(f"line {node.lineno} declares `{name}` as shared")
+    for top in statements(source):
+        for node in ast.walk(top):
+            if isinstance(node, ast.Global) and name in node.names:
+                raise RefusedError(f"line {node.lineno} declares `{name}` as shared")
 
 
 def _check_arguments(tree: Tree, call: cst.Call, row: int, source: Source) -> None:
     """Every argument must be the same for each call, and known where the module is imported."""
-    bound = dict(_bound_before(ast.parse(source.text).body, _top(source, row)))
+    bound = dict(_bound_before(statements(source), _top(source, row)))
     local = set(tree.unit.facts.scope.assignments) if tree.unit.facts is not None else set()
     parameters = {p.name for p in tree.unit.facts.parameters} if tree.unit.facts is not None else set()
     for node in walk(call):
@@ -192,7 +194,7 @@ def _bound_before(body: Sequence[ast.stmt], row: int) -> Iterator[tuple[str, int
 
 def _top(source: Source, row: int) -> int:
     """The row of the module's statement around a row, its decorators included."""
-    for statement in ast.parse(source.text).body:
+    for statement in statements(source):
         if _decorated(statement) <= row <= (statement.end_lineno or statement.lineno):
             return _decorated(statement)
     raise RefusedError(f"line {row} is no statement of the module")

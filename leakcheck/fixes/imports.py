@@ -17,7 +17,7 @@ import libcst as cst
 from leakcheck.cfg.walk import walk
 from leakcheck.diagnostic import Edit, Position, Span
 from leakcheck.fixes.tree import RefusedError
-from leakcheck.project.newer import tree_by_libcst
+from leakcheck.project.nodes import parsed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,7 +31,7 @@ Import = ast.Import | ast.ImportFrom
 def imported(tree: Tree, module: str, name: str, source: Source) -> tuple[str, tuple[Edit, ...]]:
     """How the function may call it, and the edits that this needs. Raises RefusedError."""
     unit = tree.unit
-    body = _statements(source)
+    body = statements(source)
     facts = unit.scope.module.scope
     in_function = {n.value for n in walk(unit.part.module) if isinstance(n, cst.Name)}
     for known, bound in _spellings(body, module, name):
@@ -46,15 +46,12 @@ def imported(tree: Tree, module: str, name: str, source: Source) -> tuple[str, t
     return name, (_inserted(body, module, name, source),)
 
 
-def _statements(source: Source) -> list[ast.stmt]:
+def statements(source: Source) -> list[ast.stmt]:
     """The module's statements; newer grammar than the running Python's is read as older. Raises RefusedError."""
     try:
-        return ast.parse(source.text).body
+        return parsed(source.text).body
     except SyntaxError:
-        tree = tree_by_libcst(source.text)
-    if tree is None:
-        raise RefusedError("the running Python cannot read this file")
-    return tree.body
+        raise RefusedError("the running Python cannot read this file") from None
 
 
 def _spellings(body: Sequence[ast.stmt], module: str, name: str) -> Iterator[tuple[str, str]]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
 from leakcheck.handlers.syntax import FUNCTIONS, Tree
-from leakcheck.ownership.program import Failure
+from leakcheck.ownership.program import Failure, on_large_stack
 from leakcheck.project.names import Class, Function, Instance
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Search:
         if facts is None or isinstance(source, Failure):
             return None
         try:
-            return Tree(facts, source)
+            return on_large_stack(lambda: Tree(facts, source))
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             return None
 

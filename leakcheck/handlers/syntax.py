@@ -8,12 +8,11 @@ Only files that build a pool, or that mention a function that does, ever get a t
 from __future__ import annotations
 
 import ast
-import warnings
 from typing import TYPE_CHECKING
 
 from leakcheck.diagnostic import Position, Span
 from leakcheck.project.names import Scope
-from leakcheck.project.nodes import children, walk
+from leakcheck.project.nodes import children, parsed, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,9 +32,7 @@ class Tree:
         """Parse the source; raises SyntaxError, ValueError or RecursionError as ``ast.parse`` does."""
         self.path = facts.path
         self.facts = facts
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            self.root = ast.parse(source.text)
+        self.root = parsed(source.text)
         self._source = source
         self.parents: dict[ast.AST, ast.AST] = {}
         self.calls: list[ast.Call] = []

@@ -8,6 +8,7 @@ By names alone: a stand-in for what takes connections, or for what they are take
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import libcst as cst
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from leakcheck.ownership.acquire import Acquisition
     from leakcheck.ownership.program import Program
     from leakcheck.ownership.unit import Unit
+
+_PATCHING = re.compile(rb"\b(?:patch|setattr)\b")
 
 
 def is_replaced(program: Program, unit: Unit, call: ex.Call, found: Acquisition) -> bool:
@@ -40,7 +43,11 @@ def _replaced_in(program: Program, unit: Unit) -> frozenset[str]:
     around = unit
     while around.parent is not None:
         around = around.parent
-    names = {name for node in walk(around.node) if isinstance(node, cst.Call) for name in _replaced_by(reduce(node))}
+    names: set[str] = set()
+    facts = around.facts
+    if facts is None or _PATCHING.search(program.rows(around.path, facts.first_row, facts.last_row)):
+        calls = (node for node in walk(around.node) if isinstance(node, cst.Call))
+        names.update(name for call in calls for name in _replaced_by(reduce(call)))
     owner = around.facts.owner if around.facts is not None else None
     module = program.facts(around.path) if owner is not None else None
     if module is not None and owner in module.classes:

@@ -8,6 +8,7 @@ What these say is an attribute of the node that they belong to: ``name.ctx``, ``
 from __future__ import annotations
 
 import ast
+import warnings
 
 _BARE = frozenset({
     "ctx", "op", "ops", "id", "attr", "arg", "kind", "type_comment", "conversion", "level", "module", "simple",
@@ -24,6 +25,24 @@ class _Fields(dict[type[ast.AST], tuple[str, ...]]):
 
 
 _FIELDS = _Fields()
+
+
+def parsed(text: str) -> ast.Module:
+    """The tree of a text; of newer grammar than the running Python's, with older words in the same rows.
+
+    Raises SyntaxError, ValueError or RecursionError as ``ast.parse`` does.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(text)
+    except SyntaxError:
+        from leakcheck.project.newer import tree_by_libcst
+
+        tree = tree_by_libcst(text)
+        if tree is None:
+            raise
+        return tree
 
 
 def children(node: ast.AST) -> list[ast.AST]:
