@@ -322,7 +322,8 @@ def _owned_by(found: Sequence[Found]) -> tuple[tuple[Owned, ...], tuple[tuple[st
     returns: dict[tuple[str, str | int | None], Owned] = {}
     stores: list[tuple[str, Owned]] = []
     checks_out: list[Owned] = []
-    for each in sorted(found, key=lambda f: f.unless is None):  # what is always taken overrides what is sometimes
+    # What is always taken overrides what is sometimes, and what is taken near by what comes from afar.
+    for each in sorted(found, key=lambda f: (f.unless is None, -len(f.acquisition.steps))):
         acquisition = each.acquisition
         owned = _owned(each)
         if acquisition.pool is not None and any(e.state.status is not Status.MOVED for e in each.exploration.endings):

@@ -33,13 +33,15 @@ def acquire_steps(found: Found) -> tuple[Step, ...]:
     if acquisition.unopened:
         what = f"{acquisition.resource.noun} made here"
         return (Step(StepKind.ACQUIRE, found.unit.path, part.span(found.call.node), what),)
+    here = (found.unit.path, part.span(found.call.node))
     if acquisition.steps:
-        first = acquisition.steps[-1]
-        what = f"`{text}` hands over the {acquisition.resource.noun} taken at {first.path}:{first.span.start.row}"
-        return (*acquisition.steps, Step(StepKind.ACQUIRE, found.unit.path, part.span(found.call.node), what))
-    return (
-        Step(StepKind.ACQUIRE, found.unit.path, part.span(found.call.node), f"{acquisition.resource.noun} taken here"),
-    )
+        places = [(step.path, step.span) for step in acquisition.steps]
+        if here in places:
+            return acquisition.steps[: places.index(here) + 1]  # functions that call each other: once is enough
+        path, span = places[-1]
+        what = f"`{text}` hands over the {acquisition.resource.noun} taken at {path}:{span.start.row}"
+        return (*acquisition.steps, Step(StepKind.ACQUIRE, *here, what))
+    return (Step(StepKind.ACQUIRE, *here, f"{acquisition.resource.noun} taken here"),)
 
 
 def path_steps(found: Found, ending: Ending) -> Iterator[Step]:
