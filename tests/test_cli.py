@@ -65,6 +65,13 @@ def python(*arguments: str, code: str | None = None) -> subprocess.CompletedProc
 
 
 class TestStatus:
+    def test_a_report_that_cannot_be_written_hides_no_finding(self, run: Run) -> None:
+        write("a.py")
+        result = run("--output", "json=no/dir/x.json", "a.py")
+        assert result.status == 2
+        assert "Found 1 finding" in result.out
+        assert "cannot write the report" in result.err
+
     def test_findings(self, run: Run) -> None:
         write("a.py")
         assert run("a.py").status == 1
@@ -96,7 +103,6 @@ class TestStatus:
             (["--jobs", "0", "."], "--jobs"),
             (["--output", "yaml=x", "."], "FMT=FILE"),
             (["--output", "json", "."], "FMT=FILE"),
-            (["--output", "json=no/dir/x.json", "."], "cannot write the report"),
             (["--output-format", "yaml", "."], "yaml"),
             (["--statistics", "--output-format", "github", "."], "cannot be shown as github"),
             (["-", "a.py"], "cannot be combined"),

@@ -306,7 +306,6 @@ def test_distinctive_methods_are_few() -> None:
         "getconn",
         "raw_connection",
         "dedicated_connection",
-        "start_session",
     }
 
 

@@ -38,11 +38,11 @@ pool = ThreadedConnectionPool(1, 10, "dbname=shop")
 
 
 def cancel(order):
-    conn = pool.getconn("\U0001f4a5 e\u0301")
+    conn = pool.getconn()  # \U0001f4a5 e\u0301
     cur = conn.cursor()
     cur.execute("UPDATE orders SET state = '\U0001f4a5' WHERE id = %s", (order,))
     conn.commit()
-    pool.putconn(conn, "\U0001f4a5 e\u0301")
+    pool.putconn(conn)  # \U0001f4a5 e\u0301
 
 
 def remove(order):

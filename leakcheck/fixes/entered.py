@@ -53,6 +53,7 @@ def entered_shape(
     """The rewrite of such a ``with``, and how far it may be applied. Raises RefusedError."""
     statement, item = block
     region = _region(tree, found, statement, item)
+    _check_inside(region)
     _check_later(region, statement)
     doubt = applicability_of(region, program)
     resource = found.acquisition.resource
@@ -84,6 +85,12 @@ def _region(tree: Tree, found: Found, statement: cst.With, item: cst.WithItem) -
     region = Region(tree, found, name, statement, statement.body, 0, len(statement.body.body) - 1)
     region.handles = handles(name, region.statements)
     return region
+
+
+def _check_inside(region: Region) -> None:
+    """A release in the block would be a second one then, and what leaves the ``with`` finds it closed already."""
+    for release in region.found.exploration.releases.values():
+        raise RefusedError(f"line {region.tree.row(release.node)} gives `{region.name}` back within the `with`")
 
 
 def _check_later(region: Region, statement: cst.With) -> None:

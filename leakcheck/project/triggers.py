@@ -34,8 +34,7 @@ class Triggers:
         methods: set[str] = set()
         spelled: set[str] = set()
         alone: set[str] = set()
-        named: set[str] = set()
-        receivers: set[str] = set()
+        named: dict[tuple[str, ...], set[str]] = {}
         taking = {package for packages in called for package in packages}
         for known in drivers.classes.values():
             for name, operation in known.methods.items():
@@ -51,17 +50,15 @@ class Triggers:
                 else:
                     methods.add(name)
                     if known.receivers:
-                        named.add(name)
-                        receivers.update(known.receivers)
+                        named.setdefault(known.receivers, set()).add(name)
         self._packages = _encoded(drivers.packages)
         self._taking = _encoded(taking)
         self._called = tuple(
             (_encoded(packages), re.compile(rb"\b(?:" + _either(names) + rb")\b")) for packages, names in called.items()
         )
         self._with_package = re.compile(rb"\.\s*(?:" + _either(methods) + rb")\b|" + _either(spelled))
-        self._methods = tuple(b"." + name.encode() for name in sorted(named))
-        receiver = rb"(?i:" + _either(receivers) + rb")(?:\(\s*\))?\s*\.\s*(?:" + _either(named) + rb")\b"
-        self._receiver = re.compile(receiver)
+        self._methods = tuple(b"." + name.encode() for name in sorted(set().union(*named.values())))
+        self._receiver = re.compile(b"|".join(_called_on(words, names) for words, names in sorted(named.items())))
         self._alone = _encoded({word.replace("_", "").lower() for word in alone})
 
     def in_(self, data: bytes) -> bool:
@@ -85,6 +82,11 @@ class Triggers:
             any(package in data for package in packages) and names.search(data) is not None
             for packages, names in self._called
         )
+
+
+def _called_on(receivers: Iterable[str], methods: Iterable[str]) -> bytes:
+    """One of these methods, called on a name that ends in one of these words."""
+    return rb"(?i:" + _either(receivers) + rb")(?:\(\s*\))?\s*\.\s*(?:" + _either(methods) + rb")\b"
 
 
 def _encoded(words: Iterable[str]) -> tuple[bytes, ...]:
