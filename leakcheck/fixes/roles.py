@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import libcst as cst
 
-from leakcheck.cfg.walk import walk
 from leakcheck.fixes.tree import is_variable
 
 if TYPE_CHECKING:
@@ -60,8 +59,8 @@ class Mention:
 
 def mentions(tree: Tree, name: str, root: cst.CSTNode | None = None) -> Iterator[Mention]:
     """Every mention of ``name`` under ``root`` (by default in the whole function), in source order."""
-    for node in walk(root if root is not None else tree.root):
-        if isinstance(node, cst.Name) and node.value == name and is_variable(node, tree.parent(node)):
+    for node in tree.names(name, root):
+        if is_variable(node, tree.parent(node)):
             yield _mention(tree, node)
 
 

@@ -35,13 +35,23 @@ class Tree:
         self.unit = unit
         self.root = unit.node
         self._parents: dict[int, cst.CSTNode] = {}
+        self._names: dict[str, list[cst.Name]] = {}
         for node in walk(self.root):
+            if isinstance(node, cst.Name):
+                self._names.setdefault(node.value, []).append(node)
             for child in children(node):
                 self._parents[id(child)] = node
 
     def parent(self, node: cst.CSTNode) -> cst.CSTNode | None:
         """The node around ``node``; None for the function itself."""
         return self._parents.get(id(node))
+
+    def names(self, name: str, root: cst.CSTNode | None = None) -> Iterator[cst.Name]:
+        """The nodes of this name under ``root`` (by default in the whole function), in source order."""
+        if root is None:
+            yield from self._names.get(name, ())
+        else:
+            yield from (node for node in walk(root) if isinstance(node, cst.Name) and node.value == name)
 
     def ancestors(self, node: cst.CSTNode) -> Iterator[cst.CSTNode]:
         """The nodes around ``node``, the nearest first, the function last."""

@@ -41,7 +41,6 @@ class Callees:
         self._program = program
         self._symbols: dict[int, Symbols] = {}
         self._quiet: dict[int, bool] = {}
-        self._usage: Usage | None = None
 
     @property
     def given(self) -> Given:
@@ -151,9 +150,9 @@ class Callees:
 
     @property
     def _used(self) -> Usage:
-        if self._usage is None:
-            self._usage = usage_of(self._unit.node, self._gives_back)
-        return self._usage
+        if self._unit.usage is None:
+            self._unit.usage = usage_of(self._unit.node, self._gives_back)
+        return self._unit.usage
 
     def _gives_back(self, name: str) -> bool:
         """Whether methods of this name take what they give back as an argument."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from leakcheck.ownership.constants import Constants
     from leakcheck.ownership.found import Found
     from leakcheck.ownership.positions import Place
+    from leakcheck.ownership.usage import Usage
     from leakcheck.project.facts import FunctionFacts
     from leakcheck.project.names import Scope
 
@@ -111,6 +112,7 @@ class Unit:
     graph: ControlFlowGraph | None = None
     constants: Constants | None = None
     callees: Callees | None = None
+    usage: Usage | None = None
     found: tuple[Found, ...] = ()
     """What was found in it, once it was looked at."""
     consumed_by_aclosing: bool = False
