@@ -196,6 +196,19 @@ def test_only_what_depends_on_a_change_is_analysed_again(project: Project, monke
     )
 
 
+def test_functions_of_a_file_that_imports_a_driver_stand_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = "    conn = psycopg2.connect(key)\n    conn.cursor().execute('SELECT 1')\n    conn.commit()\n"
+    text = "import psycopg2\n" + "".join(f"\n\ndef read_{n}(key):\n{body}" for n in range(6))
+    project = Project(tmp_path, {"reads.py": text})
+    project.again()
+    analysed: list[None] = []
+    fresh = WatchedProgram.fresh
+    monkeypatch.setattr(WatchedProgram, "fresh", lambda self: analysed.append(None) or fresh(self))
+    project.files["reads.py"] = text.replace("'SELECT 1'", "'SELECT 2'", 1)
+    assert project.again() == project.fresh()
+    assert len(analysed) == 3  # which files matter, the function, and the pools of the file
+
+
 WORDS = (
     "conn",
     "pool.putconn(conn)",

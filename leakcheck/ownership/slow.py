@@ -35,7 +35,7 @@ def is_slow(program: Program, callee: ex.Expression, scope: Scope, depth: int = 
         facts, inner = program.resolver.function(symbol)
         if facts is None or inner is None or facts.is_generator:
             continue
-        imports = imports_slow(program, inner)
+        imports = imports_slow(program, inner.module)
         for name, expressions in facts.calls.items():
             for expression in expressions if name in program.vocabulary.slow or depth > 1 or imports else ():
                 if is_slow(program, expression, inner, depth - 1):
@@ -56,7 +56,9 @@ def _names(program: Program, callee: ex.Expression, scope: Scope) -> Iterator[st
     if isinstance(callee, ex.Name) and callee.id == "input" and not program.resolver.resolve(callee, scope):
         yield "input"
     name = ex.last_name(callee) or ""
-    if name not in program.vocabulary.slow and not (isinstance(callee, ex.Attribute) and imports_slow(program, scope)):
+    if name not in program.vocabulary.slow and not (
+        isinstance(callee, ex.Attribute) and imports_slow(program, scope.module)
+    ):
         return
     for symbol in program.resolver.resolve(callee, scope):
         if isinstance(symbol, External):

@@ -36,7 +36,7 @@ class Table(Enum):
     TRIGGER = "trigger"
     FAILURE = "failure"
     HEADING = "heading"
-    """What is small and asked for as a whole: packages, modules and stars imported, functions called by a script."""
+    """What is small and asked for as a whole: what is imported, and the functions called by a script."""
     FUNCTIONS = "functions"
     LOOPS = "loops"
     CLASSES = "classes"
@@ -84,7 +84,7 @@ class File:
                 return None
             case Table.HEADING:
                 scope = facts.scope
-                return facts.packages, facts.main_calls, scope.star_imports, scope.modules
+                return facts.packages, facts.imported, facts.main_calls, scope.star_imports, scope.modules
             case Table.FUNCTIONS:
                 return self._text(facts, key)[1] if key in facts.functions else None
             case Table.LOOPS:

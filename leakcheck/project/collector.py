@@ -217,6 +217,7 @@ class _Collector:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 self.facts.packages.add(alias.name.partition(".")[0])
+                self.facts.imported.add(alias.name)
                 if alias.asname:
                     scope.imports.setdefault(alias.asname, []).append(alias.name)
                 else:
@@ -233,7 +234,9 @@ class _Collector:
                 scope.star_imports.append(module)
             else:
                 separator = "" if module.endswith(".") else "."
-                scope.imports.setdefault(alias.asname or alias.name, []).append(f"{module}{separator}{alias.name}")
+                target = f"{module}{separator}{alias.name}"
+                self.facts.imported.add(target)
+                scope.imports.setdefault(alias.asname or alias.name, []).append(target)
         return True
 
     def function_(self, node: ast.FunctionDef | ast.AsyncFunctionDef, place: _Place) -> bool:

@@ -127,6 +127,8 @@ class ModuleFacts:
     classes: dict[str, ClassFacts] = field(default_factory=dict)
     packages: set[str] = field(default_factory=set)
     """Top-level packages imported anywhere in the file."""
+    imported: set[str] = field(default_factory=set)
+    """Dotted names of all that is imported anywhere in the file."""
     statements: list[Statement] = field(default_factory=list)
     main_calls: set[str] = field(default_factory=set)
     """Functions of this file that a script calls: in ``if __name__ == "__main__":`` or as its last statement."""

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
-from leakcheck.project.names import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -88,7 +87,7 @@ def speaks(program: Program, module: ModuleFacts, function: FunctionFacts) -> bo
         return True
     if imports_driver and executes:
         waits = not program.vocabulary.slow.isdisjoint(calls)
-        if waits or imports_slow(program, Scope.of(module, function)):
+        if waits or imports_slow(program, module):
             return True
     if not executes and _METHODS.isdisjoint(calls) and not any(_WRAPPING.search(name) for name in calls):
         return False
@@ -96,11 +95,9 @@ def speaks(program: Program, module: ModuleFacts, function: FunctionFacts) -> bo
     return _SQL.search(text) is not None or (imports_driver and b"except" in text)
 
 
-def imports_slow(program: Program, scope: Scope) -> bool:
+def imports_slow(program: Program, module: ModuleFacts) -> bool:
     """Whether something is imported that a pattern of slow calls may be about."""
-    scopes = (*(f.scope for f in scope.functions), scope.module.scope)
-    targets = (target for facts in scopes for found in facts.imports.values() for target in found)
-    return any(root in target for target in targets for root in program.calls.slow_roots)
+    return any(root in target for target in module.imported for root in program.calls.slow_roots)
 
 
 def ends_elsewhere(program: Program, module: ModuleFacts, function: FunctionFacts, *, role: bool) -> bool:
