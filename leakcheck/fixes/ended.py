@@ -29,8 +29,8 @@ from leakcheck.fixes.doubts import doubts
 from leakcheck.fixes.imports import imported
 from leakcheck.fixes.release import without_leading_blanks
 from leakcheck.fixes.shapes import CONTEXT_MANAGER, TRY_FINALLY, Shape
-from leakcheck.fixes.speech import ENDS, SPLITS, calling, line, saying
-from leakcheck.fixes.splice import changed
+from leakcheck.fixes.speech import ENDS, SPLITS, awaited_as, calling, line, saying
+from leakcheck.fixes.splice import changed, rebuilt
 from leakcheck.fixes.stretch import check_kept, leaving
 from leakcheck.fixes.tree import RefusedError, only
 from leakcheck.ownership.leak import LeakKind
@@ -92,9 +92,7 @@ def _rollback(stretch: Stretch, statement: cst.BaseStatement) -> cst.BaseExpress
     call = found[0]
     method = call.func.attr.value if isinstance(call.func, cst.Attribute) else ""
     rolled = calling(call, "rollback") if method == "commit" else saying(call, "ROLLBACK")
-    small = only(statement)
-    awaited = isinstance(small, cst.Expr) and isinstance(small.value, cst.Await)
-    return cst.Await(rolled) if awaited else rolled
+    return awaited_as(rolled, call, stretch.tree)
 
 
 def _handled(stretch: Stretch, inside: Sequence[cst.BaseStatement], source: Source) -> Shape:
@@ -214,7 +212,7 @@ def _before_exits(stretch: Stretch, inside: Sequence[cst.BaseStatement], source:
         if any(one is leaver for leaver in statements):
             body.append(line(rollback.deep_clone()))
         body.append(one)
-    edit = changed(stretch.tree.unit.part, block, block.with_changes(body=body), source)
+    edit = rebuilt(stretch.tree, block, body, source)
     shown = stretch.tree.text(rollback)
     row = stretch.tree.row(exits[0])
     return Shape(TRY_FINALLY, f"Roll back before line {row}: `{shown}`", (edit,), Applicability.DISPLAY_ONLY)
@@ -227,5 +225,4 @@ def _block(stretch: Stretch, body: Sequence[cst.BaseStatement]) -> cst.IndentedB
 def _replaced(stretch: Stretch, count: int, by: Lines, source: Source) -> Edit:
     """The edit that puts statements in the place of the opening and as many behind it."""
     before, after = stretch.block.body[: stretch.place], stretch.block.body[stretch.place + 1 + count :]
-    body = [*before, *by, *after]
-    return changed(stretch.tree.unit.part, stretch.block, stretch.block.with_changes(body=body), source)
+    return rebuilt(stretch.tree, stretch.block, [*before, *by, *after], source)

@@ -24,7 +24,7 @@ from leakcheck.fixes.region import Region, is_bound_before
 from leakcheck.fixes.release import release_of
 from leakcheck.fixes.roles import mentions
 from leakcheck.fixes.shapes import CONTEXT_MANAGER, TRY_FINALLY, Shape
-from leakcheck.fixes.splice import changed
+from leakcheck.fixes.splice import changed, in_place
 from leakcheck.fixes.tree import RefusedError
 
 if TYPE_CHECKING:
@@ -138,6 +138,5 @@ def _in_steps(region: Region, statement: cst.With, item: cst.WithItem, source: S
         body=cst.IndentedBlock([inner], indent=indent),
         finalbody=cst.Finally(body=cst.IndentedBlock([give], indent=indent)),
     )
-    body = [line for one in around.body for line in ([take, guarded] if one is statement else [one])]
-    edit = changed(tree.unit.part, around, around.with_changes(body=body), source)
+    edit = in_place(tree, around, statement, [take, guarded], source)
     return Shape(TRY_FINALLY, f"Release `{region.name}` in `finally`", (edit,))

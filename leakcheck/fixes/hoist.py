@@ -22,7 +22,7 @@ from leakcheck.cfg.walk import reduce, walk
 from leakcheck.diagnostic import Applicability, Edit, Fix, Position, Span
 from leakcheck.fixes.imports import statements
 from leakcheck.fixes.roles import Role, mentions
-from leakcheck.fixes.splice import changed
+from leakcheck.fixes.splice import in_place, newline_of
 from leakcheck.fixes.tree import RefusedError, Tree, only
 from leakcheck.ownership.leak import LeakKind
 
@@ -69,14 +69,13 @@ def hoisted(program: Program, path: str, leak: Leak, source: Source) -> Fix:
         raise RefusedError(f"line {row} has a comment above that belongs to it where it is")
     top = _top(source, row)
     comment = statement.trailing_whitespace.comment
-    newline = "\r\n" if "\r\n" in source.text else "\n"
+    newline = newline_of(source)
     text = f"{name} = {tree.text(call)}{f'  {comment.value}' if comment is not None else ''}"
     if "\n" in text:
         raise RefusedError(f"line {row} builds it over several lines")
     place = Position(top, 1)
     inserted = Edit(Span(place, place), f"{text}{newline}{newline}{newline}")
-    kept = [one for one in block.body if one is not statement]
-    removed = changed(tree.unit.part, block, block.with_changes(body=kept), source)
+    removed = in_place(tree, block, statement, [], source)
     message = f"Build `{name}` once, for the module; forked workers must dispose of it"
     return Fix(message, (inserted, removed), Applicability.UNSAFE)
 

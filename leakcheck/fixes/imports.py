@@ -16,6 +16,7 @@ import libcst as cst
 
 from leakcheck.cfg.walk import walk
 from leakcheck.diagnostic import Edit, Position, Span
+from leakcheck.fixes.splice import newline_of
 from leakcheck.fixes.tree import RefusedError
 from leakcheck.project.nodes import parsed
 
@@ -69,7 +70,7 @@ def _spellings(body: Sequence[ast.stmt], module: str, name: str) -> Iterator[tup
 def _inserted(body: Sequence[ast.stmt], module: str, name: str, source: Source) -> Edit:
     """The new import: beside others of its module, in its alphabetical place, or in front of the first."""
     block = list(_import_block(body))
-    newline = "\r\n" if "\r\n" in source.text else "\n"
+    newline = newline_of(source)
     for statement in block:
         if isinstance(statement, ast.ImportFrom) and statement.module == module and not statement.level:
             return _extended(statement, name, source)

@@ -14,7 +14,7 @@ import libcst as cst
 
 from leakcheck.cfg.walk import names_read
 from leakcheck.diagnostic import Edit, Position, Span
-from leakcheck.fixes.splice import changed, lines_of
+from leakcheck.fixes.splice import in_place, lines_of
 from leakcheck.fixes.tree import RefusedError, only
 
 if TYPE_CHECKING:
@@ -61,8 +61,7 @@ def named(tree: Tree, found: Found, source: Source) -> Edit:
     rest = [statement.deep_replace(taken, cst.Name(name)).with_changes(leading_lines=[])]
     if isinstance(only(statement), cst.Expr) and getattr(only(statement), "value", None) is taken:
         raise RefusedError(f"line {row} does nothing with what it takes")
-    body = [line for one in block.body for line in ([take, *rest] if one is statement else [one])]
-    return changed(tree.unit.part, block, block.with_changes(body=body), source)
+    return in_place(tree, block, statement, [take, *rest], source)
 
 
 def _is_first(taken: cst.CSTNode, statement: cst.CSTNode) -> bool:

@@ -25,7 +25,7 @@ from leakcheck.fixes.covering import Mode, check_one_transaction, committing_wit
 from leakcheck.fixes.release import without_leading_blanks
 from leakcheck.fixes.shapes import TRY_FINALLY, Shape
 from leakcheck.fixes.speech import ENDS, awaited_as, line, reworded, saying
-from leakcheck.fixes.splice import changed
+from leakcheck.fixes.splice import in_place, rebuilt
 from leakcheck.fixes.stretch import check_kept
 from leakcheck.fixes.tree import RefusedError, own
 from leakcheck.ownership.leak import LeakKind
@@ -34,9 +34,8 @@ from leakcheck.ownership.session import HeldKind
 from leakcheck.sql.event import SqlKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
-    from leakcheck.diagnostic import Edit
     from leakcheck.fixes.stretch import Lines, Stretch
     from leakcheck.source import Source
 
@@ -102,7 +101,7 @@ def _local(stretch: Stretch, source: Source) -> Shape:
     superseded = [i for i, one in enumerate(stretch.behind) if _ends(stretch, one)]
     behind = [one for i, one in enumerate(stretch.behind) if i not in superseded or _has_comment(one)]
     body = [*stretch.block.body[: stretch.place], opening, *behind]
-    edit = changed(stretch.tree.unit.part, stretch.block, stretch.block.with_changes(body=body), source)
+    edit = rebuilt(stretch.tree, stretch.block, body, source)
     shown = stretch.tree.text(new)
     return Shape(LOCAL, f"End it with its transaction: `{shown}`", (edit,), Applicability.UNSAFE)
 
@@ -144,7 +143,7 @@ def _finally(stretch: Stretch, source: Source) -> Shape:
     guarded = _guarded(stretch, body, final)
     before = stretch.block.body[: stretch.place]
     lines = [*before, stretch.opening, guarded, *behind]
-    edit = changed(stretch.tree.unit.part, stretch.block, stretch.block.with_changes(body=lines), source)
+    edit = rebuilt(stretch.tree, stretch.block, lines, source)
     return Shape(TRY_FINALLY, f"End it in `finally`: `{stretch.tree.text(end)}`", (edit,), Applicability.UNSAFE)
 
 
@@ -270,7 +269,7 @@ def _beside(stretch: Stretch, statement: cst.SimpleStatementLine, source: Source
     words = "RESET ROLE" if stretch.found.held.kind is HeldKind.ROLE else "RESET SESSION AUTHORIZATION"
     new = awaited_as(saying(said[0], words), said[0], stretch.tree)
     by = [statement, line(new)] if keeps else [statement.with_changes(body=[cst.Expr(new)])]
-    edit = _in_place(stretch, block, statement, by, source)
+    edit = in_place(stretch.tree, block, statement, by, source)
     return Shape(TRY_FINALLY, f"Reset it by `{stretch.tree.text(new)}`", (edit,), Applicability.UNSAFE)
 
 
@@ -287,7 +286,7 @@ def _committed(stretch: Stretch, statement: cst.SimpleStatementLine, source: Sou
     if committing_with(stretch) is not None:
         raise RefusedError(f"the `with` around line {row} commits what a rollback before it would lose")
     before, _, after = _final(stretch, cst.Name("_"), Mode.TRANSACTIONS)
-    edit = _in_place(stretch, block, statement, [before, statement, after], source)
+    edit = in_place(stretch.tree, block, statement, [before, statement, after], source)
     message = f"Reset it in a transaction of its own, around line {row}"
     return Shape(TRY_FINALLY, message, (edit,), Applicability.UNSAFE)
 
@@ -297,10 +296,3 @@ def _block_of(stretch: Stretch, statement: cst.SimpleStatementLine) -> cst.Inden
     if block is None:
         raise RefusedError(f"line {stretch.tree.row(statement)} is the one-line body of a compound statement")
     return block
-
-
-def _in_place(
-    stretch: Stretch, block: cst.IndentedBlock, statement: cst.CSTNode, by: Sequence[cst.BaseStatement], source: Source
-) -> Edit:
-    body = [one for old in block.body for one in (by if old is statement else [old])]
-    return changed(stretch.tree.unit.part, block, block.with_changes(body=body), source)

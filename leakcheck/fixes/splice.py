@@ -14,7 +14,10 @@ from leakcheck.diagnostic import Edit, Position, Span
 from leakcheck.fixes.tree import RefusedError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from leakcheck.fixes.region import Region
+    from leakcheck.fixes.tree import Tree
     from leakcheck.ownership.unit import Slice
     from leakcheck.source import Source
 
@@ -27,11 +30,28 @@ def lines_of(text: str) -> list[str]:
     return [line for line in _LINE.findall(text) if line]
 
 
+def newline_of(source: Source) -> str:
+    """The line end for a line of its own."""
+    return "\r\n" if "\r\n" in source.text else "\n"
+
+
 def replaced(region: Region, statements: list[cst.BaseStatement], source: Source) -> Edit:
     """The edit that puts ``statements`` in the place of the checkout and its region. Raises RefusedError."""
     start = next(i for i, statement in enumerate(region.block.body) if statement is region.checkout)
     body = [*region.block.body[:start], *statements, *region.block.body[region.last + 1 :]]
-    return changed(region.tree.unit.part, region.block, region.block.with_changes(body=body), source)
+    return rebuilt(region.tree, region.block, body, source)
+
+
+def in_place(
+    tree: Tree, block: cst.IndentedBlock, statement: cst.CSTNode, by: Sequence[cst.CSTNode], source: Source
+) -> Edit:
+    """The edit that puts statements in the place of one of a block. Raises RefusedError."""
+    return rebuilt(tree, block, [one for old in block.body for one in (by if old is statement else [old])], source)
+
+
+def rebuilt(tree: Tree, block: cst.IndentedBlock, body: Sequence[cst.CSTNode], source: Source) -> Edit:
+    """The edit that gives a block these statements. Raises RefusedError."""
+    return changed(tree.unit.part, block, block.with_changes(body=body), source)
 
 
 def changed(part: Slice, node: cst.CSTNode, by: cst.CSTNode, source: Source) -> Edit:
