@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import re
 import warnings
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import libcst as cst
@@ -18,6 +19,8 @@ from leakcheck.project.collector import facts_of
 if TYPE_CHECKING:
     from leakcheck.project.facts import ModuleFacts
 
+_KEPT = 64
+"""Rewritten texts that are kept: facts, pools and fixes each ask for them, and a rewrite takes long."""
 _BRACKET_LIMIT = 100
 _CHAIN = re.compile(r"(?:\.\s*\w+\s*\([^()]*\)\s*){200}")
 _STRING_OR_COMMENT = re.compile(
@@ -36,13 +39,24 @@ def facts_by_libcst(path: str, text: str) -> ModuleFacts | None:
 
 def tree_by_libcst(text: str) -> ast.Module | None:
     """The tree of a text that ``ast`` rejects, rewritten to older grammar of the same rows."""
-    if _too_deep(text):
+    older = _older(text)
+    if older is None:
         return None
     try:
-        older = cst.parse_module(text).visit(_Older()).code
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return ast.parse(older)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+@lru_cache(maxsize=_KEPT)
+def _older(text: str) -> str | None:
+    """The text in older grammar, None where LibCST rejects it, too."""
+    if _too_deep(text):
+        return None
+    try:
+        return cst.parse_module(text).visit(_Older()).code
     except Exception:  # noqa: BLE001 - LibCST raises several unrelated types; the file stays unparsable
         return None
 
