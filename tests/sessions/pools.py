@@ -72,11 +72,8 @@ class _Blocking:
         return found
 
 
-class _Psycopg2(_Blocking):
-    def __init__(self, dsn: str) -> None:
-        from psycopg2.pool import ThreadedConnectionPool
-
-        self.pool = ThreadedConnectionPool(1, 1, dsn)
+class _Lending(_Blocking):
+    """A pool that lends by ``getconn`` and takes back by ``putconn``."""
 
     def left(self) -> set[Kind]:
         connection = self.pool.getconn()
@@ -85,24 +82,24 @@ class _Psycopg2(_Blocking):
         finally:
             self.pool.putconn(connection)
 
+
+class _Psycopg2(_Lending):
+    def __init__(self, dsn: str) -> None:
+        from psycopg2.pool import ThreadedConnectionPool
+
+        self.pool = ThreadedConnectionPool(1, 1, dsn)
+
     def close(self) -> None:
         self.pool.closeall()
 
 
-class _Psycopg(_Blocking):
+class _Psycopg(_Lending):
     def __init__(self, dsn: str) -> None:
         from psycopg_pool import ConnectionPool
 
         # The statements that it prepares by itself would be discarded with the rest.
         self.pool = ConnectionPool(dsn, min_size=1, max_size=1, open=True, kwargs={"prepare_threshold": None})
         logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # it warns of each transaction that it rolls back
-
-    def left(self) -> set[Kind]:
-        connection = self.pool.getconn()
-        try:
-            return self._questioned(connection)
-        finally:
-            self.pool.putconn(connection)
 
     def close(self) -> None:
         self.pool.close()
