@@ -14,6 +14,7 @@ import ast
 import sys
 import threading
 import warnings
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -120,10 +121,16 @@ class Program:
         self.relevant: dict[str, bool] = {}
         """Files asked about so far: whether they, or what they import, can hold an acquire."""
 
+    def emptied(self, read: Callable[[str], bytes], modules: Modules) -> Program:
+        """Another program with the same settings, of whose files nothing is known."""
+        other = copy(self)
+        other.modules, other._read = modules, read
+        other._begin()
+        return other
+
     def with_text(self, path: str, text: str) -> Program:
         """The same project with another text of one file; what is known of the other files' syntax is kept."""
-        changed = Program(self.config, self._read, ())
-        changed.modules = self.modules
+        changed = self.emptied(self._read, self.modules)
         changed._data = {**self._data, path: text.encode()}
         changed._sources = {**self._sources, path: Source.of_text(text)}
         changed._facts = {other: known for other, known in self._facts.items() if other != path}

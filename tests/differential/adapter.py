@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import traceback
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -76,6 +77,14 @@ def _verdicts(files: Mapping[str, str], root: Path) -> dict[Site, list[str]]:
 
 def _program(read: Callable[[str], bytes], root: Path) -> Any:  # noqa: ANN401  the engine's class, imported when it is there
     """The analysis of one project."""
+    modules = importlib.import_module("leakcheck.project.modules").Modules
+    return _prototype().emptied(read, modules([str(root)], str(_prototype().config.root)))
+
+
+@cache
+def _prototype() -> Any:  # noqa: ANN401  as above
+    """An analysis with default settings; what depends on nothing else is worked out once."""
     config = importlib.import_module("leakcheck.config").Config
-    program = importlib.import_module("leakcheck.ownership.program").Program
-    return program(config(), read, (root,))
+    return importlib.import_module("leakcheck.ownership.program").Program(
+        config(), lambda path: Path(path).read_bytes(), ()
+    )

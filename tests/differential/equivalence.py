@@ -21,8 +21,9 @@ from leakcheck.fixes.apply import chosen, edited
 from leakcheck.fixes.offer import offered
 from leakcheck.ownership.program import Program
 
-from .executor import ENTRY, TooManyPathsError, _harness, _Loader, _named, _representatives, _unknown
+from .executor import TooManyPathsError, _harness, _Loader, _unknown
 from .fakes import fake_modules
+from .handled import named, representatives
 from .instrument import instrument
 from .truth import Site
 from .world import AbandonedRun, Held, Obligation, World
@@ -144,11 +145,11 @@ def outcomes(
     world = TracingWorld()
     world.unknown = partial(_unknown, world)
     world.is_async = any("asyncpg" in text for text in files.values())
-    instrumented = {path: instrument(text, ENTRY) for path, text in files.items()}
+    instrumented = {path: instrument(text) for path, text in files.items()}
     namespaces = _Loader(world, fake_modules(world), instrumented).load()
-    regions = {path: instrument(text, ENTRY).regions for path, text in original.items()}
-    types = [kind for path in regions for region in regions[path] for kind in _named(region, namespaces[path])]
-    world.sync_default, world.await_default = _representatives(types)
+    regions = {path: instrument(text).regions for path, text in original.items()}
+    types = [kind for path in regions for region in regions[path] for kind in named(region, namespaces[path])]
+    world.sync_default, world.await_default = representatives(types)
     found: dict[tuple[str, tuple[int, ...]], Outcome] = {}
     for path, module in instrumented.items():
         for function in module.functions:

@@ -10,39 +10,32 @@ Input: the files of a program, path to text. Output: a ``Truth`` per checkout si
 the truth of the ``getconn`` line: ended on some run, lost on an exception.
 
 Every decision is enumerated: opaque conditions, 0 to 2 iterations of a loop, and at each raising point one
-exception of each class that a handler around it (in a function that others call: any handler) can tell apart.
+exception of each class that the handlers around it, and around the calls of its function, can tell apart.
 """
 
 from __future__ import annotations
 
-import asyncio
 import builtins
 import gc
 import sys
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 from .fakes import AsyncConnection, SyncConnection, fake_builtins, fake_modules
-from .instrument import Function, HandledRegion, Instrumented, instrument
+from .handled import set_options
+from .instrument import Function, Instrumented, instrument
 from .protocols import OPAQUE, Unbound
 from .truth import Site, Truth
 from .world import MAX_ITERATIONS, AbandonedRun, World
 
 MAX_RUNS = 5_000
-ENTRY = "scenario"
-
-ExceptionTypes = tuple[type[BaseException], ...]
 
 
 class TooManyPathsError(Exception):
     """The program has more paths than the bound."""
-
-
-class UnforeseenError(Exception):
-    """An exception that no handler names."""
 
 
 class BodyLeft(BaseException):
@@ -73,9 +66,9 @@ def execute(
     world = World(limit, is_async=any("asyncpg" in text for text in files.values()))
     world.unknown = partial(_unknown, world)
     modules = fake_modules(world)
-    instrumented = {path: instrument(text, ENTRY) for path, text in files.items()}
+    instrumented = {path: instrument(text) for path, text in files.items()}
     namespaces = _Loader(world, modules, instrumented).load()
-    _set_options(world, instrumented, namespaces, thorough=thorough)
+    set_options(world, instrumented, namespaces, thorough=thorough)
     runs = 0
     for path, module in instrumented.items():
         for function in module.functions:
@@ -154,49 +147,6 @@ def _unknown(world: World, value: object) -> object:
 def _is_null(value: object) -> bool:
     """``value is None``."""
     return value.is_null() if isinstance(value, Unbound) else value is None
-
-
-def _set_options(
-    world: World,
-    modules: Mapping[str, Instrumented],
-    namespaces: Mapping[str, dict[str, Any]],
-    *,
-    thorough: bool,
-) -> None:
-    """Work out which exceptions are worth raising on which line."""
-    everything: list[type[BaseException]] = []
-    for path, module in modules.items():
-        for region in module.regions:
-            everything.extend(_named(region, namespaces[path]))
-    world.sync_default, world.await_default = _representatives(everything)
-    if thorough or any(function.is_generator for module in modules.values() for function in module.functions):
-        return  # a context manager's handlers see what the lines of its caller raise
-    for path, module in modules.items():
-        for line in module.local_lines:
-            handled: list[type[BaseException]] = []
-            for region in module.regions:
-                if region.first <= line <= region.last:
-                    handled.extend(_named(region, namespaces[path]))
-            key = (path, line)
-            world.sync_options[key], world.await_options[key] = _representatives(handled)
-
-
-def _named(region: HandledRegion, namespace: dict[str, Any]) -> list[type[BaseException]]:
-    """The classes that the handlers of ``region`` name."""
-    return [BaseException if name is None else eval(name, namespace) for name in region.types]
-
-
-def _representatives(handled: Iterable[type[BaseException]]) -> tuple[ExceptionTypes, ExceptionTypes]:
-    """One class per way of being caught: for an ordinary call, and for an await."""
-    types = tuple(dict.fromkeys(handled))
-    candidates: list[type[BaseException]] = [UnforeseenError, *(kind for kind in types if issubclass(kind, Exception))]
-    seen: dict[tuple[bool, ...], type[BaseException]] = {}
-    for candidate in candidates:
-        seen.setdefault(tuple(issubclass(candidate, kind) for kind in types), candidate)
-    sync = tuple(seen.values())
-    cancelled = asyncio.CancelledError
-    seen.setdefault(tuple(issubclass(cancelled, kind) for kind in types), cancelled)
-    return sync, tuple(seen.values())
 
 
 def _harness(world: World, function: Function, target: Callable[..., Any]) -> Callable[[], None]:

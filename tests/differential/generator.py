@@ -48,7 +48,7 @@ def generate(seed: int, flavour: str) -> dict[str, str]:
     write = flavours()[flavour].write
     for _ in range(ATTEMPTS):
         files = dict(write(random))
-        if all(is_valid(text) for text in files.values()) and _has_right_size(files):
+        if _has_right_size(files) and all(is_valid(text) for text in files.values()):
             return files
     raise AssertionError(f"no program for seed {seed} of {flavour}")
 

@@ -41,17 +41,27 @@ class HandledRegion:
 
 
 @dataclass(frozen=True, slots=True)
+class Body:
+    """The lines of a function without those of functions inside it, and where it may be called: by name and line."""
+
+    name: str
+    lines: frozenset[int]
+    calls: tuple[tuple[str, int], ...]
+    mentions: frozenset[str]  # names that are used otherwise: who calls what they hold is not known
+
+
+@dataclass(frozen=True, slots=True)
 class Instrumented:
     """A module ready to run."""
 
     tree: ast.Module
     functions: tuple[Function, ...]
     regions: tuple[HandledRegion, ...]
-    local_lines: frozenset[int]  # of functions that nothing in the program calls: nobody else handles what they raise
+    bodies: tuple[Body, ...]
 
 
-def instrument(text: str, entry: str) -> Instrumented:
-    """Rewrite the module ``text``, in which the function ``entry`` is called from outside only."""
+def instrument(text: str) -> Instrumented:
+    """Rewrite the module ``text``."""
     tree = ast.parse(text)
     regions = tuple(_regions(tree))
     functions = tuple(
@@ -64,22 +74,34 @@ def instrument(text: str, entry: str) -> Instrumented:
         for statement in tree.body
         if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef)
     )
-    local_lines = frozenset(_local_lines(tree, entry))
+    bodies = tuple(_body(node) for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
     _Rewriter().visit(tree)
     ast.fix_missing_locations(tree)
-    return Instrumented(tree, functions, regions, local_lines)
+    return Instrumented(tree, functions, regions, bodies)
 
 
-def _local_lines(tree: ast.Module, entry: str) -> set[int]:
-    """The lines of ``entry`` without those of functions inside it."""
-    lines: set[int] = set()
-    for statement in tree.body:
-        if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef) and statement.name == entry:
-            lines.update(range(statement.lineno, (statement.end_lineno or 0) + 1))
-            for node in ast.walk(statement):
-                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node is not statement:
-                    lines.difference_update(range(node.lineno, (node.end_lineno or 0) + 1))
-    return lines
+def _body(function: ast.FunctionDef | ast.AsyncFunctionDef) -> Body:
+    """What the function's own statements call, and where."""
+    lines = set(range(function.lineno, (function.end_lineno or 0) + 1))
+    calls: list[tuple[str, int]] = []
+    mentions: set[str] = set()
+    pending: list[tuple[ast.AST, bool]] = [(statement, False) for statement in function.body]
+    while pending:
+        node, later = pending.pop()
+        later = later or isinstance(node, ast.Lambda)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            lines.difference_update(range(node.lineno, (node.end_lineno or 0) + 1))
+            continue
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute) and not later:
+            name = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
+            calls.append((name, node.lineno))
+            pending += [(child, later) for child in ast.iter_child_nodes(node) if child is not node.func]
+            pending += [(child, later) for child in ast.iter_child_nodes(node.func)]
+            continue
+        if isinstance(node, ast.Name | ast.Attribute):
+            mentions.add(node.id if isinstance(node, ast.Name) else node.attr)
+        pending += [(child, later) for child in ast.iter_child_nodes(node)]
+    return Body(function.name, frozenset(lines), tuple(calls), frozenset(mentions))
 
 
 def _regions(tree: ast.Module) -> list[HandledRegion]:

@@ -125,8 +125,8 @@ def test_same_seed_same_program() -> None:
 
 def test_raising_only_what_matters_loses_nothing() -> None:
     """Fewer exceptions per line, the same truth."""
-    for flavour in ("sync-pool", "async-plain", "two-levels"):
-        for seed in range(20):
+    for flavour in ("sync-pool", "async-plain", "two-levels", "methods", "conditional", "other-module"):
+        for seed in range(10):
             files = generate(seed, flavour)
             try:
                 thorough = execute(files, 4 * MAX_RUNS, thorough=True)

@@ -18,18 +18,20 @@ _BUILTINS = frozenset(dir(builtins)) | {"__name__"}
 def is_valid(text: str) -> bool:
     """Whether ``text`` compiles, defines the globals it uses, and yields in what it calls a context manager."""
     try:
-        compile(text, "candidate.py", "exec")
+        tree = ast.parse(text)
+        compile(tree, "candidate.py", "exec")
         table = symtable.symtable(text, "candidate.py", "exec")
     except SyntaxError:
         return False
-    tree = ast.parse(text)
     bound = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_assigned() or symbol.is_imported()}
     if _free_names(table, bound | _declared(table)):
         return False
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     if _raises_nothing(tree, in_handler=False):
         return False
-    return all(_yields_if_decorated(function) and _assigns_first(function) for function in functions) and not any(
+    if not all(_yields_if_decorated(function) and _assigns_first(function) for function in functions):
+        return False
+    return "del " not in text or not any(
         _uses_deleted(block)
         for node in ast.walk(tree)
         for _, block in ast.iter_fields(node)
