@@ -137,34 +137,37 @@ class Unbound:
     It behaves like something nobody knows: perhaps None, perhaps true or false, and the same each time it is asked.
     """
 
-    __slots__ = ("_is_none", "_is_null", "_truth", "_world")
+    __slots__ = ("_is_none", "_world")
 
     def __init__(self, world: World, *, is_none: bool = False) -> None:
         """Be undecided; ``is_none``: once it is asked, it is None."""
         self._world = world
         self._is_none = is_none
-        self._truth: bool | None = None
-        self._is_null: bool | None = None
 
     def __bool__(self) -> bool:
         """Decide."""
-        if self._truth is None:
-            self._truth = not self._is_none and self._world.choose(2) == 0
-            if self._truth:
-                self._is_null = False
-        return self._truth
+        decided = self._world.decided
+        if (self, "true") not in decided:
+            decided[self, "true"] = not self._is_none and self._world.choose(2) == 0
+            if decided[self, "true"]:
+                decided[self, "null"] = False
+        return decided[self, "true"]
 
     def is_null(self) -> bool:
         """Decide whether to be None."""
-        if self._is_null is None:
-            self._is_null = self._is_none or self._world.choose(2) == 0
-            if self._is_null:
-                self._truth = False
-        return self._is_null
+        decided = self._world.decided
+        if (self, "null") not in decided:
+            decided[self, "null"] = self._is_none or self._world.choose(2) == 0
+            if decided[self, "null"]:
+                decided[self, "true"] = False
+        return decided[self, "null"]
 
     def returned(self) -> Unbound:
         """What the caller of a function that returns this knows of it: nothing yet."""
-        return Unbound(self._world, is_none=self._is_none or self._is_null is True)
+        return Unbound(self._world, is_none=self._is_none or self._known_null() is True)
+
+    def _known_null(self) -> bool | None:
+        return self._world.decided.get((self, "null"))
 
     def close(self) -> Done:
         """Release nothing."""
@@ -183,6 +186,7 @@ class Unbound:
 
     def transaction(self) -> Scope:
         """Give a transaction."""
+        self._dereference("transaction")
         return Scope(self._world)
 
     def __call__(self, *_arguments: object) -> Any:  # noqa: ANN401  any function
@@ -191,6 +195,7 @@ class Unbound:
 
     def __enter__(self) -> Self:
         """Raise or go on."""
+        self._dereference("__enter__")
         self._world.may_raise(sys._getframe(1))
         return self
 
@@ -207,5 +212,8 @@ class Unbound:
         return value
 
     def _dereference(self, name: str) -> None:
-        if self._is_null:
+        """Raise for a known None; a function's result that nobody asked is taken to be something."""
+        if self._is_none and self._known_null() is None:
+            self._world.abandon()
+        if self._known_null():
             raise AttributeError(f"'NoneType' object has no attribute '{name}'")

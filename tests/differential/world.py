@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial, wraps
 from types import CoroutineType, FrameType, FunctionType, MethodType
-from typing import Any
+from typing import Any, NoReturn
 
 from .oracle import Oracle
 from .truth import Site, Truth
@@ -22,7 +22,7 @@ MAX_ITERATIONS = 2
 
 
 class AbandonedRun(BaseException):
-    """The run iterates too often: it is given up, and says nothing about what is still held."""
+    """The run iterates too often, or supposes what the analysis does not: it says nothing about what is still held."""
 
 
 @dataclass(slots=True, eq=False)
@@ -153,6 +153,8 @@ class World:
         self._abandoned = False
         self._leaving_frame = 0
         self._loops: dict[int, int] = {}
+        self.decided: dict[tuple[object, str], bool] = {}
+        """What values that nobody knows were found to be in this run: true, None."""
 
     def start(self) -> None:
         """Begin a run."""
@@ -160,6 +162,7 @@ class World:
         self._clock = Clock()
         self._abandoned = False
         self._loops = {}
+        self.decided = {}
         self.running = True
 
     # What the fakes ask.
@@ -218,10 +221,14 @@ class World:
         """Give the run up when a loop that cannot be ended runs too often."""
         self._loops[number] += 1
         if self._loops[number] > self.limit + 1:
-            self._abandoned = True
-            for obligation in self._obligations:
-                obligation.leaving = True  # from here on dying names are no drops
-            raise AbandonedRun
+            self.abandon()
+
+    def abandon(self) -> NoReturn:
+        """Give the run up."""
+        self._abandoned = True
+        for obligation in self._obligations:
+            obligation.leaving = True  # from here on dying names are no drops
+        raise AbandonedRun
 
     def check(self) -> None:
         """At the start of a handler or ``finally``: note what was raised, end a run that was given up."""
@@ -256,12 +263,14 @@ class World:
         captured = _captured(function)
         before = [connection.obligation for connection in captured]
         kept = self.oracle, self._clock, self._obligations, self._loops, self._abandoned, self._leaving_frame
-        self.oracle = Oracle()
+        decided, lines = self.decided, self.reached
+        self.oracle, self.reached = Oracle(), set()
         ends: dict[bool, list[Held]] = {True: [], False: []}
         returns = False
         more = bool(captured)
         while more:
             self._clock, self._obligations, self._loops, self._abandoned = Clock(), [], {}, False
+            self.decided = dict(decided)
             for connection in captured:
                 connection.obligation = Obligation(Site("", 0), 0, 0, self._clock)
             result, returned = _outcome(function)
@@ -270,6 +279,7 @@ class World:
             ends[returned] += [connection for connection in captured if connection in reached]
             more = self.oracle.advance()
         self.oracle, self._clock, self._obligations, self._loops, self._abandoned, self._leaving_frame = kept
+        self.decided, self.reached = decided, lines
         for connection, obligation in zip(captured, before, strict=True):
             connection.obligation = obligation
         return ends[returns]
