@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from leakcheck.cfg import graph as g
     from leakcheck.ownership.found import Found
+    from leakcheck.ownership.lent import Lent
     from leakcheck.ownership.program import Program
     from leakcheck.ownership.unit import Unit
 
@@ -43,7 +44,7 @@ _FLEXIBLE = "generic.Connection"
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A connection in one function. ``names`` are what it is called where it was not taken here.
+    """A connection in one function. ``names`` are what it is called where it was not taken here, ``lent`` who lends it.
 
     ``autocommit`` is None where it is not known; ``leaves_committed``: the ``with`` that hands it out commits.
     """
@@ -54,6 +55,7 @@ class Connection:
     found: Found | None = None
     autocommit: bool | None = None
     leaves_committed: bool = False
+    lent: Lent | None = None
 
     @property
     def resource(self) -> DriverClass:

@@ -119,6 +119,16 @@ class Explorer:
         first = Node(block.index, position, state)
         self.result.hops.setdefault(first, None)
         self._queue.append(first)
+        return self._run()
+
+    def run_raising(self, block: g.BasicBlock, position: int, state: State) -> Exploration:
+        """Explore from where instruction ``position`` of ``block`` raises. Raises BoundReachedError."""
+        first = Node(block.index, position, state)
+        self.result.hops.setdefault(first, None)
+        self._raise(first, block, block.instructions[position], state, ())
+        return self._run()
+
+    def _run(self) -> Exploration:
         visits = 0
         while self._queue:
             visits += 1

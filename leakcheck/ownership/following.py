@@ -32,6 +32,7 @@ from leakcheck.sql.event import SqlKind
 
 if TYPE_CHECKING:
     from leakcheck.driver_session import Session as DriverSession
+    from leakcheck.ownership.lent import Lent
     from leakcheck.ownership.session_callees import SessionCallees
     from leakcheck.ownership.summary import Effect
 
@@ -79,11 +80,18 @@ class Following(Effects):
     asked: bool = field(default=False, kw_only=True)
     restored_by: set[int] = field(default_factory=set, kw_only=True)
     """The statements that set a setting back to what it was before the one that is held."""
+    lent: Lent | None = field(default=None, kw_only=True)
+    """What lends the connection to a block."""
+    yields: list[tuple[g.Yield, State]] = field(default_factory=list, kw_only=True)
+    """Where it is lent to a block in turn."""
 
     def apply(self, instruction: g.Instruction, state: State) -> Outcome:
         """The states after the instruction, and those on its exception edges."""
         if state.status is Status.WAITING:
-            return Effects.apply(self, instruction, state)
+            normal, raised = Effects.apply(self, instruction, state)
+            if isinstance(instruction, g.Enter) and self.lent is not None:
+                normal = [self._borrowed(self.lent, instruction, s) for s in normal]
+            return normal, raised
         match instruction:
             case g.Call():
                 normal, raised = self._call(instruction, state)
@@ -97,6 +105,9 @@ class Following(Effects):
                 normal, raised = [state], []
             case g.LoadItem(base=base) | g.LoadAttribute(base=base) if state.get(base) is Fact.ANSWER:
                 normal, raised = [state.bind({**consumed(base), instruction.target: Fact.ANSWER})], []
+            case g.Yield():
+                self.yields.append((instruction, state))
+                normal, raised = Effects.apply(self, instruction, state)
             case g.StoreAttribute(name=name, base=base) if name in self.driver.autocommit and (
                 state.get(base) is Hold.OWN
             ):
@@ -272,6 +283,8 @@ class Following(Effects):
         value = state.get(instruction.manager)
         if isinstance(value, Scope):
             return [transaction.left(self, instruction, state)], []
+        if value is Hold.MANAGER and self.lent is not None and state.status is Status.HELD:
+            return [self._handed_back(self.lent, instruction, state.bind({instruction.manager: None}))], []
         if value is Hold.OWN and self.resource.with_effect is not WithEffect.RELEASES:
             after = state.bind({instruction.manager: None})
             if not self.driver.ends:
@@ -280,6 +293,24 @@ class Following(Effects):
             kind = SqlKind.COMMIT if commits else SqlKind.ROLLBACK
             return [transaction.ended(self, instruction, kind, after)], []
         return Effects.apply(self, instruction, state)
+
+    @staticmethod
+    def _borrowed(lent: Lent, instruction: g.Enter, state: State) -> State:
+        """The block begins that the connection is lent to."""
+        if state.status is not Status.HELD:
+            return state
+        return replace(state.bind({instruction.target: lent.value}), session=lent.session)
+
+    def _handed_back(self, lent: Lent, instruction: g.Exit, state: State) -> State:
+        """The block ends that the connection was lent to: its lender goes on."""
+        left = lent.left(self.held, state, exceptional=instruction.exceptional)
+        session = state.session
+        if EventKind.COMMIT_AFTER_ERROR in left.faults:
+            self.event(EventKind.COMMIT_AFTER_ERROR, instruction, because=session.failed)
+        if EventKind.SLOW_CALL in left.faults and session.slow is not None:
+            self.event(EventKind.SLOW_CALL, session.slow, because=instruction)
+        self.ended = self.ended or left.ended
+        return self.lost_with(state, left.gone) if left.gone else self.done(instruction, state, by_statement=left.ended)
 
     # The connection goes, and what is held with it
 

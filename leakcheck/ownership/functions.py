@@ -209,7 +209,7 @@ class Functions:
                     advanced.add(generator)
                 for each in (acquisition, *acquisition.beside):
                     try:
-                        found += self._explore(unit, instruction, each)
+                        found += self.explore(unit, instruction, each)
                     except BoundReachedError:
                         skips.append(Skip(unit.part.span(instruction.node), "too many paths from this checkout"))
         return AllFound.of((*found, *self._injected(unit)), skips)
@@ -250,7 +250,8 @@ class Functions:
             return False
         return re.search(rf"(?:patch|setattr)[\w.]*\([^)]*\b{re.escape(name)}\b", text) is not None
 
-    def _explore(self, unit: Unit, call: g.Call, acquisition: Acquisition) -> Sequence[Found]:
+    def explore(self, unit: Unit, call: g.Call, acquisition: Acquisition) -> Sequence[Found]:
+        """What becomes of what one call takes. Raises BoundReachedError."""
         graph, constants = self.units.graph(unit), self.units.constants(unit)
         effects = Effects(
             acquisition.resource,

@@ -7,16 +7,20 @@ has ended; see ``following``.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from leakcheck.cfg import graph as g
 from leakcheck.cfg.builder import TooLargeError
-from leakcheck.driver import ClassKind
+from leakcheck.driver import ClassKind, Protocol
 from leakcheck.ownership import connections
+from leakcheck.ownership.acquire import Acquisition
 from leakcheck.ownership.blocks import block_faults
+from leakcheck.ownership.connections import Connection
 from leakcheck.ownership.explore import BoundReachedError, Exploration, Explorer, seeds
-from leakcheck.ownership.following import Following, Taken
+from leakcheck.ownership.following import Following, Taken, refers_to
 from leakcheck.ownership.found import Fault, SessionFound
+from leakcheck.ownership.lent import Lent, lending
 from leakcheck.ownership.obligation import SESSION_FAULTS, EventKind
 from leakcheck.ownership.pool_statements import pool_faults
 from leakcheck.ownership.session import Held, Open, Session
@@ -31,7 +35,6 @@ from leakcheck.sql.event import SqlEvent
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from leakcheck.ownership.connections import Connection
     from leakcheck.ownership.found import Found
     from leakcheck.ownership.program import Program
     from leakcheck.ownership.unit import Unit
@@ -48,6 +51,7 @@ class Sessions:
         self._given: dict[Held, SessionGiven] = {}
         self._left: dict[Function, tuple[tuple[str, Action], ...]] = {}
         self._executed: dict[Function, tuple[tuple[str, str], ...]] = {}
+        self._lent: dict[Function, tuple[Connection, Lent] | None] = {}
 
     def found(self, unit: Unit, acquired: Iterable[Found]) -> tuple[Sequence[SessionFound], Sequence[Fault]]:
         """Everything that the unit takes on its connections, with what becomes of it on all paths; and other faults."""
@@ -79,6 +83,16 @@ class Sessions:
                 found, _ = self.found(unit, ()) if unit is not None else ((), ())
                 self._left[key] = tuple(_left(each) for each in found if _leaves(each))
         return self._left[key]
+
+    def lent_by(self, function: Function) -> tuple[Connection, Lent] | None:
+        """The connection that a ``@contextmanager`` of the project lends to its block, if there is one."""
+        key = replace(function, bound=False)
+        if key not in self._lent:
+            self._lent[key] = None
+            unit = self._units.of(key) if self._program.is_manager(key) else None
+            if unit is not None:
+                self._lent[key] = _Search(self._program, self._units, self, unit).lends()
+        return self._lent[key]
 
     def executed_by(self, function: Function) -> tuple[tuple[str, str], ...]:
         """Which parameters of a project function it executes as SQL, each with the connection as it knows it."""
@@ -130,14 +144,55 @@ class _Search:
         self._heard.update(id(f.event.instruction.node) for f in self.faults)
         speech = SessionCallees(self._unit, self._program, None)
         self.faults += block_faults(self._program, self._unit, graph, speech)
-        for each in acquired:
-            own = connections.taken(each, self._program)
-            if own is not None:
-                self._follow(own)
+        for connection in self._taken(graph, acquired):
+            self._follow(connection)
         names = self._unheard(graph)
         given = connections.given(names, self._unit, self._program) if names else None
         if given is not None:
             self._follow(given)
+
+    def _taken(self, graph: g.ControlFlowGraph, acquired: Iterable[Found]) -> Iterator[Connection]:
+        """The connections that are taken here, and those that a context manager of the project lends to a block."""
+        for each in acquired:
+            own = connections.taken(each, self._program)
+            if own is not None:
+                yield own
+        entered = (i for b in graph.blocks for i in b.instructions if isinstance(i, g.Call))
+        calls = {id(call.node): call for call in entered if self._statements.is_entered(call)}
+        for call in calls.values():
+            lender = self._lender(call)
+            if lender is not None:
+                lending, lent = lender
+                acquisition = Acquisition(lending.resource, Protocol.CONTEXT, lending.acquisition.pool)
+                try:
+                    found = self._program.functions.explore(self._unit, call, acquisition)
+                except BoundReachedError:
+                    continue
+                yield from (Connection(acquisition, lending.driver, found=each, lent=lent) for each in found)
+
+    def _lender(self, call: g.Call) -> tuple[Connection, Lent] | None:
+        """The connection that the callee has, and lends."""
+        for symbol in self._program.resolver.resolve(call.func, self._unit.scope):
+            lender = self._sessions.lent_by(symbol) if isinstance(symbol, Function) else None
+            if lender is not None:
+                return lender
+        return None
+
+    def lends(self) -> tuple[Connection, Lent] | None:
+        """The connection that this generator lends at its only ``yield``."""
+        try:
+            graph, constants = self._units.graph(self._unit), self._units.constants(self._unit)
+            for connection in self._taken(graph, self._program.functions.found(self._unit).found):
+                following = self._following(connection, None)
+                self._explore(connection, following)
+                places = [(i, state) for i, state in following.yields if refers_to(state, i.value)]
+                value = lending(places)
+                if value is not None:
+                    follow = partial(self._following, connection)
+                    return connection, Lent(graph, constants, follow, value, tuple(dict.fromkeys(places)))
+        except (TooLargeError, BoundReachedError):
+            pass
+        return None
 
     def _unheard(self, graph: g.ControlFlowGraph) -> frozenset[str]:
         """What the connection is called that was not taken here."""
@@ -230,6 +285,7 @@ class _Search:
             leaves_committed=connection.leaves_committed,
             held=held,
             heard=self._heard,
+            lent=connection.lent,
         )
 
     def _explore(self, connection: Connection, effects: Following) -> Exploration:
