@@ -110,6 +110,7 @@ class Operation:
     near_miss_unless: str = ""  # keyword of the pool's constructor that makes it a release
     acquires_receiver: bool = False  # the receiver itself becomes held (`db.connect()`)
     opens_first: bool = False  # acquires_receiver: it goes on to use what it opened, and may raise then
+    tells: bool = False  # acquires_receiver: what it gives is true where it opened, and false or None where it did not
     closes: bool = False  # ends a pool
     distinctive: bool = False  # the name alone is evidence, on any unresolved receiver
     bound: bool = False  # unresolved: evidence only if the value is bound, entered, returned or passed on

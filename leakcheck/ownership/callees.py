@@ -226,7 +226,7 @@ class Callees:
 
     def is_connection(self, class_id: str) -> bool:
         """Whether instances of the class must be given back themselves."""
-        return self._program.drivers.classes[class_id].kind is ClassKind.CONNECTION
+        return self._program.functions.owners.resource(class_id).kind is ClassKind.CONNECTION
 
     def derived(self, class_id: str) -> Hold | Scope | None:
         """How a value that lives by the resource is followed: not at all where it outlives the release unharmed."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from leakcheck.cfg import graph as g
 from leakcheck.driver import WithEffect
 from leakcheck.ownership.obligation import EventKind, consumed, missed
-from leakcheck.ownership.state import Box, Deferred, Fact, Hold, Status
+from leakcheck.ownership.state import Box, Deferred, Fact, Hold, Opening, Status
 
 if TYPE_CHECKING:
     from leakcheck.ownership.obligation import Obligation, Outcome
@@ -26,8 +26,8 @@ def await_(obligation: Obligation, instruction: g.Await, state: State) -> Outcom
     failed = state.bind(consumed(instruction.value))
     if value is Hold.PENDING:
         return [failed.bind({instruction.target: obligation.fresh()}).with_status(Status.HELD)], []
-    if value is Hold.OPENING:
-        return [obligation.taken_now(instruction, failed)], [failed]
+    if isinstance(value, Opening):
+        return obligation.opening(instruction, instruction.target, failed, tells=value.tells), [failed]
     if value is Hold.RELEASING:
         return obligation.releasing(instruction, failed)
     if isinstance(value, Deferred):

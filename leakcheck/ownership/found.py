@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from leakcheck import expression as ex
+from leakcheck.ownership.obligation import EventKind
 from leakcheck.ownership.session import HeldKind
 from leakcheck.ownership.state import Status
+from leakcheck.project.facts import is_self
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Container, Iterator, Sequence
 
     from leakcheck.cfg import graph as g
     from leakcheck.ownership.acquire import Acquisition
@@ -68,7 +71,32 @@ class Found:
                 continue
             if ("." in attribute) is elsewhere and attribute not in seen:
                 seen.add(attribute)
-                yield attribute, ending
+                if not self.acquisition.unopened or self._is_opened(attribute, ending):
+                    yield attribute, ending
+
+    def _is_opened(self, attribute: str, ending: Ending) -> bool:
+        """Whether an object that was made unopened was open when it was stored, or code of the file opens it there."""
+        events = (*(e for hop in self.exploration.path(ending.node) for e in hop.events), *ending.events)
+        if any(event.kind is EventKind.OPENED for event in events):
+            return True
+        name = attribute.rpartition(".")[2]
+        openings = {n for n, o in self.acquisition.resource.methods.items() if o.acquires_receiver}
+        for function in self.unit.scope.module.functions.values():
+            for callee in (c for callees in function.calls.values() for c in callees):
+                holder = _holder(callee, name, openings)
+                if holder is not None and (not is_self(holder) or function.owner == self.unit.scope.owner):
+                    return True
+        return False
+
+
+def _holder(callee: ex.Expression, attribute: str, openings: Container[str]) -> ex.Expression | None:
+    """The ``x`` where calling ``callee`` opens the object in ``x.attribute``, or reads what a property of it opens."""
+    while isinstance(callee, ex.Attribute):
+        base = callee.base
+        if callee.name in openings and isinstance(base, ex.Attribute) and base.name == attribute:
+            return base.base
+        callee = base
+    return None
 
 
 @dataclass(frozen=True, slots=True)

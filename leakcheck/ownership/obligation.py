@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from leakcheck.cfg import graph as g
 from leakcheck.driver import RECEIVER, Protocol, ReleaseTwice, UseAfterRelease, WithEffect
 from leakcheck.ownership.constants import LITERALS
-from leakcheck.ownership.state import Box, Closure, Deferred, Fact, Hold, State, Status, Value, refers
+from leakcheck.ownership.state import Box, Closure, Deferred, Fact, Hold, Opening, State, Status, Value, refers
 from leakcheck.ownership.summary import Effect, End
 
 if TYPE_CHECKING:
@@ -158,9 +158,14 @@ class Obligation:
     def opened(self, call: g.Call, state: State, operation: Operation) -> Outcome:
         """The outcome of a method that opens the resource."""
         if operation.protocol is Protocol.COROUTINE and self.callees.is_awaited(call):
-            return [state.bind({call.target: Hold.OPENING})], []
-        held = self.taken_now(call, state)
-        return [held], [held if operation.opens_first else state]
+            return [state.bind({call.target: Opening(operation.tells)})], []
+        normal = self.opening(call, call.target, state, tells=operation.tells)
+        return normal, [normal[0] if operation.opens_first else state]
+
+    def opening(self, instruction: g.Instruction, target: str, state: State, *, tells: bool) -> list[State]:
+        """The states after a method that opens it; where its result ``tells``, one in which it did not open."""
+        held = self.taken_now(instruction, state)
+        return [held.bind({target: Fact.TRUE}), state.bind({target: Fact.FALSY})] if tells else [held]
 
     def taken_now(self, instruction: g.Instruction, state: State) -> State:
         """The state after something that opens it, unless it was open."""

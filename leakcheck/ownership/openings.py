@@ -99,6 +99,7 @@ class Openings:
                 acquires_receiver=True,
                 protocol=Protocol.COROUTINE if method.is_async else Protocol.VALUE,
                 opens_first=not self._program.vocabulary.executing.isdisjoint(method.calls),
+                tells=_tells(method),
             )
             for _, method in methods
             if method.name in opening
@@ -133,6 +134,12 @@ class Openings:
             if facts.metaclass is not None and ex.last_name(facts.metaclass) not in _PLAIN_METACLASSES:
                 return True
         return False
+
+
+def _tells(method: FunctionFacts) -> bool:
+    """Whether what a method returns says if it opened anything: ``True`` or the connection, and else ``False``."""
+    failed = [isinstance(value, ex.Constant) and not value.value for value in method.returned]
+    return any(failed) and not all(failed)
 
 
 def _options(value: ex.Expression) -> tuple[ex.Expression, ...]:

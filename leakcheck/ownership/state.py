@@ -51,7 +51,6 @@ class Hold(Enum):
     DERIVED = "derived"  # lives by the resource, cannot release it: a cursor
     PENDING = "pending"  # the call that takes it, not yet awaited or entered
     MANAGER = "manager"  # a context manager that releases it when left
-    OPENING = "opening"  # a coroutine of its own that takes it once awaited
     RELEASING = "releasing"  # a coroutine that releases it once awaited
     RELEASER = "releaser"  # a callable that releases it
 
@@ -96,6 +95,13 @@ class Deferred:
 
 
 @dataclass(frozen=True, slots=True)
+class Opening:
+    """A coroutine of the resource that takes it once awaited. ``tells``: what it gives says whether it did."""
+
+    tells: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Closure:
     """A nested function or lambda; what it does with the resource is asked when it is called or escapes."""
 
@@ -127,10 +133,10 @@ class Said:
     value: Hold | Scope | None
 
 
-Value = Fact | Hold | Box | Deferred | Closure | Link | Scope | Said
+Value = Fact | Hold | Box | Deferred | Opening | Closure | Link | Scope | Said
 ALIASES = (Hold.OWN,)
 ABSENT = (Fact.NONE, Fact.FALSY)
-_REFERENCES = frozenset(Hold) - {Hold.MAYBE, Hold.OPENING}
+_REFERENCES = frozenset(Hold) - {Hold.MAYBE}
 
 
 def refers(value: Value) -> bool:
