@@ -58,9 +58,10 @@ class Found:
 
     @property
     def is_local_receiver(self) -> bool:
-        """Whether what is opened was made in this function."""
+        """Whether what is opened was made in this function, and not asked of another one that may share it."""
         facts = self.unit.facts
-        return facts is not None and self.call.receiver in facts.scope.assignments
+        made = facts.scope.assignments.get(self.call.receiver or "", ()) if facts is not None else ()
+        return any(isinstance(v, ex.Call) and (ex.last_name(v.func) or "a")[0].isupper() for v in made)
 
     def stores(self, *, elsewhere: bool = False) -> Iterator[tuple[str, Ending]]:
         """Attributes of self that took the resource, or those of other objects, as ``g.db``."""

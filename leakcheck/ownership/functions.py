@@ -24,6 +24,7 @@ from leakcheck.ownership.effects import Effects
 from leakcheck.ownership.explore import BoundReachedError, Explorer, seeds
 from leakcheck.ownership.found import AllFound, Found
 from leakcheck.ownership.given import Given
+from leakcheck.ownership.handing_back import lost_in_handing_back, parameter_node
 from leakcheck.ownership.leak import LeakKind
 from leakcheck.ownership.owners import Owners
 from leakcheck.ownership.perhaps_none import perhaps_none
@@ -103,6 +104,7 @@ class Functions:
             found = looked.found
             skipped.extend(looked.skipped)
             leaks += left_early(self._program, unit)
+            leaks += lost_in_handing_back(self._program, self, unit)
             main = isinstance(item, FunctionFacts) and item.parent is None and item.name in module.main_calls
             for each in found:
                 kept = list(self._stored(each, item))
@@ -224,20 +226,26 @@ class Functions:
         module = Scope(unit.scope.module)
         for parameter, function in injections(unit.facts, unit.scope.module):
             acquisition = self._acquisitions.injected(function, module)
-            node = next((p for p in walk(unit.node.params) if _is_parameter(p, parameter.name)), None)
+            node = parameter_node(unit.node, parameter.name)
             if acquisition is None or acquisition.position is not None or node is None:
                 continue
-            graph, constants = self.units.graph(unit), self.units.constants(unit)
-            call = g.Call(node, parameter.name, function, None, None, None, ())
-            effects = Effects(acquisition.resource, acquisition.pool, node, self.units.callees(unit))
-            effects.bound_to = parameter.name
-            explorer = Explorer(graph, constants, effects)
-            facts: Facts = {**constants.start[graph.entry.index], parameter.name: Hold.OWN}
-            try:
-                explorer.run(graph.entry, 0, State(Status.HELD, tuple(sorted(facts.items()))))
-            except BoundReachedError:
-                continue
-            yield Found(unit, call, acquisition, explorer.result, effects)
+            found = self.from_parameter(unit, node, acquisition)
+            if found is not None:
+                yield found
+
+    def from_parameter(self, unit: Unit, node: cst.Param, acquisition: Acquisition) -> Found | None:
+        """What becomes of a resource that a parameter holds when the function starts."""
+        graph, constants, name = self.units.graph(unit), self.units.constants(unit), node.name.value
+        effects = Effects(acquisition.resource, acquisition.pool, node, self.units.callees(unit))
+        effects.bound_to = name
+        explorer = Explorer(graph, constants, effects)
+        facts: Facts = {**constants.start[graph.entry.index], name: Hold.OWN}
+        try:
+            explorer.run(graph.entry, 0, State(Status.HELD, tuple(sorted(facts.items()))))
+        except BoundReachedError:
+            return None
+        call = g.Call(node, name, ex.Name(name), None, None, None, ())
+        return Found(unit, call, acquisition, explorer.result, effects)
 
     def _is_patched(self, unit: Unit, call: g.Call) -> bool:
         """Whether the test around the call puts a mock in its place."""
@@ -359,10 +367,6 @@ def _completed(returns: tuple[Owned, ...], perhaps_none: frozenset[Part]) -> tup
 
 def _is_cached(facts: FunctionFacts) -> bool:
     return any(ex.last_name(d) in _CACHING for d in facts.decorators)
-
-
-def _is_parameter(node: cst.CSTNode, name: str) -> bool:
-    return isinstance(node, cst.Param) and node.name.value == name
 
 
 def _expected_to_raise(root: cst.CSTNode) -> set[int]:

@@ -203,7 +203,9 @@ class Given:
             (raised if into_raised else normal).add(end)
         if normal == {End.BORROWED} and raised <= {End.BORROWED}:
             return BORROWS
-        return Effect(frozenset(normal), frozenset(raised), attribute, frozenset(quiet))
+        effect = Effect(frozenset(normal), frozenset(raised), attribute, frozenset(quiet))
+        named = unit.facts is not None and self._program.calls.says_release(unit.facts.name)
+        return effect.as_release() if named else effect
 
 
 def _releases_once_awaited(value: Value | None) -> bool:

@@ -5,7 +5,7 @@ A missing summary is an ordinary case: an unresolved function borrows what it is
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -45,6 +45,11 @@ class Effect:
     def hands_on(self) -> bool:
         """Whether whoever gets the function gets the resource with it: calling it releases it, or returns it."""
         return self.releases or End.RETURNED in self.normal
+
+    def as_release(self) -> Effect:
+        """The same of a function that is there to give back: that it does, if it does whenever nothing raises."""
+        given_back = {End.RELEASED, End.TAKEN}
+        return replace(self, normal=self.quiet, raised=self.quiet) if self.quiet and self.quiet <= given_back else self
 
     def __str__(self) -> str:
         """As ``# summary:`` fixtures show it."""

@@ -191,13 +191,22 @@ def matters(program: Program, facts: ModuleFacts, item: FunctionFacts | Statemen
     if isinstance(item, FunctionFacts):
         scope = Scope.of(facts, item)
         injected = [function for _, function in injections(item, facts)] if item.decorators else []
-        if speaks(program, facts, item):
+        if speaks(program, facts, item) or _hands_back(program, item, scope):
             return True
     if not _any_takes(program, item.calls, scope) and not any(_takes(program, f, module) for f in injected):
         return False
     possible = program.acquisitions.possible
     called = (callee for found in item.calls.values() for callee in found)
     return item.unlisted or any(possible(c, scope) for c in called) or any(possible(f, module) for f in injected)
+
+
+def _hands_back(program: Program, function: FunctionFacts, scope: Scope) -> bool:
+    """Whether a function that is named like a release hands something to a pool."""
+    if not program.calls.says_release(function.name):
+        return False
+    called = (c for name, found in function.calls.items() if name in program.release_names for c in found)
+    symbols = (symbol for callee in called for symbol in program.resolver.resolve(callee, scope))
+    return any(isinstance(s, Method) and isinstance(s.operation.releases, int) for s in symbols)
 
 
 def _any_takes(program: Program, calls: dict[str, list[ex.Expression]], scope: Scope) -> bool:
