@@ -162,11 +162,15 @@ class Owners:
         return not isinstance(source, Failure) and attribute in source.rows(method.first_row, method.last_row)
 
     def takes_back(self, cls: Class, resource: DriverClass) -> bool:
-        """Whether some method of the class or its bases gives back what it is handed: what the object keeps, too."""
+        """Whether some method of the class or its bases gives back what it is handed: what the object keeps, too.
+
+        One that only keeps it must say so by its name: `add(item)` is no way to give a connection back.
+        """
         return any(
-            any(effect.releases for effect in self._given.parameters(function, resource).values())
+            End.RELEASED in effect.normal or (effect.releases and self._says_release(method.name))
             for function, method in self._methods(cls)
             if len(method.parameters) > 1 and not method.is_generator
+            for effect in self._given.parameters(function, resource).values()
         )
 
     def _methods(self, cls: Class) -> Iterator[tuple[Function, FunctionFacts]]:
