@@ -28,6 +28,7 @@ ENDING = frozenset(kind for kinds in ENDS.values() for kind in kinds if kind not
 _LOCAL = frozenset({SqlKind.SET, SqlKind.SET_ROLE, SqlKind.SET_AUTHORIZATION})
 _POSTGRESQL = frozenset({SqlKind.SET_ROLE, SqlKind.SET_AUTHORIZATION, SqlKind.LOCK, SqlKind.LISTEN})
 ROLLED_BACK = "rolled back: what was done in it is lost"
+_PENDING = "UNLISTEN takes effect when its transaction commits, which is left open"
 ROLES = frozenset({HeldKind.ROLE, HeldKind.AUTHORIZATION})
 
 
@@ -135,8 +136,10 @@ def given_back(following: Following, state: State, *, committed: bool) -> str:
             return ""  # all that whoever takes it next can do is to roll back
         if opened is OpenAtRelease.CLOSED or (_undone(following, state) and opened is OpenAtRelease.ROLLED_BACK):
             return ""
+        if session.resetting and opened is OpenAtRelease.ROLLED_BACK:
+            return "the pool's rollback undoes the reset"
         if session.resetting:
-            return "the pool's rollback undoes the reset" if opened is OpenAtRelease.ROLLED_BACK else ""
+            return _PENDING if held.kind is HeldKind.LISTEN else ""
     elif session.resetting:
         return ""
     return "passed on to whoever takes the connection next"

@@ -52,7 +52,8 @@ block that the transaction was begun in. It is never written.
 
 ## Limits
 
-A path that relies on the pool's rollback on purpose is reported as well: say `ROLLBACK` there.
+A path that relies on the pool's rollback on purpose is reported as well: say `ROLLBACK` there. Not reported is a path
+on which nothing can have been written, where the pool rolls back what it is given: nothing is lost there.
 """
 
 from __future__ import annotations

@@ -2,8 +2,11 @@
 
 The program gets the driver's own pool behind a thin wrapper that knows which row speaks, and that can make any one
 statement fail: the server is then sent ``SELECT 1/0`` instead, so that what follows is the server's own answer, the
-aborted transaction included. What ends or resets something is never made to fail: the programs write nothing, and then
-a server that is there only refuses it in an aborted transaction, by itself.
+aborted transaction included. What ends or resets something is never made to fail: a server that is there only refuses
+it in an aborted transaction, by itself.
+
+A transaction that a pool rolls back on a path without an error loses what was written in it: whether anything was, the
+server is asked, too. Where nothing was, it counts only if no path ends it.
 """
 
 from __future__ import annotations
@@ -53,6 +56,10 @@ class Run:
     opened: dict[Kind, int] = field(default_factory=dict)
     """The row that opened each kind last, on this path."""
     begun_at_release: int | None = None
+    written: bool = False
+    """Something was written in the transaction that was open at the release."""
+    ended: set[int] = field(default_factory=set)
+    """The rows whose transaction the program ended."""
     aborted: bool = False
     """A statement failed in the open transaction."""
     useless: set[int] = field(default_factory=set)
@@ -148,7 +155,8 @@ class Watched:
     def _noted(self, result: Any, text: str | None, row: int) -> Any:  # noqa: ANN401  any driver's
         """After a statement: whether a transaction is open now, and what this row opened."""
         if not self._pools.in_transaction(self._connection):
-            self._run.opened.pop(Kind.TRANSACTION, None)
+            begun = self._run.opened.pop(Kind.TRANSACTION, None)
+            self._run.ended |= {begun} if begun is not None else set()
             self._run.aborted = False
             if kind_of(text or "") is Kind.LOCAL:
                 self._run.useless.add(row)
@@ -160,6 +168,7 @@ class Watched:
     def _release(self, connection: Any) -> None:  # noqa: ANN401  any driver's
         if self._pools.in_transaction(connection):
             self._run.begun_at_release = self._run.opened.get(Kind.TRANSACTION)
+            self._run.written = self._pools.witness.has_written(self._pools.process(connection))
 
 
 def _row() -> int:
@@ -189,7 +198,7 @@ def truth(program: Written, spelling: Spelling, pools: Pools) -> Seen:
         namespace["pool"] = pool
         return namespace["handle"](*arguments)
 
-    paths = 0
+    paths, ended, harmless = 0, set[int](), set[int]()
     for run in _runs(handle, pools, is_async=spelling.is_async):
         paths += 1
         left = pools.left()
@@ -200,9 +209,14 @@ def truth(program: Written, spelling: Spelling, pools: Pools) -> Seen:
         for kind, row in run.opened.items():
             if kind is not Kind.TRANSACTION and kind in left:
                 _note(found[row], run)
+        ended |= run.ended
         begun = run.begun_at_release
-        if begun is not None and (not run.failed or Kind.TRANSACTION in left):
+        if begun is not None and (Kind.TRANSACTION in left or (run.written and not run.failed)):
             _note(found[begun], run)
+        elif begun is not None and not run.failed:
+            harmless.add(begun)
+    for row in harmless - ended:
+        found[row].plainly = True
     return Seen(found, paths)
 
 

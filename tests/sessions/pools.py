@@ -27,13 +27,36 @@ SETUP = (
 )
 
 
+class Witness:
+    """A connection of one's own, which sees what the others have written before they commit it."""
+
+    def __init__(self, dsn: str) -> None:
+        import psycopg
+
+        self._connection = psycopg.connect(dsn, autocommit=True)
+
+    def has_written(self, process: int) -> bool:
+        """Whether the open transaction of another process has written anything: only then the server numbers it."""
+        question = "SELECT backend_xid IS NOT NULL FROM pg_stat_activity WHERE pid = %s"
+        found = self._connection.execute(question, (process,)).fetchone()
+        return found is not None and bool(found[0])
+
+    def close(self) -> None:
+        """End it."""
+        self._connection.close()
+
+
 class Pools(Protocol):
     """A pool of one connection."""
 
     pool: Any
+    witness: Witness
 
     def in_transaction(self, connection: Any) -> bool:  # noqa: ANN401  any driver's
         """Whether the server says that a transaction is open."""
+
+    def process(self, connection: Any) -> int:  # noqa: ANN401  any driver's
+        """The server's process that serves the connection."""
 
     def left(self) -> set[Kind]:
         """What whoever takes the connection next finds on it; afterwards it is as good as new."""
@@ -46,9 +69,13 @@ class _Blocking:
     """A driver whose connections have the cursors of PEP 249."""
 
     pool: Any
+    witness: Witness
 
     def in_transaction(self, connection: Any) -> bool:  # noqa: ANN401  any driver's
         return bool(connection.info.transaction_status)
+
+    def process(self, connection: Any) -> int:  # noqa: ANN401  any driver's
+        return int(connection.info.backend_pid)
 
     def wait(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         raise NotImplementedError
@@ -116,6 +143,9 @@ class _SQLAlchemy(_Blocking):
     def in_transaction(self, connection: Any) -> bool:  # noqa: ANN401  any driver's
         return super().in_transaction(connection.connection.dbapi_connection)
 
+    def process(self, connection: Any) -> int:  # noqa: ANN401  any driver's
+        return super().process(connection.connection.dbapi_connection)
+
     def left(self) -> set[Kind]:
         connection = self.pool.raw_connection()
         try:
@@ -128,6 +158,8 @@ class _SQLAlchemy(_Blocking):
 
 
 class _Asyncpg:
+    witness: Witness
+
     def __init__(self, dsn: str) -> None:
         import asyncpg
 
@@ -141,6 +173,9 @@ class _Asyncpg:
 
     def in_transaction(self, connection: Any) -> bool:  # noqa: ANN401  any driver's
         return bool(connection.is_in_transaction())
+
+    def process(self, connection: Any) -> int:  # noqa: ANN401  any driver's
+        return int(connection.get_server_pid())
 
     def left(self) -> set[Kind]:
         return self._loop.run_until_complete(self._left())
@@ -178,9 +213,11 @@ _MAKERS = {
 def opened(name: str, dsn: str) -> Iterator[Pools]:
     """The pool of the driver that a spelling is of."""
     pools = _MAKERS[name](dsn)
+    pools.witness = Witness(dsn)
     try:
         yield pools
     finally:
+        pools.witness.close()
         pools.close()
 
 

@@ -13,7 +13,7 @@ BEGIN, COMMIT = Say("BEGIN", opens=Kind.TRANSACTION), Say("COMMIT", ends=True)
 ROLE, RESET = Say("SET ROLE tenant", opens=Kind.ROLE), Say("RESET ROLE", ends=True)
 LOCK, UNLOCK = Say("SELECT pg_advisory_lock(7)", opens=Kind.LOCK), Say("SELECT pg_advisory_unlock(7)", ends=True)
 SETTING = Say("SET statement_timeout = '9s'", opens=Kind.SETTING)
-WORK = Say("SELECT 1")
+WORK, INSERT = Say("SELECT 1"), Say("INSERT INTO public.journal VALUES (1)")
 
 CLEAN, ALWAYS = Truth(), Truth(plainly=True, after_error=True)
 PLAINLY, AFTER_ERROR = Truth(plainly=True), Truth(after_error=True)
@@ -25,7 +25,11 @@ CASES: list[tuple[str, Body, Truth]] = [
     ("sqlalchemy-autocommit", (BEGIN, WORK), ALWAYS),
     ("psycopg2-autocommit", (BEGIN, WORK, COMMIT), AFTER_ERROR),
     ("psycopg2-autocommit", (BEGIN, Attempt((WORK,), final=(COMMIT,))), CLEAN),
-    ("psycopg-autocommit", (BEGIN, Branch("a", (Leave(),)), COMMIT), PLAINLY),
+    ("psycopg-autocommit", (BEGIN, INSERT, Branch("a", (Leave(),)), COMMIT), PLAINLY),
+    # where nothing was written nothing is lost
+    ("psycopg-autocommit", (BEGIN, WORK, Branch("a", (Leave(),)), COMMIT), CLEAN),
+    ("asyncpg", (BEGIN, Branch("a", (Leave(),)), COMMIT), CLEAN),
+    ("psycopg2-autocommit", (BEGIN, Branch("a", (Leave(),)), COMMIT), PLAINLY),
     # no pool resets a role that was not rolled back
     ("psycopg2", (ROLE, WORK), CLEAN),
     ("psycopg2", (ROLE, Driver("commit"), WORK), ALWAYS),
