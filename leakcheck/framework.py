@@ -20,7 +20,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 ONCE = "process"
 """What a start-up hook runs once for."""
@@ -46,6 +46,7 @@ class Run:
     calls: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
     unless: tuple[str, ...] = ()  # keywords of the call with which it runs once
+    events: tuple[str, ...] = ()  # what the decorator or call must name besides, by its last name: "NewRequest"
     bases: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
     functions: tuple[str, ...] = ()
@@ -76,14 +77,17 @@ class Frameworks:
     ends: Mapping[str, str]
     _by_member: dict[str, tuple[Run, ...]] = field(default_factory=dict, compare=False, repr=False)
 
-    def decorated(self, owner: str, name: str) -> Run | None:
-        """How a function decorated by ``name`` of an owner runs: a class or module by its qualified name."""
-        return _first(r for r in self.runs if _has(r.decorators, name) and _owns(r, owner))
+    def decorated(self, owner: str, name: str, events: Collection[str] = ()) -> Run | None:
+        """How a function decorated by ``name`` of an owner runs: a class or module by its qualified name.
 
-    def given(self, owner: str, name: str, keywords: Iterable[str] = ()) -> Run | None:
-        """How a function given to the call of ``name`` of an owner runs."""
+        ``events`` are the last names of the decorator's arguments.
+        """
+        return _first(r for r in self.runs if _has(r.decorators, name) and _owns(r, owner) and _is_of(r, events))
+
+    def given(self, owner: str, name: str, keywords: Iterable[str] = (), events: Collection[str] = ()) -> Run | None:
+        """How a function given to the call of ``name`` of an owner runs, with these keywords and other arguments."""
         used = set(keywords)
-        found = [r for r in self.runs if _has(r.calls, name) and _owns(r, owner)]
+        found = [r for r in self.runs if _has(r.calls, name) and _owns(r, owner) and _is_of(r, events)]
         return None if any(used.intersection(r.unless) for r in found) else _first(found)
 
     def assigned(self, owner: str, name: str) -> Run | None:
@@ -139,6 +143,10 @@ def _first(found: Iterable[Run]) -> Run | None:
 
 def _has(patterns: Sequence[str], name: str) -> bool:
     return any(name == each or (_ANY in each and fnmatchcase(name, each)) for each in patterns)
+
+
+def _is_of(run: Run, events: Collection[str]) -> bool:
+    return not run.events or not set(run.events).isdisjoint(events)
 
 
 def _owns(run: Run, owner: str) -> bool:

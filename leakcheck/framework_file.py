@@ -35,6 +35,7 @@ _RUN_KEYS: dict[str, tuple[type, ...]] = {
     "calls": (list,),
     "attributes": (list,),
     "unless": (list,),
+    "events": (list,),
     "bases": (list,),
     "methods": (list,),
     "functions": (list,),
@@ -87,6 +88,8 @@ def _run(source: Document, key: str, table: object) -> dict[str, Any]:
         source.fail(key, '"owners" and their members go together', "give both, or neither")
     if ("bases" in given) is not ("methods" in given):
         source.fail(key, '"bases" and "methods" go together', "give both, or neither")
+    if "events" in given and not {"decorators", "calls"} & given.keys():
+        source.fail(f"{key}.events", "there is nothing here that names one", 'add "decorators" or "calls"')
     if "unless" in given and "calls" not in given:
         source.fail(f"{key}.unless", "there is no call here", 'add "calls"')
     return given

@@ -72,6 +72,10 @@ def places(node: ast.AST) -> Iterator[str]:
                 if found is not None:
                     yield f"{found}.{name}"
                 pending.extend(rest)
+            case ast.Compare(
+                left=ast.Constant(value=str() as name), comparators=[ast.Call(func=ast.Name(id="globals"))]
+            ):
+                yield name
             case ast.Call(func=ast.Attribute(value=receiver), args=args):
                 pending.extend((receiver, *args))
             case ast.Name() | ast.Attribute() | ast.Subscript():

@@ -84,13 +84,14 @@ class Roles:
         """The role that a call gives to the function among its arguments, or an attribute to what is kept in it."""
         tree, node = mention.tree, mention.node
         match node:
-            case ast.Call(func=func, keywords=keywords):
-                callee = ex.from_ast(func)
+            case ast.Call(func=func, args=args, keywords=keywords):
+                callee, events = ex.from_ast(func), {ex.last_name(ex.from_ast(a)) or "" for a in args}
                 name = ex.last_name(callee)
                 if name is None or not self.frameworks.takes_callables(name):
                     return None
-                for owner, member in self._owners(callee, tree.scope(node)):
-                    run = self.frameworks.given(owner, member, (k.arg for k in keywords if k.arg))
+                owners = [*self._owners(callee, tree.scope(node)), *self._handed_in(callee, tree, node)]
+                for owner, member in owners:
+                    run = self.frameworks.given(owner, member, (k.arg for k in keywords if k.arg), events)
                     if run is not None:
                         return Role(run, f"given to {_whose(run)} `{tree.text(func)}()`")
             case ast.Assign(targets=[target]):
@@ -123,7 +124,7 @@ class Roles:
         for decorator in facts.decorators:
             bare = _bare(decorator)
             for owner, member in self._owners(bare, scope):
-                run = self.frameworks.decorated(owner, member)
+                run = self.frameworks.decorated(owner, member, _events(decorator))
                 if run is not None:
                     return Role(run, f"decorated by {_whose(run)} `@{ex.dotted(bare) or member}`")
             run = self._routed(decorator, module)
@@ -187,6 +188,17 @@ class Roles:
         for package in sorted(scope.module.packages):  # `router` of an `app` that was handed in
             yield f"{package}.{base.name}", name
 
+    def _handed_in(self, callee: ex.Expression, tree: Tree, node: ast.AST) -> Iterator[tuple[str, str]]:
+        """The members that ``config.add_view`` may be in a function to which a framework hands its ``config``."""
+        facts = tree.function(node)
+        if facts is None or not isinstance(callee, ex.Attribute) or not isinstance(callee.base, ex.Name):
+            return
+        shaped = self._shaped(tree.facts, facts)
+        if shaped is not None and shaped.run.is_once and callee.base.id in {p.name for p in facts.parameters}:
+            for run in self.frameworks.runs:
+                if run.framework == shaped.run.framework:
+                    yield from ((f"{run.packages[0]}.{owner}", callee.name) for owner in run.owners)
+
     def _classes(self, expression: ex.Expression, scope: Scope) -> Iterator[str]:
         """The library classes and modules that an expression stands for."""
         for symbol in self._program.resolver.resolve(expression, scope):
@@ -203,6 +215,11 @@ class Roles:
 
 def _bare(decorator: ex.Expression) -> ex.Expression:
     return decorator.func if isinstance(decorator, ex.Call) else decorator
+
+
+def _events(decorator: ex.Expression) -> set[str]:
+    """The last names of a decorator's arguments."""
+    return {ex.last_name(a) or "" for a in decorator.args} if isinstance(decorator, ex.Call) else set()
 
 
 def _called(decorators: tuple[ex.Expression, ...]) -> Iterator[ex.Expression]:

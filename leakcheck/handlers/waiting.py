@@ -35,7 +35,10 @@ class Waiting:
         self._search = search
 
     def for_ever(self, construction: Construction) -> tuple[Tree, ast.Call] | None:
-        """The call that waits for a connection without end: the constructor's own, or the first that takes one."""
+        """The call that waits for a connection without end: the constructor's own, or the first that takes one.
+
+        Of several pools of a class each is known by its name, where it has one by which somebody takes from it.
+        """
         pool, call = construction.made.pool, construction.call
         if pool is None:
             return None
@@ -44,6 +47,8 @@ class Waiting:
         if not pool.waits_forever or given(call, pool.bounded_by) or _is_open(call):
             return None
         takes = list(self._takes(construction.made, construction.tree.path))
+        names = _names(construction)
+        takes = [(tree, node) for tree, node in takes if _receiver(node) in names] or takes
         if any(_is_bounded(tree, node) for tree, node in takes):
             return None
         return next(iter(takes), None)
@@ -82,6 +87,32 @@ class Waiting:
         if found:
             return made.id in found
         return made.id in self._program.drivers.receiver_classes(ex.last_name(reduced) or "")
+
+
+def _names(construction: Construction) -> set[str]:
+    """What the pool is called where it is built."""
+    for above, _ in construction.tree.around(construction.call):
+        match above:
+            case ast.Assign(targets=targets):
+                return {_plain(target) for target in targets}
+            case ast.AnnAssign(target=target) | ast.NamedExpr(target=target):
+                return {_plain(target)}
+            case ast.withitem(optional_vars=ast.expr() as target):
+                return {_plain(target)}
+            case ast.stmt():
+                break
+            case _:
+                pass
+    return set()
+
+
+def _receiver(call: ast.Call) -> str:
+    return _plain(call.func.value) if isinstance(call.func, ast.Attribute) else ""
+
+
+def _plain(place: ast.expr) -> str:
+    """The last name of a place, as others call it: ``pool`` of ``self._pool``."""
+    return (chain(place) or "").rpartition(".")[2].lstrip("_")
 
 
 def _is_open(call: ast.Call) -> bool:
