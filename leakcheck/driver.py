@@ -118,6 +118,7 @@ class Operation:
     token: str = ""  # a word of every file that calls this, where the name itself is too common a word
     executes: int | None = None  # the argument that is SQL
     sends: str = ""  # the SQL that calling it amounts to
+    sends_if_false: str = ""  # the same where it is given False; one that is given no constant then sends nothing
     does_nothing: str = ""  # looks as if it sent that, and why it does not (a sentence)
     commits: bool = False  # leaving `with` of what this hands out commits, whatever its class says
 

@@ -98,6 +98,7 @@ _OPERATION_KEYS: dict[str, tuple[type, ...]] = {
     "token": (str,),
     "executes": (int,),
     "sends": (str,),
+    "sends-if-false": (str,),
     "does-nothing": (str,),
     "commits": (bool,),
 }
@@ -285,6 +286,8 @@ class Reader:
             document.fail(
                 f"{key}.awaited", "nothing is released here", 'remove it or add "releases", "pauses" or "closes"'
             )
+        if built.sends_if_false and not built.sends:
+            document.fail(f"{key}.sends-if-false", "this sends nothing otherwise", 'add "sends"')
         if built.near_miss_unless and not built.near_miss:
             document.fail(f"{key}.near-miss-unless", "there is no near-miss here", 'add "near-miss"')
         if built.acquires and (self._kind(built.acquires) is not ClassKind.CONNECTION):

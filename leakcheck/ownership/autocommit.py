@@ -17,6 +17,7 @@ from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
 from leakcheck.cfg.walk import reduce
 from leakcheck.driver_session import Begins
+from leakcheck.ownership.pools import constructors
 from leakcheck.project.texts import sql_texts
 
 if TYPE_CHECKING:
@@ -42,12 +43,22 @@ def initial(found: Found, driver: DriverSession, program: Program) -> bool | Non
         return None
     named = [(n, v) for n, v in _keywords(found.call) if n in driver.autocommit]
     pool, scope = found.acquisition.pool, found.unit.scope
-    made = program.constructors(pool, scope) if pool is not None else []
+    made = [call for call, _ in constructors(program, pool, scope)] if pool is not None else []
     named += [(n, v) for call in made for n, v in call.keywords if n in driver.autocommit]
     if named:
         return _value(*named[0], driver)
-    hidden = any(n in _HIDING for call in made for n, _ in call.keywords)
+    hidden = any(n in _HIDING for call in made for n, _ in call.keywords) or _is_perhaps_unpacked(
+        found, driver, program
+    )
     return None if hidden or found.acquisition.steps else False
+
+
+def _is_perhaps_unpacked(found: Found, driver: DriverSession, program: Program) -> bool:
+    """Whether the call is given ``**options`` in a file that speaks of autocommit."""
+    node = found.call.node
+    assert isinstance(node, cst.Call)
+    text = program.peek(found.unit.path)
+    return any(a.star == "**" for a in node.args) and any(n.encode() in text for n in driver.autocommit)
 
 
 def underneath(found: Found, driver: DriverSession, program: Program) -> DriverSession:
@@ -55,8 +66,8 @@ def underneath(found: Found, driver: DriverSession, program: Program) -> DriverS
     pool, scope, classes = found.acquisition.pool, found.unit.scope, program.drivers.classes
     if driver.dialect or pool is None:
         return driver
-    for call in program.constructors(pool, scope):
-        for text in sql_texts(call.args[0], scope, program) or () if call.args else ():
+    for call, where in constructors(program, pool, scope):
+        for text in sql_texts(call.args[0], where, program) or () if call.args else ():
             scheme, _, _ = text.partition("://")
             name, _, library = scheme.partition("+")
             below = classes.get(f"{library}.PooledConnection") or classes.get(f"{library}.Connection")

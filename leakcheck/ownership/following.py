@@ -17,7 +17,7 @@ import libcst as cst
 from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
 from leakcheck.cfg.walk import reduce
-from leakcheck.driver import WithEffect
+from leakcheck.driver import Protocol, WithEffect
 from leakcheck.driver_session import Begins, OpenAtRelease
 from leakcheck.ownership import autocommit, session_state, transaction
 from leakcheck.ownership.calling import operands
@@ -139,7 +139,11 @@ class Following(Effects):
         if self.held is not None and self.held.tried and self._answers(call, state):
             return [state.bind({**operands(call), call.target: Fact.ANSWER})], []
         actions = self.statements.actions(call, value, self.resource) or self._left_by(call, state)
+        if actions and self._is_lazy(call, actions):
+            actions = ()
         normal, raised = Effects.apply(self, call, state)
+        if value is Hold.OWN and call.method == "cursor":  # it sends nothing: it only raises on a dead connection
+            raised = [self._on_dead_connection(call, s) for s in raised]
         if value is not None:
             self.heard.add(id(call.node))
         if value is Hold.OWN and autocommit.switches(call, self.driver):
@@ -162,6 +166,16 @@ class Following(Effects):
             done += states
             failed += errors
         return done, failed or raised
+
+    def _on_dead_connection(self, instruction: g.Instruction, state: State) -> State:
+        """The state where something raised that can only have done so because the connection is gone."""
+        return self.done(instruction, state, by_statement=False) if state.status is Status.HELD else state
+
+    def _is_lazy(self, call: g.Call, actions: tuple[Action, ...]) -> bool:
+        """Whether what it gives says it once that is entered: ``tx = session.begin()`` of asyncio."""
+        operations = [action.operation for action in actions if action.operation is not None]
+        derived = any(o.derives is not None and o.protocol is Protocol.AWAITABLE_CONTEXT for o in operations)
+        return derived and not self.callees.is_entered_or_awaited(call)
 
     def _answers(self, call: g.Call, state: State) -> bool:
         """Whether a call gives what the server said to the statement that tried: ``cur.fetchone()``."""
@@ -275,6 +289,7 @@ class Following(Effects):
         normal, raised = Effects.apply(self, instruction, state)
         if value is Hold.DERIVED:  # a cursor gives itself
             normal = [s.bind({instruction.target: Hold.DERIVED}) for s in normal]
+            raised = raised if instruction.is_async else [self._on_dead_connection(instruction, s) for s in raised]
         if instruction.target in self.names and value is None:  # somebody else's context manager hands it out
             normal = [s.bind({instruction.manager: Hold.MANAGER, instruction.target: Hold.OWN}) for s in normal]
         return normal, raised

@@ -1,6 +1,7 @@
-"""Pools across functions: whether two functions take from the same one.
+"""Pools across functions: how one is built, and whether two functions take from the same one.
 
     pool_place(program, scope, "db.pool")   →   ("app/db.py", "pool"), from wherever it is imported
+    constructors(program, "db.pool", scope) →   the call of create_pool() in app/db.py
 
 A function that holds a connection and calls one that takes another from the same pool can wait for itself.
 """
@@ -9,12 +10,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from leakcheck.project.names import Function
+from leakcheck import expression as ex
+from leakcheck.project.names import Function, Scope
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from leakcheck.driver import DriverClass
     from leakcheck.ownership.program import Program
-    from leakcheck.project.names import Scope, Symbols
+    from leakcheck.project.names import Symbols
 
 _CALLS = 3
 """How many calls deep a second checkout is looked for."""
@@ -31,6 +35,36 @@ def pool_place(program: Program, scope: Scope, pool: str) -> tuple[str, str] | N
         found = program.modules.member(target, scope.module.path)
         return (found[0], pool.replace(root, found[1] or root, 1)) if found is not None else (target, pool)
     return scope.module.path, pool
+
+
+def constructors(program: Program, pool: str, scope: Scope) -> list[tuple[ex.Call, Scope]]:
+    """The calls by which the pool called ``pool`` is built, as far as they can be seen, with where they stand."""
+    head, _, attribute = pool.rpartition(".")
+    found: list[ex.Expression] = []
+    for facts in (*(f.scope for f in scope.functions), scope.module.scope):
+        found.extend(facts.assignments.get(pool, ()))
+    if head in ("self", "cls") and scope.owner is not None:
+        cls = scope.module.classes.get(scope.owner)
+        found.extend(v for v, _ in (cls.attributes.get(attribute, ()) if cls is not None else ()))
+    made = [(_made(v), scope) for v in found] or list(_imported(program, pool, scope))
+    return [(call, where) for call, where in made if isinstance(call, ex.Call)]
+
+
+def _imported(program: Program, pool: str, scope: Scope) -> Iterator[tuple[ex.Expression, Scope]]:
+    """What is assigned to the pool in the module that it is imported from."""
+    root, _, rest = pool.partition(".")
+    if any(f.binds(root) for f in scope.functions):
+        return
+    for target in scope.module.scope.imports.get(root, ()):
+        path, name = program.modules.member(target, scope.module.path) or ("", "")
+        module = program.facts(path) if path else None
+        if module is not None:
+            place = f"{name}.{rest}" if name and rest else name or rest
+            yield from ((_made(v), Scope(module)) for v in module.scope.assignments.get(place, ()))
+
+
+def _made(value: ex.Expression) -> ex.Expression:
+    return value.value if isinstance(value, ex.Await) else value
 
 
 def nested_checkout(

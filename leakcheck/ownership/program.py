@@ -24,6 +24,7 @@ from leakcheck.diagnostic import Span
 from leakcheck.driver_data import load_drivers
 from leakcheck.ownership.acquire import Acquisitions
 from leakcheck.ownership.fixpoint import Fixpoint
+from leakcheck.ownership.pools import constructors
 from leakcheck.project.collector import facts_of
 from leakcheck.project.facts import ModuleFacts
 from leakcheck.project.modules import Modules
@@ -248,19 +249,7 @@ class Program:
 
     def constructor_keyword(self, pool: str, keyword: str, scope: Scope) -> bool:
         """Whether the pool called ``pool`` is built with this keyword, wherever that can be seen."""
-        return any(k == keyword for call in self.constructors(pool, scope) for k, _ in call.keywords)
-
-    def constructors(self, pool: str, scope: Scope) -> list[ex.Call]:
-        """The calls by which the pool called ``pool`` is built, as far as they can be seen."""
-        head, _, attribute = pool.rpartition(".")
-        found: list[ex.Expression] = []
-        for facts in (*(f.scope for f in scope.functions), scope.module.scope):
-            found.extend(facts.assignments.get(pool, ()))
-        if head in ("self", "cls") and scope.owner is not None:
-            cls = scope.module.classes.get(scope.owner)
-            found.extend(v for v, _ in (cls.attributes.get(attribute, ()) if cls is not None else ()))
-        made = (v.value if isinstance(v, ex.Await) else v for v in found)
-        return [call for call in made if isinstance(call, ex.Call)]
+        return any(k == keyword for call, _ in constructors(self, pool, scope) for k, _ in call.keywords)
 
     # Analysis
 

@@ -120,6 +120,10 @@ def _counts(found: SessionFound, ending: Ending) -> bool:
             # Whoever gave the connection rolls back what a failed function did, which undoes it where it was set in
             # the caller's transaction.
             return not ending.state.raised or found.connection.driver.begins is Begins.NEVER
+        case HeldKind.SETTING:
+            # One connection serves this function and the next: what is reset in one way is kept in another.
+            driver = found.connection.driver
+            return driver.pooled and driver.begins is Begins.NEVER and found.following.ended
         case _:
             return False
 

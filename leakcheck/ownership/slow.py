@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
+from leakcheck.ownership.pools import constructors
 from leakcheck.project.names import External, Function, Instance
 from leakcheck.project.speaking import imports_slow
 
@@ -74,9 +75,11 @@ def _origins(program: Program, receiver: ex.Expression, scope: Scope) -> Iterato
         if isinstance(symbol, Instance) and isinstance(symbol.of, External):
             yield symbol.of.name
     dotted = ex.dotted(receiver)
-    calls = [receiver] if isinstance(receiver, ex.Call) else program.constructors(dotted, scope) if dotted else []
-    for call in calls:
-        yield from (s.name for s in program.resolver.resolve(call.func, scope) if isinstance(s, External))
+    calls = (
+        [(receiver, scope)] if isinstance(receiver, ex.Call) else constructors(program, dotted, scope) if dotted else []
+    )
+    for call, where in calls:
+        yield from (s.name for s in program.resolver.resolve(call.func, where) if isinstance(s, External))
 
 
 def _is_known(program: Program, name: str) -> bool:

@@ -77,7 +77,7 @@ class Statements:
         if operation.sends:
             if operation.derives is not None and self.is_entered(call):
                 return ()  # `with conn.begin():` ends what it begins
-            return tuple(Action(e, operation) for e in events(operation.sends))
+            return tuple(Action(e, operation) for e in events(_sent(call, operation)))
         if operation.executes is None:
             return ()
         said = self.sql(call, operation)
@@ -151,6 +151,19 @@ class Statements:
                     if words:
                         return words if len(words) <= _TEXT_LIMIT else words[: _TEXT_LIMIT - 1] + "…"
         return f"{ex.last_name(reduce(node.func))}()"
+
+
+def _sent(call: g.Call, operation: Operation) -> str:
+    """The SQL that a call of a driver's method amounts to."""
+    if not operation.sends_if_false:
+        return operation.sends
+    reduced = reduce(call.node) if isinstance(call.node, cst.Call) else None
+    given = reduced.args[0] if isinstance(reduced, ex.Call) and reduced.args else None
+    match given:
+        case ex.Constant(value=bool() as on):
+            return operation.sends if on else operation.sends_if_false
+        case _:
+            return ""
 
 
 def most_telling(found: Iterable[tuple[SqlEvent, ...]]) -> tuple[SqlEvent, ...]:

@@ -28,8 +28,8 @@ _INSIDE = (
 )
 _SQL = re.compile(rb"(?i:" + _QUOTED + rb"|" + _INSIDE + rb")")
 """The statements that take something, as they stand in source text."""
-_BLOCKS = (b"transaction.atomic", b"import atomic")
-"""So is Django's transaction named, or imported."""
+_BLOCKS = (b"transaction.atomic", b"import atomic", b".set_autocommit(")
+"""So is Django's transaction named, or imported, or begun by turning autocommit off."""
 _WRAPPING = re.compile(r"exec|query|run|sql|statement|command|cmd|fetch|(?:^|_)do(?:$|_)", re.IGNORECASE)
 """What a function of the project is called that executes what it is given."""
 _METHODS = frozenset({"begin", "start_transaction"})
