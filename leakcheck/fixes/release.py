@@ -30,7 +30,7 @@ def release_of(region: Region) -> cst.BaseExpression:
     """The release as the program writes it, else as the driver's file does. Raises RefusedError."""
     acquisition = region.found.acquisition
     template = acquisition.resource.release
-    if "leaving" in template:
+    if "leaving" in template or template.endswith(":"):
         raise RefusedError(f"nothing but leaving its `with` releases `{region.name}`")
     written = {region.tree.text(call).strip(): call for call in _true_releases(region)}
     if len(written) > 1:

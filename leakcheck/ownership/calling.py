@@ -163,8 +163,8 @@ def _unrelated(obligation: Obligation, call: g.Call, before: State, state: State
     if captured is not None and captured is not BORROWS:
         return obligation.affected(captured, state, call, call.target)
     holder = before.get(call.receiver) if call.receiver is not None else None
-    if isinstance(holder, Box) and call.method == "values" and not call.arguments:
-        return [state.bind({call.target: Box(tuple((None, value) for _, value in holder.items))})], []
+    if isinstance(holder, Box) and call.method in ("values", "items") and not call.arguments:
+        return [state.bind({call.target: holder.values if call.method == "values" else holder.pairs})], []
     return [state.bind({call.target: obligation.callees.given_by(call)})], [state]
 
 

@@ -38,7 +38,7 @@ def refine(test: g.Test, value: Value | None) -> tuple[bool, Fact | None]:
             return True, Fact.TRUE if test.outcome else Fact.FALSE
         return True, Fact.TRUE if test.outcome else Fact.FALSY
     if value is Fact.FALSY:
-        return True, Fact.NONE if test.outcome else Fact.FALSE
+        return test.outcome, Fact.NONE  # of what is also compared with None, nothing else is false
     return True, Fact.NONE if test.outcome else Fact.NOT_NULL
 
 
@@ -61,7 +61,7 @@ def learn(variables: Iterable[tuple[str, Value]], test: g.Test, learnt: Fact) ->
 
 def flag(value: Value | None, *, negated: bool, subject: str) -> Value:
     """The value of ``subject is None``, where ``subject`` has this value."""
-    null = is_null(value)
+    null = True if value is Fact.FALSY else is_null(value)  # of what is also compared with None, nothing else is false
     if null is None:
         return Link(subject, negated)
     return Fact.TRUE if null is not negated else Fact.FALSE

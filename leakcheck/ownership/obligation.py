@@ -138,7 +138,7 @@ class Obligation:
     def releasing(self, instruction: g.Instruction, state: State) -> Outcome:
         """The outcome of the release itself, which counts as done where it raises."""
         released = self.released(instruction, state)
-        return [released], [replace(released, release_raised=True) if state.status is Status.HELD else released]
+        return [released], [replace(released, release_raised=True) if state.status is not Status.MOVED else released]
 
     def closed(self, state: State) -> State:
         """The state where it turns out to be closed: given back, unless only its pool can give it back.

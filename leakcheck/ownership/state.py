@@ -72,6 +72,16 @@ class Box:
         elements = [(k, v) for k, v in self.items if not isinstance(k, str) and not isinstance(v, Fact)]
         return next((e for e in elements if e[1] in ALIASES), elements[0] if elements else None)
 
+    @property
+    def values(self) -> Box:
+        """What ``values()`` of a dict gives."""
+        return Box(tuple((None, value) for _, value in self.items))
+
+    @property
+    def pairs(self) -> Box:
+        """What ``items()`` of a dict gives: each value behind its key."""
+        return Box(tuple((None, Box(((1, value),), 2)) for _, value in self.items))
+
     def at(self, key: str | int | None) -> Value | None:
         """What an item holds; an unknown key may be any, so that of the resource before its cursor's."""
         found = [value for known, value in self.items if key is None or known is None or _is_same(known, key)]
