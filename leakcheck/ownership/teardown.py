@@ -1,4 +1,4 @@
-"""Who gives back what is kept for one request: ``flask.g.db = connect()``.
+"""Who gives back what is kept for one request: ``flask.g.db = connect()``, ``request.state.db = Session()``.
 
 Such an object is gone when the request ends, and a function registered with the framework's teardown hook closes what
 is on it. It may stand anywhere in the project, so every file that names the attribute is looked at, bytes first.
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from leakcheck import expression as ex
 from leakcheck.framework import load_frameworks
 from leakcheck.ownership.program import Failure
-from leakcheck.project.names import External, Function, Scope
+from leakcheck.project.names import External, Function, Instance, Scope
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,13 +50,14 @@ class Teardown:
         """What a framework calls when the object that holds the attribute comes to its end."""
         first, *parts = stored.split(".")[:-1]
         base: ex.Expression = ex.Name(first)
+        resolve = self._program.resolver.resolve
+        objects = [s.of for s in resolve(base, unit.scope) if isinstance(s, Instance)]
+        kept_on = [".".join((of.name, *parts)) for of in objects if isinstance(of, External)]
         for part in parts:
             base = ex.Attribute(base, part)
+        kept_on += [s.name for s in resolve(base, unit.scope) if isinstance(s, External)]
         ends = load_frameworks().ends
-        for symbol in self._program.resolver.resolve(base, unit.scope):
-            if isinstance(symbol, External) and symbol.name in ends:
-                return ends[symbol.name]
-        return None
+        return next((ends[name] for name in kept_on if name in ends), None)
 
     def _is_given_back(self, unit: Unit, attribute: str, resource: DriverClass) -> bool:
         paths = self._program.modules.project_of(unit.path)
