@@ -30,12 +30,13 @@ def await_(obligation: Obligation, instruction: g.Await, state: State) -> Outcom
         return obligation.opening(instruction, instruction.target, failed, tells=value.tells), [failed]
     if value is Hold.RELEASING:
         return obligation.releasing(instruction, failed)
+    quiet = obligation.callees.is_quiet_await(instruction)
     if isinstance(value, Deferred):
-        return obligation.affected(value.effect, failed, instruction, instruction.target)
+        normal, raised = obligation.affected(value.effect, failed, instruction, instruction.target)
+        return normal, [] if quiet else raised
     passes = isinstance(value, Box) or value in (Fact.TRUE, Fact.ANSWER, Hold.MAYBE, Hold.DERIVED, Hold.OWN)
     kept = value if passes else None
-    raised = [] if obligation.callees.is_quiet_await(instruction) else [failed]
-    return [failed.bind({instruction.target: kept})], raised
+    return [failed.bind({instruction.target: kept})], [] if quiet else [failed]
 
 
 def enter(obligation: Obligation, instruction: g.Enter, state: State) -> Outcome:

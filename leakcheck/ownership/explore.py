@@ -185,8 +185,11 @@ class Explorer:
         return kept
 
     def _refresh(self, state: State, instruction: g.Instruction) -> State:
-        """Drop the facts that the instruction made stale."""
+        """Drop the facts that the instruction made stale; a variable of which it called a method is not None."""
         written_now = written(instruction)
+        receiver = instruction.receiver if isinstance(instruction, g.Call) else None
+        if receiver in self.constants.tested and receiver not in written_now and state.get(receiver) is None:
+            state = state.bind({receiver: Fact.NOT_NULL})
         links = [n for n, v in state.variables if isinstance(v, Link) and v.subject in written_now]
         if links:
             state = state.bind(dict.fromkeys(links))

@@ -245,7 +245,7 @@ class Following(Effects):
         if state.status is Status.HELD:
             state = transaction.after(self, call, action, state)
         if state.status is Status.HELD and self.held is not None:
-            changed = state.session.changed or action.kind is not SqlKind.READ
+            changed = state.session.changed or action.kind in transaction.MAY_WRITE
             state = replace(state, session=replace(state.session, worked=True, changed=changed))
         return state
 

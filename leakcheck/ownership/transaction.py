@@ -32,6 +32,8 @@ _ACCEPTED = frozenset({SqlKind.COMMIT, SqlKind.ROLLBACK, SqlKind.ROLLBACK_TO, Sq
 _SILENT = frozenset({"cursor", "close", "fetchone", "fetchall", "fetchmany"})
 """Methods that send nothing."""
 _WRITES = frozenset({SqlKind.WRITE})
+MAY_WRITE = frozenset({SqlKind.WRITE, SqlKind.UNKNOWN, SqlKind.TEMP_TABLE, SqlKind.DDL})
+"""What may leave rows that a rollback loses; a role, a setting or a subscription is nothing that others miss."""
 _AFTER_UNSEEN = frozenset({SqlKind.WRITE, SqlKind.DDL, SqlKind.UNKNOWN})
 _READING = frozenset({
     "query", "get", "get_one", "scalar", "scalars", "cursor", "select_from", "join", "outerjoin", "options", "filter",
@@ -86,14 +88,10 @@ def after(following: Following, call: g.Call, action: Action, state: State) -> S
         case SqlKind.SET_AUTOCOMMIT:
             switched = replace(session, autocommit={"on": True, "off": False}.get(action.event.name or ""))
             return replace(state, session=switched)
-        case SqlKind.WRITE | SqlKind.UNKNOWN | SqlKind.TEMP_TABLE:
-            return wrote(state)
         case SqlKind.DDL if following.driver.dialect == "mysql":
             return ended(following, call, SqlKind.COMMIT, state)  # it commits what is open
-        case SqlKind.DDL:
-            return wrote(state)
-        case _:
-            return state
+        case kind:
+            return wrote(state) if kind in MAY_WRITE else state
 
 
 def wrote(state: State) -> State:

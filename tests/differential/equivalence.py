@@ -24,9 +24,10 @@ from leakcheck.ownership.program import Program
 from .executor import TooManyPathsError, _harness, _Loader, _unknown
 from .fakes import fake_modules
 from .handled import named, representatives
+from .held import Held, Obligation
 from .instrument import instrument
 from .truth import Site
-from .world import AbandonedRun, Held, Obligation, World
+from .world import AbandonedRun, World
 
 ROOT = Path("program")
 ROUNDS = 12

@@ -113,6 +113,7 @@ class _Loader:
                 "_project": world.project,
                 "_project_async": world.project_async,
                 "_raising": world.raising,
+                "_resumed": world.resumed,
                 "_stored": world.stored,
                 "_unbound": lambda: Unbound(world),
             }

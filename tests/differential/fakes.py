@@ -14,8 +14,9 @@ import sys
 from types import FrameType, SimpleNamespace
 from typing import Any, Self
 
+from .held import Held
 from .protocols import OPAQUE, Done, Rows, Scope, Waiting
-from .world import Held, World
+from .world import World
 
 ENVIRONMENT = "app.env"
 

@@ -7,7 +7,8 @@ Input: the text of one module. Output: code that behaves the same and calls thes
 * ``_check()`` opens every handler and ``finally``: it notes exceptions and ends a run that has been given up;
 * ``_raising()`` precedes ``raise``; ``_stored(value)`` wraps what is assigned to a global;
 * ``_unbound()`` is what a local name holds until it is assigned and after ``del``, ``_is_null(x)`` asks ``x is None``;
-* ``_leaving()`` is the last thing a project function does, ``_project`` wraps it;
+* ``_leaving()`` is the last thing a project function does, ``_project`` wraps it; ``_resumed()`` is the first that a
+  context manager does when it is left;
 
 Line numbers stay those of the text: ``while cond(1):`` on line 7 still calls ``cond`` from line 7.
 """
@@ -178,24 +179,20 @@ class _Rewriter(ast.NodeTransformer):
     def __init__(self) -> None:
         """Start outside any function."""
         self._loops = 0
-        self._depth = 0
         self._globals: set[str] = set()
 
     def _function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.AST:
         generator = _is_generator(node)
         outer, self._globals = self._globals, set()
-        self._depth += 1
         self.generic_visit(node)
-        self._depth -= 1
         self._globals = outer
         first = node.body[0]
         node.body[0:0] = [_unbind(name, first) for name in sorted(_locals(node))]
-        if self._depth == 0:
-            leave = _hook("_leaving_generator" if generator else "_leaving", first)
-            node.body = [ast.copy_location(ast.Try(node.body, [], [], [leave]), first)]
-            if not generator:
-                name = "_project_async" if isinstance(node, ast.AsyncFunctionDef) else "_project"
-                node.decorator_list.append(ast.copy_location(ast.Name(name, ast.Load()), node))
+        leave = _hook("_leaving_generator" if generator else "_leaving", first)
+        node.body = [ast.copy_location(ast.Try(node.body, [], [], [leave]), first)]
+        if not generator:
+            name = "_project_async" if isinstance(node, ast.AsyncFunctionDef) else "_project"
+            node.decorator_list.append(ast.copy_location(ast.Name(name, ast.Load()), node))
         return node
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
@@ -205,6 +202,13 @@ class _Rewriter(ast.NodeTransformer):
     def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
         """Wrap a coroutine function."""
         return self._function(node)
+
+    def visit_Expr(self, node: ast.Expr) -> ast.stmt:
+        """Notice how a context manager goes on."""
+        if not isinstance(node.value, ast.Yield):
+            self.generic_visit(node)
+            return node
+        return ast.copy_location(ast.Try([node], [], [], [_hook("_resumed", node)]), node)
 
     def visit_Global(self, node: ast.Global) -> ast.AST:
         """Remember which names are global."""

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any, Self
 
-from .world import Held, World
+from .held import Held
+from .world import World
 
 
 class Opaque:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from functools import partial, wraps
-from types import CoroutineType, FrameType, FunctionType, MethodType
+from collections.abc import Awaitable, Callable, Iterator
+from functools import wraps
+from types import CoroutineType, FrameType, FunctionType
 from typing import Any, NoReturn
 
+from .held import Clock, Held, Obligation, captured, connections_in, known
 from .oracle import Oracle
 from .truth import Site, Truth
 
@@ -25,96 +25,11 @@ class AbandonedRun(BaseException):
     """The run iterates too often, or supposes what the analysis does not: it says nothing about what is still held."""
 
 
-@dataclass(slots=True, eq=False)
-class Clock:
-    """What counts checkouts and raises, so that their order can be told."""
-
-    now: int = 0
-    last_raise: int = 0
-    seen_by: dict[int, int] = field(default_factory=dict)  # when a frame last raised or let pass
-
-    def raised(self, frame: FrameType | None) -> None:
-        """Note a raise in ``frame``, which passes through its callers up to the next function of the program."""
-        self.now += 1
-        self.last_raise = self.now
-        while frame is not None and frame.f_globals is not globals():
-            self.seen_by[id(frame)] = self.now
-            frame = frame.f_back
-
-
-@dataclass(slots=True, eq=False)
-class Obligation:
-    """One connection that one activation of a function must give back."""
-
-    site: Site
-    owner: int
-    since: int  # what the clock said when it began
-    clock: Clock
-    held: bool = True
-    dropped: bool = False
-    raised_before_drop: tuple[int, int] = (0, 0)  # anywhere, in the owner
-    leaving: bool = False
-    entered: bool = False
-
-    def raises(self) -> tuple[int, int]:
-        """When something was last raised: anywhere, and so that the owner saw it."""
-        return self.clock.last_raise, self.clock.seen_by.get(self.owner, 0)
-
-
-def known(error: BaseException) -> BaseException:
-    """``error``, marked as noted."""
-    error.known_to_world = True  # type: ignore[attr-defined]
-    return error
-
-
-class Held:
-    """The base of fake connections: carries the obligation and notices when nobody refers to it."""
-
-    obligation: Obligation | None = None
-
-    def give_back(self) -> None:
-        """End the obligation, by release or transfer."""
-        if self.obligation is not None:
-            self.obligation.held = False
-
-    def __del__(self) -> None:
-        """Note a connection that nobody can release any more."""
-        obligation = self.obligation
-        if obligation is not None and obligation.held and not obligation.leaving:
-            obligation.dropped = True
-            obligation.raised_before_drop = obligation.raises()
-
-
-def connections_in(
-    value: object, of_function: Callable[[FunctionType], Iterable[Held]] = lambda _: ()
-) -> Iterator[Held]:
-    """The connections that whoever has ``value`` can reach; ``of_function``: those that a function hands on."""
-    pending = [value]
-    while pending:
-        item = pending.pop()
-        if isinstance(item, Held):
-            yield item
-        elif isinstance(item, tuple | list | set):
-            pending.extend(item)
-        elif isinstance(item, dict):
-            pending.extend(item.values())
-        elif isinstance(item, MethodType):
-            pending.append(item.__self__)
-        elif isinstance(item, partial):
-            pending.extend(item.args)
-        elif isinstance(item, FunctionType):
-            pending.extend(of_function(item))
-
-
-def _captured(function: FunctionType) -> list[Held]:
-    """The connections that a nested function reads from around it."""
-    found = []
-    for cell in function.__closure__ or ():
-        try:
-            found.append(cell.cell_contents)
-        except ValueError:  # a variable without a value
-            continue
-    return [value for value in found if isinstance(value, Held)]
+def _seen_by(frame: FrameType | None) -> Iterator[int]:
+    """The frames that see what ``frame`` raises: up to the next function of the program."""
+    while frame is not None and frame.f_globals is not globals():
+        yield id(frame)
+        frame = frame.f_back
 
 
 def _outcome(function: FunctionType) -> tuple[object, bool]:
@@ -152,6 +67,7 @@ class World:
         self._clock = Clock()
         self._abandoned = False
         self._leaving_frame = 0
+        self._resumed: set[int] = set()  # the frames of context managers that are being left
         self._loops: dict[int, int] = {}
         self.decided: dict[tuple[object, str], bool] = {}
         """What values that nobody knows were found to be in this run: true, None."""
@@ -162,6 +78,7 @@ class World:
         self._clock = Clock()
         self._abandoned = False
         self._loops = {}
+        self._resumed = set()
         self.decided = {}
         self.running = True
 
@@ -169,7 +86,7 @@ class World:
 
     def may_raise(self, frame: FrameType, *, suspends: bool = False) -> None:
         """Go on, or raise one of the exceptions that matter on this line."""
-        if not self.running:
+        if not self.running or (self._resumed and not self.visiting):
             return
         if self._abandoned:
             raise AbandonedRun
@@ -181,7 +98,7 @@ class World:
             options = self.sync_options.get(key, self.sync_default)
         choice = self.oracle.choose(len(options) + 1)
         if choice:
-            self._clock.raised(frame)
+            self._clock.raised(_seen_by(frame))
             raise known(options[choice - 1]())
 
     def choose(self, count: int) -> int:
@@ -238,7 +155,7 @@ class World:
         if error is not None:
             traceback.clear_frames(error.__traceback__)  # what failed refers to nothing any more
             if self.is_natural(error):
-                self._clock.raised(sys._getframe(1))
+                self._clock.raised(_seen_by(sys._getframe(1)))
 
     def is_natural(self, error: BaseException) -> bool:
         """Whether Python itself raised ``error``, which nobody has noted yet."""
@@ -250,7 +167,7 @@ class World:
 
     def raising(self) -> None:
         """Note an explicit ``raise``."""
-        self._clock.raised(sys._getframe(1))
+        self._clock.raised(_seen_by(sys._getframe(1)))
 
     def stored(self, value: object) -> object:
         """Hand on the connections in ``value``."""
@@ -260,27 +177,26 @@ class World:
 
     def _handed_on(self, function: FunctionType) -> list[Held]:
         """The captured connections that calling ``function`` releases or returns, on some path: tried out aside."""
-        captured = _captured(function)
-        before = [connection.obligation for connection in captured]
+        reads = captured(function)
+        before = [connection.obligation for connection in reads]
         kept = self.oracle, self._clock, self._obligations, self._loops, self._abandoned, self._leaving_frame
-        decided, lines = self.decided, self.reached
-        self.oracle, self.reached = Oracle(), set()
+        decided, self.oracle = self.decided, Oracle()
         ends: dict[bool, list[Held]] = {True: [], False: []}
         returns = False
-        more = bool(captured)
+        more = bool(reads)
         while more:
             self._clock, self._obligations, self._loops, self._abandoned = Clock(), [], {}, False
             self.decided = dict(decided)
-            for connection in captured:
+            for connection in reads:
                 connection.obligation = Obligation(Site("", 0), 0, 0, self._clock)
             result, returned = _outcome(function)
             returns |= returned
-            reached = [*connections_in(result), *(c for c in captured if c.obligation and not c.obligation.held)]
-            ends[returned] += [connection for connection in captured if connection in reached]
+            reached = [*connections_in(result), *(c for c in reads if c.obligation and not c.obligation.held)]
+            ends[returned] += [connection for connection in reads if connection in reached]
             more = self.oracle.advance()
         self.oracle, self._clock, self._obligations, self._loops, self._abandoned, self._leaving_frame = kept
-        self.decided, self.reached = decided, lines
-        for connection, obligation in zip(captured, before, strict=True):
+        self.decided = decided
+        for connection, obligation in zip(reads, before, strict=True):
             connection.obligation = obligation
         return ends[returns]
 
@@ -291,17 +207,22 @@ class World:
             if obligation.owner == owner:
                 obligation.leaving = True
 
+    def resumed(self) -> None:
+        """A context manager is left: unless the run is about it, what it does then does not raise, like any other."""
+        self._resumed.add(id(sys._getframe(1)))
+
     def leaving_generator(self) -> None:
         """Settle a generator: what it held when it ends is lost.
 
         Only where the run is about the generator itself: a caller that hands on what it borrowed says nothing of it.
         """
         frame = sys._getframe(1)
+        self._resumed.discard(id(frame))
         if self._abandoned or not self.visiting:
             return
         error = sys.exc_info()[1]
         if error is not None and self.is_natural(error):
-            self._clock.raised(frame)
+            self._clock.raised(_seen_by(frame))
         self._settle(id(frame))
 
     def project(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -348,12 +269,12 @@ class World:
             return
         natural = self.is_natural(error)
         if natural:
-            self._clock.raised(None)
+            self._clock.raised()
             self._clock.seen_by[self._leaving_frame] = self._clock.now
         self._settle(self._leaving_frame)
         # What a project function does with None is not followed, so which kind of path that makes stays open, too.
         of_none = isinstance(error, AttributeError) and natural
-        self._clock.raised(None if of_none else caller)
+        self._clock.raised(() if of_none else _seen_by(caller))
 
     def _returned(self, result: object, caller: FrameType, line: int) -> None:
         """A project function returned: its caller takes over what the result carries."""
