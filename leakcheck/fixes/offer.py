@@ -4,17 +4,14 @@
 
 With ``every`` the other shapes that a fix may take are made, too, for somebody who chooses.
 
-A rewrite is offered only after a gate: the changed text parses, a second analysis of it shows this fault gone and no
-new one, and no comment is lost. What fails there is shown to a reader, and never written.
+A rewrite is offered only after the ``judge`` let it pass. What fails there is shown to a reader, and never written.
 """
 
 from __future__ import annotations
 
-import io
 import re
-import tokenize
-from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from leakcheck.diagnostic import Applicability, Fix
@@ -23,6 +20,7 @@ from leakcheck.fixes.conditions import applicability_of
 from leakcheck.fixes.ended import ENDED, ended_shapes
 from leakcheck.fixes.entered import entered, entered_shape
 from leakcheck.fixes.hoist import HOISTED, hoisted
+from leakcheck.fixes.judge import Judge, Proposal, candidates_in, outer_name
 from leakcheck.fixes.naming import is_unnamed, joined, named
 from leakcheck.fixes.region import region_of
 from leakcheck.fixes.restored import RESTORED, reset_shapes, restored_shapes
@@ -32,23 +30,15 @@ from leakcheck.fixes.tree import RefusedError, Tree
 from leakcheck.ownership.found import SessionFound
 from leakcheck.ownership.leak import LeakKind
 from leakcheck.ownership.program import Failure, on_large_stack
-from leakcheck.ownership.units import name_of
-from leakcheck.project import gate
-from leakcheck.project.facts import FunctionFacts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from leakcheck.fixes.shapes import Shape
     from leakcheck.ownership.found import Found
     from leakcheck.ownership.leak import Leak
     from leakcheck.ownership.program import Program
-    from leakcheck.ownership.unit import Unit
-    from leakcheck.project.facts import ModuleFacts, Statement
     from leakcheck.source import Source
-
-
-_MOST_ROWS = 200_000
-"""Each fix is judged by an analysis of the changed file: after this many rows, the file's other faults have none."""
 
 
 def offered(program: Program, path: str, leaks: Sequence[Leak], *, every: bool = False) -> tuple[Leak, ...]:
@@ -56,9 +46,26 @@ def offered(program: Program, path: str, leaks: Sequence[Leak], *, every: bool =
 
     def work() -> tuple[Leak, ...]:
         offer = _Offer(program, path, every=every)
-        return tuple(offer.offered(leak) for leak in leaks)
+        drafts = [offer.draft(leak) for leak in leaks]
+        offer.consider(drafts)
+        return tuple(offer.offered(draft) for draft in drafts)
 
     return on_large_stack(work)
+
+
+@dataclass(slots=True, eq=False)
+class _Draft:
+    """What may be done about one leak: the proposals, the preferred one first and made already, or a reason."""
+
+    leak: Leak
+    first: Proposal | None = None
+    others: Iterable[Proposal] = ()
+    best: Applicability = Applicability.SAFE
+    """None of them may be applied more than this."""
+    doubt: str = ""
+    fix: Fix | None = None
+    """What needs no judge any more."""
+    refused: str | None = None
 
 
 class _Offer:
@@ -67,52 +74,71 @@ class _Offer:
     def __init__(self, program: Program, path: str, *, every: bool = False) -> None:
         self._program = program
         self._every = every
-        self._others: tuple[Fix, ...] = ()
         self._path = path
         self._trees: dict[int, Tree] = {}
         source = program.source(path)
         assert not isinstance(source, Failure)
         self._source: Source = source
-        self._rows = 0
-        self._before: dict[str, tuple[Faults | None, int]] = {}
+        self._judge = Judge(program, path, source)
 
-    def offered(self, leak: Leak) -> Leak:
-        """The leak with its fix or the reason against one."""
+    def draft(self, leak: Leak) -> _Draft:
+        """What may be done about a leak, not yet judged."""
         if leak.kind not in FIXABLE:
-            return leak
-        self._others = ()
-        if self._rows > _MOST_ROWS:
-            return replace(leak, fix_refused="the file has too many faults to rewrite them all at once")
-        self._rows += self._source.text.count("\n")
+            return _Draft(leak)
         try:
-            fix = self._fix_of(leak)
-            return replace(leak, fix=fix, other_fixes=self._others)
+            return self._draft(leak)
+        except RefusedError as refused:
+            return _Draft(leak, refused=_with_line(str(refused), leak))
+
+    def consider(self, drafts: Sequence[_Draft]) -> None:
+        """Judge together what can be."""
+        self._judge.consider([draft.first for draft in drafts if draft.first is not None])
+
+    def offered(self, draft: _Draft) -> Leak:
+        """The leak with its fix or the reason against one."""
+        leak = draft.leak
+        if draft.refused is not None:
+            return replace(leak, fix_refused=draft.refused)
+        if draft.first is None:
+            return replace(leak, fix=draft.fix)
+        try:
+            fixes = self._judged(draft, draft.first)
         except RefusedError as refused:
             return replace(leak, fix_refused=_with_line(str(refused), leak))
+        best = max(fixes, key=lambda fix: fix.applicability)
+        return replace(leak, fix=best, other_fixes=self._others(fixes, best))
 
-    def _fix_of(self, leak: Leak) -> Fix:
+    def _draft(self, leak: Leak) -> _Draft:
         if leak.kind in HOISTED:
-            return hoisted(self._program, self._path, leak, self._source)
+            return _Draft(leak, fix=hoisted(self._program, self._path, leak, self._source))
         found = self._program.functions.origins.get((self._path, leak.kind, leak.span, leak.name))
         if found is None and leak.kind is LeakKind.RESET_DOES_NOT_RESET:
             raise RefusedError(f"what `{leak.acquire}` of line {leak.span.start.row} is to reset is not visible")
         if found is None:
             raise RefusedError(f"the checkout of line {leak.span.start.row} is not in one place")
+        best, doubt = Applicability.SAFE, ""
         if isinstance(found, SessionFound):
-            return self._fix_of_session(found, leak.kind)
-        return self._fix(found)
+            shapes = self._shapes_of_session(found, leak.kind)
+        elif (block := entered(self._tree(found), found)) is not None:
+            shape, (best, doubt) = entered_shape(self._tree(found), found, block, self._program, self._source)
+            shapes = iter([shape])
+        elif is_unnamed(self._tree(found), found):
+            return _Draft(leak, fix=self._fix_of_named(found))
+        else:
+            region = region_of(self._tree(found), found)
+            best, doubt = applicability_of(region, self._program)
+            shapes = candidates(region, self._program, self._source)
+        proposals = (Proposal(found, Fix(s.message, s.edits, min(best, s.applicability))) for s in shapes)
+        return _Draft(leak, next(proposals), proposals, best, doubt)
 
-    def _fix_of_session(self, found: SessionFound, kind: LeakKind) -> Fix:
-        """The fix of what is held on a connection: the first shape that may be applied the most."""
+    def _shapes_of_session(self, found: SessionFound, kind: LeakKind) -> Iterator[Shape]:
+        """The rewrites of what is held on a connection."""
         stretch = stretch_of(self._tree(found), found, self._program)
         if kind in ENDED:
-            shapes = ended_shapes(stretch, kind, self._source)
-        elif kind in RESTORED:
-            shapes = restored_shapes(stretch, self._source)
-        else:
-            shapes = reset_shapes(stretch, self._source)
-        fixes = [self._gated(found, Fix(shape.message, shape.edits, shape.applicability)) for shape in shapes]
-        return self._best(fixes)
+            return ended_shapes(stretch, kind, self._source)
+        if kind in RESTORED:
+            return restored_shapes(stretch, self._source)
+        return reset_shapes(stretch, self._source)
 
     def _tree(self, found: Found) -> Tree:
         key = id(found.unit)
@@ -120,33 +146,21 @@ class _Offer:
             self._trees[key] = Tree(found.unit)
         return self._trees[key]
 
-    def _fix(self, found: Found) -> Fix:
-        block = entered(self._tree(found), found)
-        if block is not None:
-            shape, (tier, doubt) = entered_shape(self._tree(found), found, block, self._program, self._source)
-            fix = self._gated(found, Fix(shape.message, shape.edits, tier))
-            return replace(fix, message=f"{fix.message}; {doubt}") if doubt else fix
-        if is_unnamed(self._tree(found), found):
-            return self._fix_of_named(found)
-        region = region_of(self._tree(found), found)
-        applicability, reason = applicability_of(region, self._program)
+    def _judged(self, draft: _Draft, first: Proposal) -> list[Fix]:
+        """The fixes: all of them for somebody who chooses, else up to the first that may be applied the most."""
         fixes: list[Fix] = []
-        for shape in candidates(region, self._program, self._source):
-            fix = Fix(shape.message, shape.edits, min(applicability, shape.applicability))
-            fix = self._gated(found, fix)
-            fixes.append(replace(fix, message=f"{fix.message}; {reason}") if reason else fix)
-            if fix.applicability >= applicability and not self._every:
+        for proposal in chain([first], draft.others):
+            fix = self._judge.judged(proposal)
+            fixes.append(replace(fix, message=f"{fix.message}; {draft.doubt}") if draft.doubt else fix)
+            if fix.applicability >= draft.best and not self._every:
                 break
-        return self._best(fixes)
+        return fixes
 
-    def _best(self, fixes: Sequence[Fix]) -> Fix:
-        """The first of those that may be applied the most; the others that may be are kept beside it."""
-        best = max(fixes, key=lambda fix: fix.applicability)
-        if self._every:
-            self._others = tuple(
-                fix for fix in fixes if fix.edits != best.edits and fix.applicability > Applicability.DISPLAY_ONLY
-            )
-        return best
+    def _others(self, fixes: Sequence[Fix], best: Fix) -> tuple[Fix, ...]:
+        """The other shapes that somebody may choose."""
+        if not self._every:
+            return ()
+        return tuple(f for f in fixes if f.edits != best.edits and f.applicability > Applicability.DISPLAY_ONLY)
 
     def _fix_of_named(self, found: Found) -> Fix:
         """The fix of a checkout that needs a name first: that of the text in which it has one."""
@@ -157,46 +171,19 @@ class _Offer:
         module = program.facts(self._path)
         if module is None:
             raise RefusedError("the text with a name for it cannot be parsed")
-        wanted = _candidates(program, module, _outer_name(found))
-        leaks = program.functions.analyse(module, wanted).leaks
+        leaks = program.functions.analyse(module, candidates_in(program, module, outer_name(found))).leaks
         row = tree.row(tree.statement(found.call.node) or found.call.node)
         leak = next((one for one in leaks if one.span.start.row == row and one.kind in FIXABLE), None)
         if leak is None:
             raise RefusedError(f"line {row} needs a name for what it takes")
-        inner = _Offer(program, self._path).offered(leak)
+        (inner,) = offered(program, self._path, [leak])
         if inner.fix is None:
             raise RefusedError(_without_name(inner.fix_refused or "", row))
         above = [edit for edit in inner.fix.edits if edit.span.end.row < row and edit.span.start == edit.span.end]
         rest = [edit for edit in inner.fix.edits if edit not in above]
         edits = joined(self._source.text, edited(text, rest), above)
         message = f"Name the checkout; {_without_name(inner.fix.message, row)}"
-        return self._gated(found, replace(inner.fix, edits=edits, message=message))
-
-    def _gated(self, found: Found, fix: Fix) -> Fix:
-        """The fix, milder where its result does not pass."""
-        text = edited(self._source.text, fix.edits)
-        lost = self._touches_comments(fix) and _comments(self._source.text) - _comments(text)
-        if self._leaves_faults(found, text):
-            return replace(fix, applicability=Applicability.DISPLAY_ONLY)
-        if lost:
-            message = f"{fix.message}; a comment would be lost"
-            return replace(fix, message=message, applicability=min(fix.applicability, Applicability.UNSAFE))
-        return fix
-
-    def _touches_comments(self, fix: Fix) -> bool:
-        """Whether a comment can be lost: one stands in the rows that the fix changes."""
-        return any("#" in self._source.rows(edit.span.start.row, edit.span.end.row) for edit in fix.edits)
-
-    def _leaves_faults(self, found: Found, text: str) -> bool:
-        """Whether the changed text does not parse, still shows the fault, or shows a new one."""
-        outer = _outer_name(found)
-        if outer not in self._before:
-            self._before[outer] = _faults(self._program, self._path, outer)
-        before, skipped_before = self._before[outer]
-        after, skipped_after = _faults(self._program.with_text(self._path, text), self._path, outer)
-        if after is None or before is None or skipped_after > skipped_before:
-            return True
-        return bool(after - before) or after.total() >= before.total()
+        return self._judge.judged(Proposal(found, replace(inner.fix, edits=edits, message=message)))
 
 
 FIXABLE = (
@@ -209,16 +196,6 @@ FIXABLE = (
     | HOISTED
 )  # fmt: skip
 """The faults that some rewrite ends."""
-Faults = Counter[tuple[LeakKind, str, str]]
-
-
-def _faults(program: Program, path: str, outer: str) -> tuple[Faults | None, int]:
-    """The faults in an outermost function, nested ones among them, and how much in it was left out."""
-    module = program.facts(path)
-    if module is None:
-        return None, 0
-    analysis = program.functions.analyse(module, _candidates(program, module, outer))
-    return Counter((leak.kind, leak.acquire, leak.name or "") for leak in analysis.leaks), len(analysis.skipped)
 
 
 def _with_line(reason: str, leak: Leak) -> str:
@@ -226,38 +203,6 @@ def _with_line(reason: str, leak: Leak) -> str:
     return reason if re.search(r"\bline \d", reason) else f"{reason} (line {leak.span.start.row})"
 
 
-def _candidates(program: Program, module: ModuleFacts, outer: str) -> list[FunctionFacts | Statement]:
-    """The functions in an outermost function, itself among them, or the loop of this name, that may take something."""
-    items: list[FunctionFacts | Statement] = [*module.functions.values(), *module.loops]
-    inside = [item for item in items if _outermost(module, item) == outer]
-    return [item for item in inside if gate.matters(program, module, item)]
-
-
-def _outer_name(found: Found) -> str:
-    return found.unit.name.partition("@")[0] if found.unit.facts is None else _root(found.unit).name
-
-
-def _root(unit: Unit) -> Unit:
-    while unit.parent is not None:
-        unit = unit.parent
-    return unit
-
-
-def _outermost(module: ModuleFacts, item: FunctionFacts | Statement) -> str:
-    while isinstance(item, FunctionFacts) and item.parent is not None:
-        item = module.functions[item.parent]
-    return name_of(item)
-
-
 def _without_name(message: str, row: int) -> str:
     """A message about the text with a name in front of line ``row``, with the lines of the text without."""
     return re.sub(r"\bline (\d+)", lambda found: f"line {int(found[1]) - (int(found[1]) > row)}", message)
-
-
-def _comments(text: str) -> Counter[str]:
-    """The comments of a text; none where it has no tokens, which the analysis finds out, too."""
-    try:
-        tokens = list(tokenize.generate_tokens(io.StringIO(text, newline="").readline))
-    except (tokenize.TokenError, SyntaxError):
-        return Counter()
-    return Counter(token.string for token in tokens if token.type == tokenize.COMMENT)
