@@ -75,6 +75,7 @@ class Calls:
     release_names: frozenset[str]
     release_objects: frozenset[str]
     locks: frozenset[str]
+    building: frozenset[str]
     slow: frozenset[str]
     slow_patterns: tuple[str, ...]
     slow_roots: tuple[str, ...]  # what is imported where one of the patterns may match
@@ -97,6 +98,11 @@ class Calls:
         if known is None:
             known = self._remembered[dotted] = self._never_raises(dotted)
         return known
+
+    def is_building(self, dotted: str) -> bool:
+        """Whether the call of this name, or of a method of its last name, makes a value and does nothing else."""
+        receiver, dot, name = dotted.rpartition(".")
+        return dotted in self.building or bool(dot and receiver and f".{name}" in self.building)
 
     def effect(self, dotted: str) -> CallEffect | None:
         """What this call does with its argument: by qualified name, else by method name and receiver."""
@@ -174,6 +180,7 @@ def load_calls() -> Calls:
         release_names=frozenset(document["release-names"]),
         release_objects=frozenset(document["release-objects"]),
         locks=frozenset(document["locks"]),
+        building=frozenset(document["building"]),
         slow=frozenset(name for name in document["slow"] if "*" not in name),
         slow_patterns=tuple(name for name in document["slow"] if "*" in name),
         slow_roots=tuple(name.partition(".")[0].strip("*") for name in document["slow"] if "*" in name),

@@ -17,10 +17,9 @@ from leakcheck.cfg import graph as g
 from leakcheck.cfg.walk import walk
 from leakcheck.diagnostic import Applicability
 from leakcheck.driver import AfterRelease, WithEffect
+from leakcheck.fixes.guards import asks_if_bound, guards
 from leakcheck.fixes.handles import handles, needs
-from leakcheck.fixes.nullness import may_be_none
 from leakcheck.fixes.order import later_call
-from leakcheck.fixes.region import guards
 from leakcheck.fixes.roles import Mention, Role, mentions
 from leakcheck.fixes.session_state import dirt
 from leakcheck.fixes.tree import RefusedError, only, own
@@ -50,9 +49,10 @@ _MANAGING = frozenset({"contextmanager", "asynccontextmanager", "fixture"})
 
 def applicability_of(region: Region, program: Program) -> Doubt:
     """The lowest tier that any condition asks for, and its reason. Raises RefusedError."""
-    _check_moved(region)
+    if not region.is_handed:
+        _check_moved(region)
     for mention in mentions(region.tree, region.name):
-        if region.holds(mention.node):
+        if region.holds(mention.node) and not (mention.role is Role.BOUND and region.is_around):
             _check_role(region, mention)
     doubts = [*_doubts(region, program)]
     return min(doubts, key=lambda doubt: doubt[0], default=(Applicability.SAFE, ""))
@@ -96,17 +96,19 @@ def _check_role(region: Region, mention: Mention) -> None:
 def _doubts(region: Region, program: Program) -> Iterator[Doubt]:
     yield from _faults(region)
     yield from _session(region, program)
-    yield from _unasked_none(region, program)
+    yield from _unasked_none(region)
+    yield from region.doubts
     yield from _own_releases(region, program)
     yield from _special_releases(region)
     yield from _arguments(region)
-    yield from _order(region)
+    yield from _order(region, program)
     yield from _generator(region)
     yield from _lazy(region)
     yield from _exits_of_finally(region)
     yield from _dynamic(region)
     yield from _comments(region)
-    yield from _other_checkouts(region)
+    if not region.is_handed:
+        yield from _other_checkouts(region)
 
 
 def _session(region: Region, program: Program) -> Iterator[Doubt]:
@@ -130,18 +132,56 @@ def _session(region: Region, program: Program) -> Iterator[Doubt]:
         )
 
 
-def _unasked_none(region: Region, program: Program) -> Iterator[Doubt]:
-    """A release of None raises, and would now raise in place of what the body raised."""
-    if region.leaves_without or not may_be_none(region, program):
+def _unasked_none(region: Region) -> Iterator[Doubt]:
+    """Where the checkout gives None, an original that did not ask failed at the release, which now asks."""
+    if region.leaves_without or region.guard is not None or not region.may_be_none or _fails_on_none(region):
         return
     tree = region.tree
-    asked: list[cst.CSTNode] = [node for node in region.removed.values() if isinstance(node, cst.BooleanOperation)]
     for node in region.removed.values():
         around = next((n for n in tree.ancestors(node) if isinstance(n, cst.If)), None)
-        if around is not None and guards(around.test, region.name):
-            asked.append(node)
-    if not region.needs_test or any(node not in asked for node in region.removed.values()):
-        yield Applicability.UNSAFE, f"line {tree.row(region.call)} may give None"
+        asked = isinstance(node, cst.BooleanOperation) or (around is not None and guards(around.test, region.name))
+        if not asked:
+            yield Applicability.UNSAFE, f"line {tree.row(region.call)} may give None"
+
+
+def _fails_on_none(region: Region) -> bool:
+    """Whether with None the first thing that the region does is to fail."""
+    quiet = graph_calls(region)
+    callees = region.tree.unit.callees
+    for statement in region.statements:
+        if begins_with(statement, region.name):
+            return True
+        if only(statement) is None:
+            return False
+        for node in walk(statement):
+            if isinstance(node, cst.Call):
+                call = quiet.get(id(node))
+                if callees is None or call is None or not callees.is_quiet(call):
+                    return False
+    return False
+
+
+def begins_with(statement: cst.CSTNode, name: str) -> bool:
+    """Whether the first thing that a statement does is to read an attribute of the variable."""
+    small = only(statement)
+    node: cst.CSTNode
+    match small if small is not None else statement:
+        case cst.Expr(value=node) | cst.Return(value=cst.BaseExpression() as node) | cst.Assign(value=node):
+            pass
+        case cst.With(items=[cst.WithItem(item=node), *_]) | cst.For(iter=node):
+            pass
+        case _:
+            return False
+    while True:
+        match node:
+            case cst.Attribute(value=cst.Name(value=value)):
+                return value == name
+            case cst.Await(expression=inner) | cst.Attribute(value=inner) | cst.Subscript(value=inner):
+                node = inner
+            case cst.Call(func=inner):
+                node = inner
+            case _:
+                return False
 
 
 def _own_releases(region: Region, program: Program) -> Iterator[Doubt]:
@@ -161,11 +201,13 @@ def _own_releases(region: Region, program: Program) -> Iterator[Doubt]:
 
 
 def _special_releases(region: Region) -> Iterator[Doubt]:
-    """What a release is given besides the connection now counts on every way."""
+    """What a release is given besides the connection counts on every way now: only what was taken with it may."""
     for node in region.removed.values():
         for call in walk(node):
             if isinstance(call, cst.Call) and len(call.args) > 1 and region.holds(call):
-                yield Applicability.UNSAFE, f"line {region.tree.row(call)} gives back more than the connection"
+                names = [arg.value.value for arg in call.args if isinstance(arg.value, cst.Name) and not arg.star]
+                if len(names) < len(call.args) or not {*names} <= {region.name, *region.beside}:
+                    yield Applicability.UNSAFE, f"line {region.tree.row(call)} gives back more than the connection"
 
 
 def _arguments(region: Region) -> Iterator[Doubt]:
@@ -203,11 +245,11 @@ def graph_calls(region: Region) -> dict[int, g.Call]:
     return {id(i.node): i for block in blocks for i in block.instructions if isinstance(i, g.Call)}
 
 
-def _order(region: Region) -> Iterator[Doubt]:
+def _order(region: Region, program: Program) -> Iterator[Doubt]:
     """Nothing that can be seen from outside may come to stand before a release that it stood behind."""
     for node in region.removed.values():
         if region.holds(node):
-            found = later_call(region, node, graph_calls(region))
+            found = later_call(region, node, graph_calls(region), program)
             if found is not None:
                 row = region.tree.row(found)
                 yield Applicability.UNSAFE, f"line {row} would run before the release instead of after it"
@@ -234,7 +276,7 @@ def _lazy(region: Region) -> Iterator[Doubt]:
         yield Applicability.UNSAFE, f"closing `{region.name}` after its commit detaches its objects"
     if not gives_new_end(region):
         return
-    names = {region.name, *handles(region.name, region.statements)}
+    names = {region.name, *handles(region.name, region.statements), *region.handles}
     session = region.found.acquisition.resource.noun == "session"
     if session:
         yield from _objects(region, names)
@@ -299,6 +341,8 @@ def _exits_of_finally(region: Region) -> Iterator[Doubt]:
 def _dynamic(region: Region) -> Iterator[Doubt]:
     for node in walk(region.tree.root):
         if isinstance(node, cst.Call) and isinstance(node.func, cst.Name) and node.func.value in DYNAMIC:
+            if region.needs_none and any(asks_if_bound(n, region.name) for n in region.tree.ancestors(node)):
+                continue  # goes with the release that it guards, or there is no rewrite
             yield Applicability.UNSAFE, f"line {region.tree.row(node)} calls `{node.func.value}()`"
 
 

@@ -82,7 +82,7 @@ def _region(tree: Tree, found: Found, statement: cst.With, item: cst.WithItem) -
     if not isinstance(statement.body, cst.IndentedBlock):
         raise RefusedError(f"line {row} has its body on the same line")
     name = item.asname.name.value
-    region = Region(tree, found, name, statement, statement.body, 0, len(statement.body.body) - 1)
+    region = Region(tree, found, name, statement, statement.body, 0, 0, len(statement.body.body) - 1)
     region.handles = handles(name, region.statements)
     return region
 

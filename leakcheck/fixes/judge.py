@@ -13,7 +13,7 @@ from __future__ import annotations
 import io
 import tokenize
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from leakcheck.diagnostic import Applicability, Edit, Fix
@@ -45,6 +45,8 @@ class Proposal:
 
     found: Found
     fix: Fix
+    said_again: Counter[str] = field(default_factory=Counter)
+    """Comments that may go, since they are there already."""
 
     @property
     def outer(self) -> str:
@@ -115,7 +117,7 @@ class Judge:
         grown = text.count("\n") - self._source.text.count("\n")
         above = sum(e.content.count("\n") for e in edits if e.span.start == e.span.end and e.span.start.row < first)
         after = "".join(lines_of(text)[first - 1 + above : last + grown])
-        return bool(_comments(self._source.rows(first, last)) - _comments(after))
+        return bool(_comments(self._source.rows(first, last)) - _comments(after) - proposal.said_again)
 
 
 def _rows_of(proposal: Proposal) -> tuple[int, int]:

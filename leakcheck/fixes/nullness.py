@@ -22,17 +22,18 @@ from leakcheck.project.names import Class, Function
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from leakcheck.fixes.region import Region
+    from leakcheck.fixes.tree import Tree
+    from leakcheck.ownership.found import Found
     from leakcheck.ownership.program import Program
     from leakcheck.ownership.unit import Unit
 
 
-def may_be_none(region: Region, program: Program) -> bool:
-    """Whether the checkout of the region may give None; a driver's own never does."""
-    callees = region.tree.unit.callees
-    if not region.found.acquisition.steps or callees is None:
+def may_be_none(tree: Tree, found: Found, program: Program) -> bool:
+    """Whether a checkout may give None; a driver's own never does."""
+    callees = tree.unit.callees
+    if not found.acquisition.steps or callees is None:
         return False
-    symbols = callees.symbols(region.found.call)
+    symbols = callees.symbols(found.call)
     if symbols and all(isinstance(symbol, Class) for symbol in symbols):
         return False
     units = [program.functions.units.of(symbol) for symbol in symbols if isinstance(symbol, Function)]

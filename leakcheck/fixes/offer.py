@@ -19,6 +19,7 @@ from leakcheck.fixes.apply import edited
 from leakcheck.fixes.conditions import applicability_of
 from leakcheck.fixes.ended import ENDED, ended_shapes
 from leakcheck.fixes.entered import entered, entered_shape
+from leakcheck.fixes.handed import handed_shape, is_handed
 from leakcheck.fixes.hoist import HOISTED, hoisted
 from leakcheck.fixes.judge import Judge, Proposal, candidates_in, outer_name
 from leakcheck.fixes.naming import is_unnamed, joined, named
@@ -122,13 +123,16 @@ class _Offer:
         elif (block := entered(self._tree(found), found)) is not None:
             shape, (best, doubt) = entered_shape(self._tree(found), found, block, self._program, self._source)
             shapes = iter([shape])
+        elif is_handed(found):
+            shape, (best, doubt) = handed_shape(self._tree(found), found, self._program, self._source)
+            shapes = iter([shape])
         elif is_unnamed(self._tree(found), found):
             return _Draft(leak, fix=self._fix_of_named(found))
         else:
-            region = region_of(self._tree(found), found)
+            region = region_of(self._tree(found), found, self._program)
             best, doubt = applicability_of(region, self._program)
             shapes = candidates(region, self._program, self._source)
-        proposals = (Proposal(found, Fix(s.message, s.edits, min(best, s.applicability))) for s in shapes)
+        proposals = (Proposal(found, Fix(s.message, s.edits, min(best, s.applicability)), s.said_again) for s in shapes)
         return _Draft(leak, next(proposals), proposals, best, doubt)
 
     def _shapes_of_session(self, found: SessionFound, kind: LeakKind) -> Iterator[Shape]:

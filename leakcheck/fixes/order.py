@@ -4,7 +4,7 @@
         pool.putconn(conn)
         return None              →   nothing; `notify()` in place of `None` would be found
 
-Calls that are taken not to raise, such as logging, are taken not to be seen either.
+Calls that are taken not to raise, such as logging, are taken not to be seen either, and those that only make a value.
 """
 
 from __future__ import annotations
@@ -13,22 +13,27 @@ from typing import TYPE_CHECKING
 
 import libcst as cst
 
+from leakcheck import expression as ex
 from leakcheck.fixes.tree import LOOPS, TRIES, own
+from leakcheck.project.names import External
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from leakcheck.cfg.graph import Call
     from leakcheck.fixes.region import Region
+    from leakcheck.ownership.callees import Callees
+    from leakcheck.ownership.program import Program
 
 _LEAVES = (cst.Return, cst.Raise, cst.Break, cst.Continue)
+_OF_TEXTS = frozenset({"format", "join", "strip"})
 _RUNS = (cst.Await, cst.Yield, cst.For, cst.While, cst.With, cst.Import, cst.ImportFrom, cst.Del, cst.CompFor)
 
 
-def later_call(region: Region, release: cst.CSTNode, calls: Mapping[int, Call]) -> cst.CSTNode | None:
+def later_call(region: Region, release: cst.CSTNode, calls: Mapping[int, Call], program: Program) -> cst.CSTNode | None:
     """The first node behind ``release`` in the region that may do something that others see."""
     for node in _behind(region, release):
-        found = _effect(region, node, calls)
+        found = _effect(region, node, calls, program)
         if found is not None:
             return found
     return None
@@ -86,7 +91,7 @@ def _loop_inside(region: Region, node: cst.CSTNode) -> bool:
     return loop is not None and region.holds(loop)
 
 
-def _effect(region: Region, root: cst.CSTNode, calls: Mapping[int, Call]) -> cst.CSTNode | None:
+def _effect(region: Region, root: cst.CSTNode, calls: Mapping[int, Call], program: Program) -> cst.CSTNode | None:
     callees = region.tree.unit.callees
     raised = {id(n.exc) for n in own(root) if isinstance(n, cst.Raise)}
     for node in own(root):
@@ -96,6 +101,24 @@ def _effect(region: Region, root: cst.CSTNode, calls: Mapping[int, Call]) -> cst
             return node
         if isinstance(node, cst.Call) and id(node) not in raised:
             instruction = calls.get(id(node))
-            if callees is None or instruction is None or not callees.is_quiet(instruction):
+            if callees is None or instruction is None:
+                return node
+            if not callees.is_quiet(instruction) and not _is_building(instruction, callees, program):
                 return node
     return None
+
+
+def _is_building(call: Call, callees: Callees, program: Program) -> bool:
+    """Whether the call makes a value and does nothing else, whatever of the known it is."""
+    symbols = callees.symbols(call)
+    names = [symbol.name for symbol in symbols if isinstance(symbol, External)]
+    if len(names) != len(symbols):
+        return False
+    names = names or [ex.dotted(call.func) or f"_.{call.method}"]
+    return all(program.calls.is_building(name) for name in names) or (
+        call.method in _OF_TEXTS and isinstance(call.node, cst.Call) and _is_text(call.node.func)
+    )
+
+
+def _is_text(func: cst.CSTNode) -> bool:
+    return isinstance(func, cst.Attribute) and isinstance(func.value, (cst.SimpleString, cst.FormattedString))

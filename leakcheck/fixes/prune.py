@@ -17,7 +17,9 @@ import libcst as cst
 
 from leakcheck.cfg.walk import is_pure as is_pure_expression
 from leakcheck.cfg.walk import reduce, walk
-from leakcheck.fixes.region import guards, is_release
+from leakcheck.fixes.guards import guards
+from leakcheck.fixes.region import is_release
+from leakcheck.fixes.remarks import passed_on
 from leakcheck.fixes.tree import RefusedError, only
 
 if TYPE_CHECKING:
@@ -42,8 +44,15 @@ class _Pruner:
     def statements(self, found: Iterable[cst.CSTNode]) -> list[cst.BaseStatement]:
         """The statements that stay, in their order."""
         kept: list[cst.BaseStatement] = []
+        superseded: list[cst.SimpleStatementLine] = []
         for statement in found:
-            kept.extend(self._statement(statement))
+            if isinstance(statement, cst.SimpleStatementLine) and is_release(statement, self._region):
+                superseded.append(statement)
+                continue
+            new = list(self._statement(statement))
+            while new and superseded:
+                new[0] = passed_on(superseded.pop(), new[0], self._region)
+            kept.extend(new)
         return kept
 
     def _statement(self, statement: cst.CSTNode) -> Sequence[cst.BaseStatement]:

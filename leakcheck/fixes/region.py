@@ -6,7 +6,8 @@
     pool.putconn(conn)           # ┘ with a release that the rewrite supersedes
     return 1
 
-A mention of the variable that the region does not hold, and that may see this checkout, refuses the fix.
+``places`` says where it may be instead: in an ``if conn:``, behind or around what holds the checkout. A mention of the
+variable that the region does not hold, and that may see this checkout, refuses the fix.
 """
 
 from __future__ import annotations
@@ -18,7 +19,11 @@ import libcst as cst
 
 from leakcheck.cfg import graph as g
 from leakcheck.cfg.walk import walk
+from leakcheck.fixes.around import check_around
+from leakcheck.fixes.guards import guards, leaves_without
 from leakcheck.fixes.handles import handles, made_by
+from leakcheck.fixes.nullness import may_be_none
+from leakcheck.fixes.places import places
 from leakcheck.fixes.roles import Mention, Role, is_mentioned, mentions
 from leakcheck.fixes.tree import LOOPS, RefusedError, Tree, only
 from leakcheck.ownership.obligation import EventKind
@@ -27,12 +32,15 @@ from leakcheck.project.names import Method
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from leakcheck.diagnostic import Applicability
+    from leakcheck.fixes.places import Place
     from leakcheck.ownership.found import Found
+    from leakcheck.ownership.program import Program
 
 
 @dataclass(slots=True, eq=False)
 class Region:
-    """A checkout ``name = call`` and the ``statements`` behind it that need it.
+    """A checkout ``name = call`` and the ``statements`` that need it, which a rewrite replaces from ``start`` on.
 
     ``removed`` are the releases in them, each as the expression that makes it: the call, its ``await``, or the
     operation ``conn and conn.close()``.
@@ -43,6 +51,7 @@ class Region:
     name: str
     checkout: cst.BaseStatement
     block: cst.IndentedBlock
+    start: int
     first: int
     last: int
     removed: dict[int, cst.CSTNode] = field(default_factory=dict)
@@ -52,7 +61,21 @@ class Region:
     """Whether the code leaves at once where the checkout gave None."""
     needs_test: bool = False
     """Whether it may be None where the region ends, so that the release must ask, too."""
+    may_be_none: bool = False
+    """Whether the checkout may give None."""
+    guard: cst.If | None = None
+    """The ``if conn:`` whose body the region is."""
+    is_handed: bool = False
+    """Whether what is behind the region hands the connection to the caller."""
+    is_around: bool = False
+    """Whether the region holds its own checkout."""
+    needs_none: bool = False
+    """Whether the variable must be given None first: it may be unbound where the region ends."""
+    beside: frozenset[str] = frozenset()
+    """The variables that the same statement binds."""
     handles: frozenset[str] = frozenset()
+    doubts: tuple[tuple[Applicability, str], ...] = ()
+    """What speaks for leaving it to a reader, from where the region is."""
 
     @property
     def statements(self) -> Sequence[cst.BaseStatement]:
@@ -89,36 +112,70 @@ class Region:
         return False
 
 
-def region_of(tree: Tree, found: Found) -> Region:
+def region_of(tree: Tree, found: Found, program: Program) -> Region:
     """The region of a checkout. Raises RefusedError."""
-    name, checkout = _checkout(tree, found)
-    block = tree.block(checkout)
-    if block is None:
+    name, checkout, beside = checkout_of(tree, found)
+    if tree.block(checkout) is None:
         raise RefusedError(f"line {tree.row(checkout)} is the one-line body of a compound statement")
-    first = next(i for i, statement in enumerate(block.body) if statement is checkout) + 1
-    stop = next((i for i in range(first, len(block.body)) if _rebinds(block.body[i], name)), len(block.body))
-    region = Region(tree, found, name, checkout, block, first, first - 1)
-    region.removed = _releases(tree, found, name)
-    while first < stop and _leaves_without(block.body[first], name):
+    refusals: list[RefusedError] = []
+    is_none = may_be_none(tree, found, program)
+    for place in places(tree, found, name, checkout):
+        region = Region(tree, found, name, checkout, place.block, place.start, place.first, place.first - 1)
+        region.may_be_none = is_none
+        region.beside = beside
+        try:
+            _extend(region, place)
+        except RefusedError as error:
+            refusals.append(error)
+        else:
+            return region
+    raise next((one for one in refusals if not isinstance(one, _UnusedError)), refusals[0])
+
+
+class _UnusedError(RefusedError):
+    """Nothing is done with it in this place, so what speaks against another tells more."""
+
+
+def _extend(region: Region, place: Place) -> None:
+    """Find out how far the region reaches in its place, and what the rewrite must ask. Raises RefusedError."""
+    tree, name, block, beside = region.tree, region.name, place.block, region.beside
+    first = place.first
+    around = tree.parent(block)
+    region.guard = around if place.is_within and isinstance(around, cst.If) else None
+    region.is_around = place.is_around
+    behind = first + 1 if place.is_around else first
+    stop = next((i for i in range(behind, len(block.body)) if _rebinds(block.body[i], name)), len(block.body))
+    region.removed = _releases(tree, region.found, name)
+    while not place.is_around and first < stop and leaves_without(block.body[first], name):
         region.first = first = first + 1
         region.is_guarded = region.leaves_without = True
-    used = [i for i in range(first, stop) if is_mentioned(tree, name, block.body[i])]
+    used = [i for i in range(first, stop) if any(is_mentioned(tree, one, block.body[i]) for one in (name, *beside))]
     if not used:
-        raise RefusedError(f"`{name}` is not used after line {tree.row(checkout)}")
+        raise _UnusedError(f"`{name}` is not used after line {tree.row(region.checkout)}")
     region.last = used[-1]
-    region.handles = handles(name, block.body[first:stop])
+    region.handles = handles(name, block.body[first:stop]) | beside
     if not region.ends_with_release:
         needed = [i for i in range(first, stop) if any(is_mentioned(tree, h, block.body[i]) for h in region.handles)]
         region.last = max([region.last, *needed])
-    _check_outside(region, stop)
-    may_be_none = bool(found.acquisition.steps)
-    asked = any(m.role is Role.TEST and region.holds(m.node) for m in mentions(tree, name))
-    region.needs_test = may_be_none and asked
-    region.is_guarded = region.is_guarded or region.needs_test
-    return region
+    region.needs_test = _must_ask(region, place)
+    region.is_guarded = region.is_guarded or region.needs_test or bool(beside)
+    region.is_guarded = region.is_guarded or block.body[place.start] is not region.checkout
+    if place.is_around:
+        check_around(region)
+    check_outside(region, stop)
+    region.removed = {key: node for key, node in region.removed.items() if region.holds(node)}
 
 
-def _checkout(tree: Tree, found: Found) -> tuple[str, cst.SimpleStatementLine]:
+def _must_ask(region: Region, place: Place) -> bool:
+    """Whether the release must ask if there is something to give back."""
+    if place.is_around or (region.may_be_none and not region.leaves_without and not place.is_within):
+        return True
+    asked = any(m.role is Role.TEST and region.holds(m.node) for m in mentions(region.tree, region.name))
+    return bool(region.found.acquisition.steps) and asked and not place.is_within
+
+
+def checkout_of(tree: Tree, found: Found) -> tuple[str, cst.SimpleStatementLine, frozenset[str]]:
+    """The variable, the statement that takes it, and the variables that the same statement binds beside it."""
     call = found.call.node
     statement = tree.statement(call)
     row = tree.row(call)
@@ -126,23 +183,39 @@ def _checkout(tree: Tree, found: Found) -> tuple[str, cst.SimpleStatementLine]:
         raise RefusedError(f"line {row} is module-level code, whose names may be read elsewhere")
     if found.acquisition.takes_receiver:
         raise RefusedError(f"line {row} opens an object that is made elsewhere")
-    if found.acquisition.position is not None:
-        raise RefusedError(f"line {row} gets the {found.acquisition.resource.noun} as a part of another value")
     small = only(statement)
     if isinstance(statement, cst.SimpleStatementLine) and small is None:
         raise RefusedError(f"line {row} holds several statements")
+    beside: frozenset[str] = frozenset()
+    target: cst.BaseExpression
     match small:
-        case cst.Assign(targets=[cst.AssignTarget(target=cst.Name(value=name))], value=value):
+        case cst.Assign(targets=[cst.AssignTarget(target=target)], value=value):
             pass
-        case cst.AnnAssign(target=cst.Name(value=name), value=cst.BaseExpression() as value):
+        case cst.AnnAssign(target=target, value=cst.BaseExpression() as value):
             pass
         case _:
             raise RefusedError(f"line {row} does not bind it to a plain name in a statement of its own")
+    place = found.acquisition.position
+    if isinstance(target, cst.Tuple) and isinstance(place, int):
+        target, beside = _part(target, place)
+    elif place is not None:
+        raise RefusedError(f"line {row} gets the {found.acquisition.resource.noun} as a part of another value")
+    if not isinstance(target, cst.Name):
+        raise RefusedError(f"line {row} does not bind it to a plain name in a statement of its own")
     taken = value.expression if isinstance(value, cst.Await) else value
     if taken is not call:
-        raise RefusedError(f"line {row} makes the value of `{name}` of more than the checkout")
+        raise RefusedError(f"line {row} makes the value of `{target.value}` of more than the checkout")
     assert isinstance(statement, cst.SimpleStatementLine)
-    return name, statement
+    return target.value, statement, beside
+
+
+def _part(target: cst.Tuple, place: int) -> tuple[cst.BaseExpression, frozenset[str]]:
+    """The part of a target at a place, and the names of the others; the target itself where they are not all names."""
+    parts = [element.value for element in target.elements]
+    names = [part.value for part in parts if isinstance(part, cst.Name)]
+    if len(names) != len(parts) or not 0 <= place < len(parts) or len(set(names)) != len(names):
+        return target, frozenset()
+    return parts[place], frozenset(names) - {names[place]}
 
 
 def _rebinds(statement: cst.CSTNode, name: str) -> bool:
@@ -154,24 +227,6 @@ def _rebinds(statement: cst.CSTNode, name: str) -> bool:
             return target == name
         case _:
             return False
-
-
-def _leaves_without(statement: cst.CSTNode, name: str) -> bool:
-    """Whether the statement leaves where the checkout gave nothing: ``if conn is None: return``."""
-    match statement:
-        case cst.If(test=test, body=cst.IndentedBlock(body=[*_, cst.SimpleStatementLine(body=[last])]), orelse=None):
-            pass
-        case _:
-            return False
-    match test:
-        case cst.UnaryOperation(operator=cst.Not(), expression=cst.Name(value=value)):
-            is_null = value == name
-        case cst.Comparison(left=cst.Name(value=value), comparisons=[cst.ComparisonTarget(operator=cst.Is())]):
-            is_null = value == name
-        case _:
-            is_null = False
-    body_uses = any(isinstance(n, cst.Name) and n.value == name for n in walk(statement.body))
-    return is_null and not body_uses and isinstance(last, (cst.Return, cst.Raise, cst.Continue, cst.Break))
 
 
 def _releases(tree: Tree, found: Found, name: str) -> dict[int, cst.CSTNode]:
@@ -188,7 +243,7 @@ def _releases(tree: Tree, found: Found, name: str) -> dict[int, cst.CSTNode]:
         parent = tree.parent(expression)
         if isinstance(parent, cst.Await):
             expression, parent = parent, tree.parent(parent)
-        if isinstance(parent, cst.BooleanOperation) and parent.right is expression and _tests(parent.left, name):
+        if isinstance(parent, cst.BooleanOperation) and parent.right is expression and guards(parent.left, name):
             expression, parent = parent, tree.parent(parent)
         if not isinstance(parent, cst.Expr):
             what = "releases it at the end of a `with`" if isinstance(node, cst.WithItem) else "uses what it releases"
@@ -221,33 +276,19 @@ def _gives_back(tree: Tree, found: Found, mention: Mention) -> bool:
     return any(isinstance(s, Method) and s.operation.releases is not None for s in callees.symbols(instruction))
 
 
-def _tests(node: cst.CSTNode, name: str) -> bool:
-    """Whether a condition asks only whether the variable holds something."""
-    match node:
-        case cst.Name(value=value):
-            return value == name
-        case cst.Comparison(left=cst.Name(value=value), comparisons=[cst.ComparisonTarget(operator=cst.IsNot())]):
-            return value == name
-        case _:
-            return False
-
-
-def guards(test: cst.CSTNode, name: str) -> bool:
-    """Whether an ``if`` with this test is always entered while the variable holds the connection."""
-    return _tests(test, name)
-
-
 def is_release(statement: cst.CSTNode, region: Region) -> bool:
     """Whether a statement is a release of the region and nothing else."""
     small = only(statement)
     return isinstance(small, cst.Expr) and id(small.value) in region.removed
 
 
-def _check_outside(region: Region, stop: int) -> None:
-    """No mention outside the region may see this checkout."""
+def check_outside(region: Region, stop: int, apart: cst.CSTNode | None = None) -> None:
+    """No mention outside the region, and ``apart`` of one statement, may see this checkout. Raises RefusedError."""
     tree, name = region.tree, region.name
-    start = next(i for i, statement in enumerate(region.block.body) if statement is region.checkout)
-    inside = {id(n) for statement in region.block.body[start : region.last + 1] for n in walk(statement)}
+    seen = [apart] if apart is not None else []
+    held = region.block.body[region.start : region.last + 1]
+    inside = {id(n) for statement in (region.checkout, *held, *seen) for n in walk(statement)}
+    inside |= {id(n) for n in walk(region.guard.test)} if region.guard is not None else set()
     later = {id(n) for statement in region.block.body[stop:] for n in walk(statement)}
     order = tree.unit.order(region.checkout)
     for mention in mentions(tree, name):
@@ -269,7 +310,9 @@ def _check_outside(region: Region, stop: int) -> None:
             if outside and not harmless and not is_bound_before(region, mention.node):
                 raise RefusedError(f"line {tree.row(mention.node)} uses `{handle}` after the last use of `{name}`")
     for release in region.removed.values():
-        if id(release) not in inside and id(release) not in later and not is_bound_before(region, release):
+        if id(release) in inside or id(release) in later or is_bound_before(region, release):
+            continue
+        if tree.unit.order(release) > order or _share_a_loop(region, release):
             raise RefusedError(f"line {tree.row(release)} releases `{name}` outside the block of its checkout")
 
 
@@ -279,9 +322,9 @@ def _share_a_loop(region: Region, node: cst.CSTNode) -> bool:
 
 
 def is_bound_before(region: Region, node: cst.CSTNode) -> bool:
-    """Whether the mention sees another value for certain: bound earlier in a block that the checkout is not in."""
+    """Whether the mention sees another value for certain: it is bound anew on each way from the checkout to it."""
     tree = region.tree
-    around = {id(n) for n in tree.ancestors(region.checkout)}
+    around = {id(n) for n in (region.checkout, *tree.ancestors(region.checkout))}
     current: cst.CSTNode = node
     name = node.value if isinstance(node, cst.Name) else region.name
     for parent in tree.ancestors(node):
@@ -290,13 +333,16 @@ def is_bound_before(region: Region, node: cst.CSTNode) -> bool:
             and item.asname.name.value == name for item in parent.items
         ) and current is parent.body:  # fmt: skip
             return True
-        if id(parent) in around:
-            return False
+        is_shared = id(parent) in around
         if isinstance(parent, cst.IndentedBlock):
+            counts = not is_shared
             for statement in parent.body:
                 if statement is current:
                     break
-                if _rebinds(statement, name):
+                if counts and _rebinds(statement, name):
                     return True
+                counts = counts or id(statement) in around
+        if is_shared:
+            return False
         current = parent
     return False

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from leakcheck.cfg.walk import walk
-from leakcheck.fixes.region import is_release
+from leakcheck.fixes.guards import bound_tests
+from leakcheck.fixes.remarks import with_remarks
 from leakcheck.fixes.tree import RefusedError
 
 if TYPE_CHECKING:
@@ -85,12 +86,10 @@ def _targets(node: cst.CSTNode) -> Sequence[cst.CSTNode]:
 
 def with_finally(region: Region, body: list[cst.BaseStatement], call: cst.BaseExpression) -> list[cst.BaseStatement]:
     """The checkout and its region, with the release in a ``finally``."""
-    release = block(region, [_release_line(region, call)])
-    if region.needs_test:
-        test = cst.Comparison(cst.Name(region.name), [cst.ComparisonTarget(cst.IsNot(), cst.Name("None"))])
-        release = block(region, [cst.If(test, release)])
+    line = cst.SimpleStatementLine(body=[cst.Expr(call.deep_clone())])
+    release = asking(region, block(region, [with_remarks(line, region)]))
     lone = body[0] if len(body) == 1 else None
-    statement: cst.BaseStatement
+    statement: cst.Try | cst.TryStar
     if isinstance(lone, (cst.Try, cst.TryStar)) and lone.finalbody is None:
         statement = lone.with_changes(finalbody=cst.Finally(body=release))
     elif isinstance(lone, cst.Try) and lone.finalbody is not None:
@@ -104,25 +103,30 @@ def with_finally(region: Region, body: list[cst.BaseStatement], call: cst.BaseEx
             body=block(region, body),
             finalbody=cst.Finally(body=release),
         )
-    start = next(i for i, line in enumerate(region.block.body) if line is region.checkout)
-    guards = region.block.body[start : region.first]  # the checkout, and `if conn is None: return` behind it
-    return [*guards, statement]
+    guards = region.block.body[region.start : region.first]  # the checkout, and `if conn is None: return` behind it
+    return [*guards, *(_from_none(region, statement) if region.needs_none else [statement])]
+
+
+def _from_none(region: Region, statement: cst.Try | cst.TryStar) -> list[cst.BaseStatement]:
+    """The statement with ``conn = None`` in front of it."""
+    for test in bound_tests(statement, region.name):
+        raise RefusedError(f"line {region.tree.row(test)} asks whether `{region.name}` is bound")
+    target = cst.AssignTarget(cst.Name(region.name))
+    unset = cst.SimpleStatementLine([cst.Assign([target], cst.Name("None"))], leading_lines=statement.leading_lines)
+    return [unset, statement.with_changes(leading_lines=[])]
+
+
+def asking(region: Region, release: cst.IndentedBlock) -> cst.IndentedBlock:
+    """The release, under the question whether there is something to give back where that is not certain."""
+    if not region.needs_test:
+        return release
+    test = cst.Comparison(cst.Name(region.name), [cst.ComparisonTarget(cst.IsNot(), cst.Name("None"))])
+    return block(region, [cst.If(test, release)])
 
 
 def block(region: Region, body: Sequence[cst.BaseStatement]) -> cst.IndentedBlock:
     """A block that is indented as the one of the checkout is."""
     return cst.IndentedBlock(body=body, indent=region.block.indent)
-
-
-def _release_line(region: Region, call: cst.BaseExpression) -> cst.SimpleStatementLine:
-    """The release as a statement; the one that the region ended with lends its comments."""
-    line = cst.SimpleStatementLine(body=[cst.Expr(call.deep_clone())])
-    last = region.statements[-1]
-    if isinstance(last, cst.SimpleStatementLine) and is_release(last, region):
-        _, (kept,) = without_leading_blanks([last])
-        assert isinstance(kept, cst.SimpleStatementLine)
-        return line.with_changes(leading_lines=kept.leading_lines, trailing_whitespace=kept.trailing_whitespace)
-    return line
 
 
 def without_leading_blanks(

@@ -5,7 +5,8 @@ A committing shape only where the proof holds; else the driver's own ``with``, e
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import libcst as cst
@@ -16,6 +17,7 @@ from leakcheck.fixes.imports import imported
 from leakcheck.fixes.project_transaction import helper_for
 from leakcheck.fixes.prune import pruned
 from leakcheck.fixes.release import release_of, with_finally
+from leakcheck.fixes.remarks import said_again
 from leakcheck.fixes.splice import replaced
 from leakcheck.fixes.transaction import committed
 from leakcheck.fixes.tree import RefusedError
@@ -39,6 +41,8 @@ class Shape:
     message: str
     edits: tuple[Edit, ...]
     applicability: Applicability = Applicability.SAFE
+    said_again: Counter[str] = field(default_factory=Counter)
+    """Comments that are left out, since they are there already."""
 
 
 def candidates(region: Region, program: Program, source: Source) -> Iterator[Shape]:
@@ -140,4 +144,4 @@ def _finally(region: Region, _program: Program, source: Source) -> Shape:
     if not body:
         raise RefusedError(f"nothing is done with `{region.name}`")
     edit = replaced(region, with_finally(region, body, call), source)
-    return Shape(TRY_FINALLY, f"Release `{region.name}` in `finally`", (edit,))
+    return Shape(TRY_FINALLY, f"Release `{region.name}` in `finally`", (edit,), said_again=said_again(region))

@@ -37,8 +37,7 @@ def newline_of(source: Source) -> str:
 
 def replaced(region: Region, statements: list[cst.BaseStatement], source: Source) -> Edit:
     """The edit that puts ``statements`` in the place of the checkout and its region. Raises RefusedError."""
-    start = next(i for i, statement in enumerate(region.block.body) if statement is region.checkout)
-    body = [*region.block.body[:start], *statements, *region.block.body[region.last + 1 :]]
+    body = [*region.block.body[: region.start], *statements, *region.block.body[region.last + 1 :]]
     return rebuilt(region.tree, region.block, body, source)
 
 
