@@ -104,6 +104,7 @@ class Operation:
     protocol: Protocol = Protocol.VALUE
     releases: str | int | None = None  # "receiver", or the argument (index or keyword) given back
     keyword: str = ""  # the name of the argument that `releases` counts
+    closed_by: str = ""  # a release: the keyword argument with which it closes for good
     awaited: bool = False  # a release or close that does nothing unless awaited
     pauses: bool = False  # gives the connection back until the next statement: Session.commit()
     near_miss: str = ""  # looks like a release, and why it is not (a sentence)

@@ -86,6 +86,7 @@ _OPERATION_KEYS: dict[str, tuple[type, ...]] = {
     "protocol": (Protocol,),
     "releases": (str, int),
     "keyword": (str,),
+    "closed-by": (str,),
     "awaited": (bool,),
     "pauses": (bool,),
     "near-miss": (str,),

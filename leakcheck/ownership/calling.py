@@ -16,7 +16,7 @@ from leakcheck import expression as ex
 from leakcheck.calls import CallKind
 from leakcheck.cfg import graph as g
 from leakcheck.cfg.conditions import OPEN_TESTS
-from leakcheck.driver import WithEffect
+from leakcheck.driver import RECEIVER, WithEffect
 from leakcheck.ownership.obligation import EventKind, consumed, missed
 from leakcheck.ownership.state import ALIASES, Box, Closure, Deferred, Fact, Hold, Status, refers
 from leakcheck.ownership.summary import BORROWS
@@ -128,7 +128,14 @@ def _release_call(obligation: Obligation, call: g.Call, state: State, operation:
             return [waiting], obligation.releasing(call, state)[1]
         obligation.event(EventKind.NEAR_MISS, call, "it is a coroutine: without `await` nothing is released")
         return [missed(state, 2).bind({call.target: Hold.RELEASING})], [state]
-    return obligation.releasing(call, state)
+    normal, raised = obligation.releasing(call, state)
+    if operation.releases == RECEIVER or any(_is_set(a, operation.closed_by) for a in call.arguments):
+        return [replace(s, closed=True) for s in normal], [replace(s, closed=True) for s in raised]
+    return normal, raised
+
+
+def _is_set(argument: g.Argument, keyword: str) -> bool:
+    return bool(keyword) and argument.keyword == keyword and argument.operand == g.TRUE
 
 
 def _derived_method(obligation: Obligation, call: g.Call, state: State) -> Outcome:

@@ -8,10 +8,12 @@ is given up and said to be skipped.
 
 from __future__ import annotations
 
+import builtins
 from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
 from leakcheck.ownership.constants import Constants, learn, refine, written
 from leakcheck.ownership.effects import Effects
@@ -217,6 +219,8 @@ class Explorer:
                 return None
             after = {Fact.NOT_NULL: Fact.TRUE, Fact.LAST: Fact.SPENT}.get(value) if isinstance(value, Fact) else None
             return state.bind({test.subject: after}) if after is not None else state
+        if test.kind is g.TestKind.OPEN and value in ALIASES and test.outcome and state.closed:
+            return None
         if test.kind is g.TestKind.OPEN:
             if value in ALIASES and not test.outcome and state.status is Status.HELD:
                 return self.effects.closed(state)
@@ -242,7 +246,12 @@ class Explorer:
         for edge in block.raises:
             target = self._push(node, block, edge, failed, events)
             if target is not None and not state.raised:
-                self.result.first_raises.setdefault(target, {})[id(instruction.node)] = instruction
+                firsts = self.result.first_raises.setdefault(target, {})
+                if firsts and all(map(_raises_hardly, firsts.values())) and not _raises_hardly(instruction):
+                    self.result.hops[target] = Hop(
+                        node, events, edge, block
+                    )  # of paths that meet, the likelier is told
+                firsts[id(instruction.node)] = instruction
 
     def _push(
         self, node: Node, block: g.BasicBlock, edge: g.Edge, state: State, events: tuple[Event, ...]
@@ -311,6 +320,17 @@ class Explorer:
             self.result.endings.append(Ending(node, state.with_status(Status.MOVED), (), returned=True))
             return
         self.result.endings.append(Ending(node, state, (), returned=returned))
+
+
+def _raises_hardly(instruction: g.Instruction) -> bool:
+    """Whether the instruction may raise and hardly ever does: a subscript, a loop's next element, a builtin."""
+    match instruction:
+        case g.Point() | g.LoadItem() | g.Iterate():
+            return True
+        case g.Call(func=ex.Name(id=name)):
+            return hasattr(builtins, name)
+        case _:
+            return False
 
 
 def seeds(graph: g.ControlFlowGraph, site: object) -> Iterator[tuple[g.BasicBlock, int, g.Call]]:

@@ -163,7 +163,7 @@ class State:
     ``near_miss``: 1 a ``with`` that does not release was left, 2 a call that looks like a release was made.
     ``paused``: it holds no connection until it is used again (a session after ``commit()``). ``session``: what is
     known of its transaction, where that is followed. ``release_raised``: its release counts as done and has raised,
-    so that doing it once more is no fault.
+    so that doing it once more is no fault. ``closed``: it was closed for good, and no test finds it open.
     """
 
     status: Status
@@ -174,6 +174,7 @@ class State:
     moved_to: str | None = None  # the attribute of self that took it
     session: Session = UNFOLLOWED
     release_raised: bool = False
+    closed: bool = False
 
     def get(self, name: str) -> Value | None:
         """What a variable holds, None where nothing is known of it."""
