@@ -134,6 +134,7 @@ class Pooling:
     dropped: Dropped = Dropped.CLOSED
     names: tuple[str, ...] = ()  # only by a name with one of these words in it; by default by all
     not_with: tuple[str, ...] = ()  # it pools nothing, or uses another's pool
+    closes_with: tuple[str, ...] = ()  # giving a connection back closes it
     waits_forever: bool = False  # taking a connection has no timeout unless the call gives one
     bounded_by: tuple[str, ...] = ()  # ends that wait
     forever_with: tuple[str, ...] = ()  # makes taking a connection wait for ever

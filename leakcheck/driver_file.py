@@ -74,6 +74,7 @@ _POOL_KEYS: dict[str, tuple[type, ...]] = {
     "dropped": (Dropped,),
     "names": (list,),
     "not-with": (list,),
+    "closes-with": (list,),
     "waits-forever": (bool,),
     "bounded-by": (list,),
     "forever-with": (list,),

@@ -45,8 +45,7 @@ class Constructions:
     def __init__(self, program: Program) -> None:
         self._program = program
         drivers = program.drivers
-        made = {name: op.returns or op.acquires or "" for name, op in drivers.calls.items()}
-        every = {**drivers.class_names, **made}
+        every = {name: op.returns or op.acquires or "" for name, op in drivers.calls.items()}
         self._pools = {
             name: known for name, i in every.items() if (known := drivers.classes.get(i)) and _pools(known, name)
         }

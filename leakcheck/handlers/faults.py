@@ -69,11 +69,17 @@ class Faults:
             )
             cause = tree.text(call.func)
             yield self._leak(construction, LeakKind.POOL_WAITS, Severity.NOTE, steps, cause=f"`{cause}()`")
-        if self._thorough and self._waiting.never_expires(construction):
+        if self._thorough and self._lasts(construction) and self._waiting.never_expires(construction):
             pool = construction.made.pool
             keyword = pool.expires_by[0] if pool is not None else ""
             steps = self._only(construction)
             yield self._leak(construction, LeakKind.POOL_NEVER_EXPIRES, Severity.NOTE, steps, cause=f"`{keyword}`")
+
+    def _lasts(self, construction: Construction) -> bool:
+        """Whether the pool outlives the function that builds it."""
+        story = self._chains.story(construction)
+        local = construction.tree.function(construction.call) is not None and not story.leaves
+        return story.fate is not Fate.CLOSED and not (story.fate is Fate.OPEN and local)
 
     def _of_connection(self, construction: Construction) -> Iterator[Leak]:
         fault = self._cached(construction)

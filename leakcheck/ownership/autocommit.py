@@ -16,14 +16,16 @@ import libcst as cst
 from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
 from leakcheck.cfg.walk import reduce
-from leakcheck.driver_session import Begins
+from leakcheck.driver_session import Begins, OpenAtRelease
 from leakcheck.ownership.pools import constructors
+from leakcheck.project.names import External
 from leakcheck.project.texts import sql_texts
 
 if TYPE_CHECKING:
     from leakcheck.driver_session import Session as DriverSession
     from leakcheck.ownership.found import Found
     from leakcheck.ownership.program import Program
+    from leakcheck.project.names import Scope
 
 _HIDING = ("kwargs", "execution_options", "init", "configure")
 """Options of a pool that may switch it, and cannot be read."""
@@ -67,6 +69,8 @@ def underneath(found: Found, driver: DriverSession, program: Program) -> DriverS
     if driver.dialect or pool is None:
         return driver
     for call, where in constructors(program, pool, scope):
+        if _closes(call, where, program):
+            return replace(driver, pooled=False, open=OpenAtRelease.CLOSED, begun=OpenAtRelease.CLOSED)
         for text in sql_texts(call.args[0], where, program) or () if call.args else ():
             scheme, _, _ = text.partition("://")
             name, _, library = scheme.partition("+")
@@ -75,6 +79,17 @@ def underneath(found: Found, driver: DriverSession, program: Program) -> DriverS
             driver = replace(driver, dialect=_DIALECTS.get(name, ""))
             return driver if known is None else replace(driver, begun=known.begun, deaf=known.deaf, blind=known.blind)
     return driver
+
+
+def _closes(call: ex.Call, scope: Scope, program: Program) -> bool:
+    """Whether a pool that is built like this closes what it is given back."""
+    for symbol in program.resolver.resolve(call.func, scope):
+        operation = program.drivers.calls.get(symbol.name) if isinstance(symbol, External) else None
+        made = program.drivers.classes.get(operation.returns or "") if operation is not None else None
+        words = made.pool.closes_with if made is not None and made.pool is not None else ()
+        if any(f"{name}={ex.last_name(value)}" in words for name, value in call.keywords):
+            return True
+    return False
 
 
 def assigned(name: str, value: str) -> bool | None:
