@@ -59,8 +59,10 @@ def _is_perhaps_unpacked(found: Found, driver: DriverSession, program: Program) 
     """Whether the call is given ``**options`` in a file that speaks of autocommit."""
     node = found.call.node
     assert isinstance(node, cst.Call)
+    if all(argument.star != "**" for argument in node.args):
+        return False
     text = program.peek(found.unit.path)
-    return any(a.star == "**" for a in node.args) and any(n.encode() in text for n in driver.autocommit)
+    return any(name.encode() in text for name in driver.autocommit)
 
 
 def underneath(found: Found, driver: DriverSession, program: Program) -> DriverSession:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
 from leakcheck.cfg.builder import TooLargeError
 from leakcheck.driver import ClassKind, Protocol
@@ -160,23 +161,39 @@ class _Search:
         entered = (i for b in graph.blocks for i in b.instructions if isinstance(i, g.Call))
         calls = {id(call.node): call for call in entered if self._statements.is_entered(call)}
         for call in calls.values():
-            lender = self._lender(call)
-            if lender is not None:
-                lending, lent = lender
-                acquisition = Acquisition(lending.resource, Protocol.CONTEXT, lending.acquisition.pool)
-                try:
-                    found = self._program.functions.explore(self._unit, call, acquisition)
-                except BoundReachedError:
-                    continue
-                yield from (Connection(acquisition, lending.driver, found=each, lent=lent) for each in found)
+            for symbol in self._program.resolver.resolve(call.func, self._unit.scope):
+                if isinstance(symbol, Function):
+                    yield from self._handed_to_block(call, symbol)
 
-    def _lender(self, call: g.Call) -> tuple[Connection, Lent] | None:
-        """The connection that the callee has, and lends."""
-        for symbol in self._program.resolver.resolve(call.func, self._unit.scope):
-            lender = self._sessions.lent_by(symbol) if isinstance(symbol, Function) else None
-            if lender is not None:
-                return lender
-        return None
+    def _handed_to_block(self, call: g.Call, function: Function) -> Iterator[Connection]:
+        """What a ``with`` takes by a project function: from the block of a generator, or of what is returned."""
+        lender = self._sessions.lent_by(function)
+        if lender is not None:
+            lending, lent = lender
+            acquisition = Acquisition(lending.resource, Protocol.CONTEXT, lending.acquisition.pool)
+            for each in self._explored(call, acquisition):
+                yield Connection(acquisition, lending.driver, found=each, lent=lent)
+            return
+        returned = self._returned(function)
+        for each in self._explored(call, returned) if returned is not None else ():
+            own = connections.taken(each, self._program)
+            if own is not None:
+                yield replace(own, autocommit=None)  # what is said where it is made is not read from here
+
+    def _explored(self, call: g.Call, acquisition: Acquisition) -> Sequence[Found]:
+        try:
+            return self._program.functions.explore(self._unit, call, acquisition)
+        except BoundReachedError:
+            return ()
+
+    def _returned(self, function: Function) -> Acquisition | None:
+        """What a plain function returns for its caller to enter: ``return self.pool.acquire()``."""
+        facts, scope = self._program.resolver.function(function)
+        if facts is None or scope is None or facts.is_async or facts.is_generator or len(facts.returned) != 1:
+            return None
+        (made,) = facts.returned
+        taken = self._program.acquisitions.at(made, scope, awaited=lambda: True) if isinstance(made, ex.Call) else None
+        return replace(taken, pool=None) if taken is not None and taken.protocol is not Protocol.VALUE else None
 
     def lends(self) -> tuple[Connection, Lent] | None:
         """The connection that this generator lends at its only ``yield``."""

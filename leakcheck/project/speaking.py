@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
+from leakcheck.project.names import Function, Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from leakcheck.calls import Calls
     from leakcheck.driver import Drivers
@@ -92,7 +93,26 @@ def speaks(program: Program, module: ModuleFacts, function: FunctionFacts) -> bo
     if not executes and _METHODS.isdisjoint(calls) and not any(_WRAPPING.search(name) for name in calls):
         return False
     text = program.rows(module.path, function.first_row, function.last_row)
-    return _SQL.search(text) is not None or (imports_driver and b"except" in text)
+    if _SQL.search(text) is not None or (imports_driver and b"except" in text):
+        return True
+    return executes and any(_takes_something(program, callee) for callee in _called(program, module, function))
+
+
+def _called(program: Program, module: ModuleFacts, function: FunctionFacts) -> Iterator[Function]:
+    """The project functions that a function calls; what is named like a driver's method is taken to be that."""
+    scope, vocabulary = Scope.of(module, function), program.vocabulary
+    for name, expressions in function.calls.items():
+        if name not in vocabulary.executing and name not in vocabulary.sending and name not in program.acquiring_names:
+            for expression in expressions:
+                yield from (s for s in program.resolver.resolve(expression, scope) if isinstance(s, Function))
+
+
+def _takes_something(program: Program, function: Function) -> bool:
+    """Whether a function that is given something sends a statement that its caller may have to end."""
+    facts, scope = program.resolver.function(function)
+    if facts is None or scope is None or not facts.parameters:
+        return False
+    return _SQL.search(program.rows(scope.module.path, facts.first_row, facts.last_row)) is not None
 
 
 def imports_slow(program: Program, module: ModuleFacts) -> bool:
