@@ -49,6 +49,7 @@ class Waiting:
         takes = list(self._takes(construction.made, construction.tree.path))
         names = _names(construction)
         takes = [(tree, node) for tree, node in takes if _receiver(node) in names] or takes
+        takes.sort(key=lambda take: take[0].path != construction.tree.path)
         if any(_is_bounded(tree, node) for tree, node in takes):
             return None
         return next(iter(takes), None)
