@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from leakcheck import expression as ex
 from leakcheck.handlers.places import Lasting, chain, lasting, places
 from leakcheck.handlers.syntax import FUNCTIONS
 from leakcheck.project.nodes import children, walk
@@ -113,7 +114,7 @@ class Fates:
     ) -> bool:
         """Whether the function that made it closes it, however it is reached there."""
         around = function if function is not None else tree.root
-        receivers = set(held.names | held.stores)
+        receivers = (held.names | held.stores) - self._checked_out(tree, call, around)
         if isinstance(call.func, ast.Attribute):  # `await db.connect()` is ended by `db.disconnect()`
             receiver = chain(call.func.value)
             if receiver is not None and receiver not in ("self", "cls"):
@@ -135,6 +136,18 @@ class Fates:
                 case _:
                     pass
         return False
+
+    def _checked_out(self, tree: Tree, call: ast.Call, around: ast.AST) -> set[str]:
+        """The names of connections and sessions: closing ``Session(engine)`` closes no engine."""
+        found: set[str] = set()
+        for node in tree.below(around):
+            match node:
+                case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call() as made) if made is not call:
+                    if self._program.acquisitions.possible(ex.from_ast(made.func), tree.scope(made)):
+                        found.add(name)
+                case _:
+                    pass
+        return found
 
 
 def _is_closed_elsewhere(tree: Tree, place: str) -> bool:
