@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from leakcheck import expression as ex
+from leakcheck.cfg.walk import reduce
 from leakcheck.fixes.tree import LOOPS, TRIES, own
-from leakcheck.project.names import External
+from leakcheck.project.names import External, Function
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from leakcheck.fixes.region import Region
     from leakcheck.ownership.callees import Callees
     from leakcheck.ownership.program import Program
+    from leakcheck.ownership.unit import Unit
 
 _LEAVES = (cst.Return, cst.Raise, cst.Break, cst.Continue)
 _OF_TEXTS = frozenset({"format", "join", "strip"})
@@ -101,16 +103,19 @@ def _effect(region: Region, root: cst.CSTNode, calls: Mapping[int, Call], progra
             return node
         if isinstance(node, cst.Call) and id(node) not in raised:
             instruction = calls.get(id(node))
-            if callees is None or instruction is None:
-                return node
-            if not callees.is_quiet(instruction) and not _is_building(instruction, callees, program):
+            if callees is None or instruction is None or not _is_unseen(instruction, callees, program):
                 return node
     return None
 
 
-def _is_building(call: Call, callees: Callees, program: Program) -> bool:
-    """Whether the call makes a value and does nothing else, whatever of the known it is."""
+def _is_unseen(call: Call, callees: Callees, program: Program) -> bool:
+    """Whether nobody can tell when the call ran: it only makes a value, or logs."""
     symbols = callees.symbols(call)
+    functions = [symbol for symbol in symbols if isinstance(symbol, Function)]
+    if functions:
+        return all(_is_plain(program.functions.units.of(function), program) for function in functions)
+    if callees.is_quiet(call):
+        return True
     names = [symbol.name for symbol in symbols if isinstance(symbol, External)]
     if len(names) != len(symbols):
         return False
@@ -118,6 +123,21 @@ def _is_building(call: Call, callees: Callees, program: Program) -> bool:
     return all(program.calls.is_building(name) for name in names) or (
         call.method in _OF_TEXTS and isinstance(call.node, cst.Call) and _is_text(call.node.func)
     )
+
+
+def _is_plain(unit: Unit | None, program: Program) -> bool:
+    """Whether a function of the project makes no calls but such as are known to be seen by nobody."""
+    if unit is None or unit.is_async:
+        return False
+    calls = program.calls
+    for node in own(unit.node):
+        if isinstance(node, _RUNS):
+            return False
+        if isinstance(node, cst.Call):
+            name = ex.dotted(reduce(node.func)) or ""
+            if not calls.is_non_raising(name) and not calls.is_building(name):
+                return False
+    return True
 
 
 def _is_text(func: cst.CSTNode) -> bool:

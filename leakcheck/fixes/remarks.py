@@ -74,7 +74,7 @@ def _stays(line: cst.SimpleStatementLine, region: Region) -> bool:
     comment = line.trailing_whitespace.comment
     remarks = [*_above(line), *([comment.value] if comment is not None else [])]
     is_last = block is None or block.body[-1] is line or (block is region.block and block.body[region.last] is line)
-    return not is_last and not any(_ABOUT_RELEASE.search(remark) for remark in remarks)
+    return bool(remarks) and not is_last and not any(_ABOUT_RELEASE.search(remark) for remark in remarks)
 
 
 def _lines(region: Region) -> Iterator[cst.SimpleStatementLine]:

@@ -1,7 +1,8 @@
 """Random functions that take a connection, work on it and lose it on some way: what fixes are made for.
 
 The same seed and driver give the same text. What a function is given besides its pool: ``flags``, ``work``, which may
-raise, and ``log``, which notes what others see.
+raise, and ``log``, which notes what others see. The connection comes from the driver, or from another function, which
+may lose it, too, or give None; it is taken in front of a ``try``, or in one.
 """
 
 from __future__ import annotations
@@ -80,17 +81,27 @@ class _Writer:
 
     def text(self) -> str:
         """The module."""
-        keyword = "async def" if self._driver.is_async else "def"
-        self._put(0, f"{keyword} handle({self._driver.pool}, flags, work, log):")
+        tidy = self._driver.begins and not self._driver.is_async  # its pool passes on what is set and begun
+        ways = ("plain", "plain", "plain", "opened", "pair", "maybe", "tried", "bound")
+        way = "plain" if tidy else self._random.choice(ways)
+        if way == "pair" and not self._driver.prepare:
+            way = "opened"
+        take, prepare = self._driver.take, self._driver.prepare
+        if way in ("opened", "pair", "maybe"):
+            take = self._opening(way)
+            prepare = prepare if way == "maybe" else ()
+        self._put(0, f"{self._keyword} handle({self._driver.pool}, flags, work, log):")
         if self._chance(0.3):
             self._put(1, self._other())
-        self._put(1, f"conn = {self._driver.take}")
-        tidy = self._driver.begins and not self._driver.is_async  # its pool passes on what is set and begun
+        if way == "bound":
+            self._bound()
+            return "\n".join(self._lines) + "\n"
+        self._take(way, take)
         guarded = tidy or self._chance(0.3)
         depth = 2 if guarded else 1
         if guarded:
             self._put(1, "try:")
-        for line in self._driver.prepare:
+        for line in prepare:
             self._put(depth, line)
         if tidy or (self._driver.begins and self._chance(0.6)):
             self._transaction(depth)
@@ -102,6 +113,70 @@ class _Writer:
         else:
             self._end(1)
         return "\n".join(self._lines) + "\n"
+
+    @property
+    def _keyword(self) -> str:
+        return "async def" if self._driver.is_async else "def"
+
+    def _take(self, way: str, take: str) -> None:
+        target = "conn, cur" if way == "pair" else "conn"
+        if way != "tried":
+            self._put(1, f"{target} = {take}")
+            if way == "maybe" and self._chance(0.5):
+                self._put(1, self._random.choice(("if not conn:", "if conn is None:")))
+                self._put(2, "return 'none'")
+            return
+        self._put(1, "try:")
+        self._put(2, f"conn = {take}")
+        if self._chance(0.4):
+            self._put(
+                2, self._random.choice((self._other(), self._insert()) if not self._driver.prepare else ("print()",))
+            )
+        self._put(1, "except Exception:")
+        self._put(2, "log('no connection')")
+        self._put(2, self._random.choice(("return 'none'", "raise")))
+
+    def _opening(self, way: str) -> str:
+        """Another function that takes the connection; the call of it."""
+        name, given = self._driver.pool.partition(":")[0], "flags, work, log"
+        self._put(0, f"{self._keyword} opened({self._driver.pool}, {given}):")
+        if way == "maybe":
+            self._put(1, "try:")
+            self._put(2, self._other())
+            self._put(2, f"return {self._driver.take}")
+            self._put(1, "except Exception:")
+            self._put(2, "return None")
+        else:
+            self._put(1, f"conn = {self._driver.take}")
+            for line in self._driver.prepare:
+                self._put(1, line)
+            for _ in range(self._random.randint(1, 2)):
+                self._put(1, self._random.choice((self._insert(), self._other())))
+            self._put(1, "return conn, cur" if way == "pair" else "return conn")
+        self._lines += ["", ""]
+        return f"{'await ' if self._driver.is_async else ''}opened({name}, {given})"
+
+    def _bound(self) -> None:
+        """All of it in a ``try`` whose handler gives back what was taken."""
+        is_none = self._chance(0.5)
+        if is_none:
+            self._put(1, "conn = None")
+        self._put(1, "try:")
+        if self._chance(0.3):
+            self._put(2, self._other())
+        self._put(2, f"conn = {self._driver.take}")
+        for line in self._driver.prepare:
+            self._put(2, line)
+        self._block(2, self._random.randint(1, 3))
+        if self._driver.methods:
+            self._put(2, "conn.commit()")
+        self._put(2, self._driver.release)
+        self._put(2, "return 'done'")
+        self._put(1, f"except {self._random.choice(('Exception', 'ValueError'))}:")
+        self._put(2, "log('failed')")
+        self._put(2, "if conn is not None:" if is_none else 'if "conn" in locals():')
+        self._put(3, self._driver.release)
+        self._put(2, self._random.choice(("raise", "return 'failed'")))
 
     def _after_handler(self, *, released: bool) -> None:
         if self._lines[-1].endswith("finally:"):

@@ -1,21 +1,24 @@
-"""A function run on a real server along all of its ways: what it gives, what it keeps, what others see, what it leaves.
+"""A function run on a real server along all its ways: what it gives, what it keeps, what others see, what it leaves.
 
-The function gets the driver's own pool behind a thin wrapper that can make any one call fail: a statement is then
-replaced by one that the server refuses, anything else raises before it does anything. What gives a connection back is
-never made to fail.
+The function gets the driver's own pool behind a thin wrapper that can make any one call fail, the checkout among them.
+A statement is then replaced by one that the server refuses, or finds that its backend is gone; anything else raises
+before it does anything. What gives a connection back is taken not to fail, as in the analysis.
 """
 
 from __future__ import annotations
 
 import asyncio
-import inspect
 import itertools
+import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
+from enum import StrEnum
 from types import SimpleNamespace, TracebackType
 from typing import Any, Self
 
 import psycopg
+import psycopg2
 import sqlalchemy
 
 from .leaky import FLAGS, Driver
@@ -25,13 +28,27 @@ from .program import Kind
 TABLE = "CREATE TABLE kept (n int); GRANT ALL ON kept TO tenant"
 _REFUSED = "SELECT 1/0"
 _TAKING = ("getconn", "connect", "acquire", "connection")
+_LATER = ("acquire", "connection")
+"""What takes nothing before it is awaited or entered."""
 _GIVING = ("putconn", "release")
 _ENDING = ("commit", "rollback")
 
 Fault = tuple[str, int]
 """The words of a call, and which of those with the same words."""
-Way = tuple[tuple[bool, ...], Fault | None, bool]
-"""The flags, the call that fails, and whether by cancellation."""
+
+
+class Failure(StrEnum):
+    """How a call fails."""
+
+    REFUSED = "refused"
+    CANCELLED = "cancelled"
+    KILLED = "killed"
+
+
+Way = tuple[tuple[bool, ...], Fault | None, Failure]
+"""The flags, the call that fails, and how."""
+_OF_PYTHON = ("log ", "work ", "take", "transaction", "cursor")
+"""Calls that say nothing to the server when they fail."""
 
 
 class InjectedError(Exception):
@@ -56,7 +73,9 @@ class Run:
     """One run in the making."""
 
     fault: Fault | None = None
-    cancelled: bool = False
+    failure: Failure = Failure.REFUSED
+    kill: Callable[[Any], None] = lambda _: None
+    """Ends the backend of a connection."""
     calls: list[Fault] = field(default_factory=list)
     seen: list[str] = field(default_factory=list)
     held: list[Any] = field(default_factory=list)
@@ -69,8 +88,12 @@ class Run:
 
     def check(self, words: str) -> None:
         """Count a call that raises before it does anything, where it is to fail."""
-        if self.fails(words):
-            raise asyncio.CancelledError if self.cancelled else InjectedError
+        if not self.fails(words):
+            return
+        if self.failure is Failure.KILLED:
+            self.kill(self.held[-1])
+            return
+        raise asyncio.CancelledError if self.failure is Failure.CANCELLED else InjectedError
 
     def log(self, what: object) -> None:
         """What others see."""
@@ -95,7 +118,9 @@ class Spy:
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401  any driver's
         found, run = getattr(self._real, name), self._run
         if name in _TAKING:
-            return lambda *given: Taking(found(*given), run, committing=name == "connection").now()
+            if name in _LATER:
+                return lambda *given: Taking(found(*given), run)
+            return lambda *given: (run.check("take"), Taking(found(*given), run).now())[1]
         if name in _GIVING:
             return lambda given: (_given_back(run, given._real), found(given._real))[1]
         if name == "close" and self._owns:
@@ -104,6 +129,8 @@ class Spy:
             return lambda: (run.check("cursor"), Spy(found(), run))[1]
         if name == "execute":
             return self._executing(found)
+        if name == "transaction":
+            run.check("transaction")
         if name in _ENDING:
             return lambda: (run.check(name), found())[1]
         return found
@@ -111,8 +138,11 @@ class Spy:
     def _executing(self, execute: Callable[..., Any]) -> Callable[..., Any]:
         def say(statement: Any) -> Any:  # noqa: ANN401  a text, or what SQLAlchemy makes of it
             if self._run.fails(str(statement)):
-                if self._run.cancelled:
+                if self._run.failure is Failure.CANCELLED:
                     raise asyncio.CancelledError
+                if self._run.failure is Failure.KILLED:
+                    self._run.kill(self._run.held[-1])
+                    return execute(statement)
                 statement = _REFUSED if isinstance(statement, str) else sqlalchemy.text(_REFUSED)
             return execute(statement)
 
@@ -132,14 +162,12 @@ class Spy:
 class Taking:
     """What taking a connection gives: the connection, or what is awaited or entered for it."""
 
-    def __init__(self, given: Any, run: Run, *, committing: bool) -> None:  # noqa: ANN401  any driver's
-        self._given, self._run, self._committing = given, run, committing
+    def __init__(self, given: Any, run: Run) -> None:  # noqa: ANN401  any driver's
+        self._given, self._run = given, run
         self._real: Any = None
 
-    def now(self) -> Any:  # noqa: ANN401  any driver's
+    def now(self) -> Spy:
         """The connection itself, where there is nothing to wait for."""
-        if self._committing or inspect.isawaitable(self._given):
-            return self
         return self._taken(self._given)
 
     def _taken(self, real: Any) -> Spy:  # noqa: ANN401  any driver's
@@ -148,10 +176,12 @@ class Taking:
         return Spy(real, self._run, owns=True)
 
     def __await__(self) -> Iterator[Any]:
+        self._run.check("take")
         real = yield from self._given.__await__()
         return self._taken(real)
 
     async def __aenter__(self) -> Spy:
+        self._run.check("take")
         return self._taken(await self._given.__aenter__())
 
     async def __aexit__(self, *error: object) -> None:
@@ -159,16 +189,19 @@ class Taking:
         await self._given.__aexit__(*error)
 
     def __enter__(self) -> Spy:
+        self._run.check("take")
         return self._taken(self._given.__enter__())
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         _given_back(self._run, self._real)
-        if error is None and self._run.fails("commit"):
-            injected = InjectedError()
-            self._given.__exit__(InjectedError, injected, None)
-            raise injected
+        if error is None:
+            try:
+                self._run.check("commit")
+            except InjectedError as injected:
+                self._given.__exit__(InjectedError, injected, None)
+                raise
         self._given.__exit__(kind, error, trace)
 
 
@@ -192,22 +225,39 @@ class Observer:
         namespace: dict[str, Any] = {}
         exec(compile(text, "<leaky>", "exec"), namespace)
         if ways is not None:
-            return {way: self._outcome(namespace, Run(way[1], way[2]), way[0]) for way in ways}
+            return {way: self._outcome(namespace, self._run(way), way[0]) for way in ways}
         found: dict[Way, Outcome] = {}
         for flags in itertools.product((False, True), repeat=len(FLAGS)):
             plain = Run()
-            found[flags, None, False] = self._outcome(namespace, plain, flags)
+            found[flags, None, Failure.REFUSED] = self._outcome(namespace, plain, flags)
             for fault in plain.calls:
-                for cancelled in (False, True) if self._driver.is_async else (False,):
-                    found[flags, fault, cancelled] = self._outcome(namespace, Run(fault, cancelled), flags)
+                for failure in self._failures(fault):
+                    way = flags, fault, failure
+                    found[way] = self._outcome(namespace, self._run(way), flags)
         return found
+
+    def _run(self, way: Way) -> Run:
+        return Run(way[1], way[2], self._kill)
+
+    def _failures(self, fault: Fault) -> Iterator[Failure]:
+        """How a call may fail."""
+        yield Failure.REFUSED
+        if self._driver.is_async:
+            yield Failure.CANCELLED
+        if not fault[0].startswith(_OF_PYTHON):
+            yield Failure.KILLED
+
+    def _kill(self, real: Any) -> None:  # noqa: ANN401  any driver's
+        """End the backend of a connection, and wait until it is gone."""
+        pid = self._pools.backend(real)
+        self._admin.execute("SELECT pg_terminate_backend(%s)", (pid,))
+        while self._admin.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", (pid,)).fetchone():
+            time.sleep(0.001)
 
     def _outcome(self, namespace: dict[str, Any], run: Run, flags: tuple[bool, ...]) -> Outcome:
         self._admin.execute("TRUNCATE kept")
         given: object = Spy(self._pools.pool, run)
         if self._driver.pool == "dsn":
-            import psycopg2
-
             namespace["psycopg2"] = Spy(psycopg2, run)
             given = self._dsn
         named = SimpleNamespace(**dict(zip(FLAGS, flags, strict=True)))
@@ -215,12 +265,22 @@ class Observer:
         rows = tuple(n for (n,) in self._admin.execute("SELECT n FROM kept ORDER BY n").fetchall())
         left: frozenset[Kind] | None = None
         if not run.held:
-            left = frozenset() if self._driver.pool == "dsn" else frozenset(self._pools.left())
+            left = frozenset() if self._driver.pool == "dsn" else frozenset(self._left(run))
         for real in run.held:
-            self._reclaim(real)
+            with suppress(psycopg2.Error, psycopg.Error) if run.failure is Failure.KILLED else nullcontext():
+                self._reclaim(real)
         if run.held and self._driver.pool != "dsn":
-            self._pools.left()
+            self._left(run)
         return Outcome(ending, rows, tuple(run.seen), left)
+
+    def _left(self, run: Run) -> set[Kind]:
+        """What the next borrower finds: nothing where all that he finds is a connection without a backend."""
+        try:
+            return self._pools.left()
+        except Exception:  # each driver's own
+            if run.failure is not Failure.KILLED:
+                raise
+            return self._pools.left() & set()
 
     def _ending(self, call: Callable[[], Any]) -> str:
         returned: list[object] = []

@@ -58,6 +58,9 @@ class Pools(Protocol):
     def process(self, connection: Any) -> int:  # noqa: ANN401  any driver's
         """The server's process that serves the connection."""
 
+    def backend(self, connection: Any) -> int:  # noqa: ANN401  any driver's
+        """The process of the server that serves a connection."""
+
     def left(self) -> set[Kind]:
         """What whoever takes the connection next finds on it; afterwards it is as good as new."""
 
@@ -73,6 +76,9 @@ class _Blocking:
 
     def in_transaction(self, connection: Any) -> bool:  # noqa: ANN401  any driver's
         return bool(connection.info.transaction_status)
+
+    def backend(self, connection: Any) -> int:  # noqa: ANN401  any driver's
+        return int(connection.info.backend_pid)
 
     def process(self, connection: Any) -> int:  # noqa: ANN401  any driver's
         return int(connection.info.backend_pid)
@@ -136,12 +142,16 @@ class _SQLAlchemy(_Blocking):
     def __init__(self, dsn: str, *, autocommit: bool = False) -> None:
         import sqlalchemy
 
+        logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)  # it tells of each backend that is gone
         address = dsn.replace("postgresql:", "postgresql+psycopg2:")
         options = {"isolation_level": "AUTOCOMMIT"} if autocommit else {}
         self.pool = sqlalchemy.create_engine(address, pool_size=1, max_overflow=0, **options)
 
     def in_transaction(self, connection: Any) -> bool:  # noqa: ANN401  any driver's
         return super().in_transaction(connection.connection.dbapi_connection)
+
+    def backend(self, connection: Any) -> int:  # noqa: ANN401  any driver's
+        return super().backend(connection.connection.dbapi_connection)
 
     def process(self, connection: Any) -> int:  # noqa: ANN401  any driver's
         return super().process(connection.connection.dbapi_connection)
@@ -173,6 +183,9 @@ class _Asyncpg:
 
     def in_transaction(self, connection: Any) -> bool:  # noqa: ANN401  any driver's
         return bool(connection.is_in_transaction())
+
+    def backend(self, connection: Any) -> int:  # noqa: ANN401  any driver's
+        return int(connection.get_server_pid())
 
     def process(self, connection: Any) -> int:  # noqa: ANN401  any driver's
         return int(connection.get_server_pid())
