@@ -152,14 +152,14 @@ def _binds(tree: Tree, found: Found, name: str, body: Sequence[cst.CSTNode]) -> 
 
 def is_checkout(statement: cst.CSTNode, found: Found, name: str) -> bool:
     """Whether a statement takes a connection of the same kind into the variable."""
-    match only(statement):
-        case cst.Assign(targets=[cst.AssignTarget(target=cst.Name(value=target))], value=value):
-            taken = value.expression if isinstance(value, cst.Await) else value
-        case _:
-            return False
+    small = only(statement)
+    if not isinstance(small, cst.Assign) or len(small.targets) != 1:
+        return False
+    taken = small.value.expression if isinstance(small.value, cst.Await) else small.value
     acquisition = found.acquisition
-    return target == name and any(
+    return any(
         other.call.node is taken
+        and other.effects.bound_to == name
         and other.acquisition.resource.release == acquisition.resource.release
         and (other.acquisition.pool == acquisition.pool or "{pool}" not in acquisition.resource.release)
         and other.acquisition.protocol is acquisition.protocol
