@@ -231,7 +231,7 @@ class Observer:
             plain = Run()
             found[flags, None, Failure.REFUSED] = self._outcome(namespace, plain, flags)
             for fault in plain.calls:
-                for failure in self._failures(fault):
+                for failure in self._failures(fault, thoroughly=len(set(flags)) == 1):
                     way = flags, fault, failure
                     found[way] = self._outcome(namespace, self._run(way), flags)
         return found
@@ -239,12 +239,12 @@ class Observer:
     def _run(self, way: Way) -> Run:
         return Run(way[1], way[2], self._kill)
 
-    def _failures(self, fault: Fault) -> Iterator[Failure]:
-        """How a call may fail."""
+    def _failures(self, fault: Fault, *, thoroughly: bool) -> Iterator[Failure]:
+        """How a call may fail: losing the backend takes its time, and is not asked with each flag."""
         yield Failure.REFUSED
         if self._driver.is_async:
             yield Failure.CANCELLED
-        if not fault[0].startswith(_OF_PYTHON):
+        if thoroughly and not fault[0].startswith(_OF_PYTHON):
             yield Failure.KILLED
 
     def _kill(self, real: Any) -> None:  # noqa: ANN401  any driver's
@@ -280,7 +280,9 @@ class Observer:
         except Exception:  # each driver's own
             if run.failure is not Failure.KILLED:
                 raise
-            return self._pools.left() & set()
+            self._pools.mend()
+            self._pools.left()
+            return set()
 
     def _ending(self, call: Callable[[], Any]) -> str:
         returned: list[object] = []

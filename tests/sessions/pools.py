@@ -61,6 +61,9 @@ class Pools(Protocol):
     def backend(self, connection: Any) -> int:  # noqa: ANN401  any driver's
         """The process of the server that serves a connection."""
 
+    def mend(self) -> None:
+        """Forget connections whose backend is gone, which their release did not survive."""
+
     def left(self) -> set[Kind]:
         """What whoever takes the connection next finds on it; afterwards it is as good as new."""
 
@@ -79,6 +82,9 @@ class _Blocking:
 
     def backend(self, connection: Any) -> int:  # noqa: ANN401  any driver's
         return int(connection.info.backend_pid)
+
+    def mend(self) -> None:
+        pass
 
     def process(self, connection: Any) -> int:  # noqa: ANN401  any driver's
         return int(connection.info.backend_pid)
@@ -121,6 +127,10 @@ class _Psycopg2(_Lending):
         from psycopg2.pool import ThreadedConnectionPool
 
         self.pool = ThreadedConnectionPool(1, 1, dsn)
+
+    def mend(self) -> None:
+        for connection in list(self.pool._used.values()):  # its putconn raises before it forgets one
+            self.pool.putconn(connection, close=True)
 
     def close(self) -> None:
         self.pool.closeall()
@@ -186,6 +196,9 @@ class _Asyncpg:
 
     def backend(self, connection: Any) -> int:  # noqa: ANN401  any driver's
         return int(connection.get_server_pid())
+
+    def mend(self) -> None:
+        pass
 
     def process(self, connection: Any) -> int:  # noqa: ANN401  any driver's
         return int(connection.get_server_pid())
