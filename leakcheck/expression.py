@@ -131,6 +131,14 @@ def dotted(expression: Expression) -> str | None:
     return ".".join(reversed(parts))
 
 
+def spelled(expression: Expression) -> str | None:
+    """``a.b.c`` as text, also where it begins with what a call gives: ``datetime.now().isoformat``."""
+    if isinstance(expression, Attribute) and isinstance(expression.base, Call):
+        called = dotted(expression.base.func)
+        return f"{called}().{expression.name}" if called is not None else None
+    return dotted(expression)
+
+
 def last_name(expression: Expression) -> str | None:
     """The last word of a dotted expression or of what is called or awaited: ``pool`` of ``self.db.pool``."""
     while True:

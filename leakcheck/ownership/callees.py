@@ -79,7 +79,7 @@ class Callees:
         if called:
             return not any(functions.raising.may_raise_called(f, call) for f in called)
         names = [s.name for s in self.symbols(call) if isinstance(s, External)]
-        names.append(ex.dotted(call.func) or f"_.{call.method}")
+        names.append(ex.spelled(call.func) or f"_.{call.method}")
         calls = self._program.calls
         last = names[-1].rpartition(".")[2]
         return any(calls.is_non_raising(n) for n in names) or (not last[:1].isupper() and calls.says_release(last))
