@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import libcst as cst
 
 from leakcheck import expression as ex
 from leakcheck.ownership.obligation import EventKind
@@ -26,6 +29,10 @@ if TYPE_CHECKING:
     from leakcheck.ownership.unit import Unit
 
 
+_LONGEST = 60
+"""A release that is longer to write is told in the words of the driver's file."""
+
+
 @dataclass(slots=True, eq=False)
 class Found:
     """One acquire of a unit and all that was seen of it."""
@@ -40,8 +47,16 @@ class Found:
 
     @property
     def release_text(self) -> str:
-        """The call that would give the resource back."""
+        """The call that would give the resource back: as the function writes it, else as the driver's file does."""
         name, pool = self.effects.name or "conn", self.acquisition.pool or "pool"
+        nodes = [i.node for i in self.exploration.releases.values()]
+        awaited = [n for n in nodes if isinstance(n, cst.Await)]
+        inside = {id(n.expression) for n in awaited}
+        calls = [n for n in nodes if isinstance(n, cst.Call) and id(n) not in inside]
+        written = [self.unit.part.text(n) for n in (*awaited, *calls)]
+        telling = [text for text in written if len(text) <= _LONGEST and re.search(rf"\b{re.escape(name)}\b", text)]
+        if telling:
+            return max(telling, key=telling.count)
         return self.acquisition.resource.release.format(name=name, pool=pool)
 
     @property

@@ -119,6 +119,8 @@ def _leak(
     node = at if at is not None else found.call.node
     holder = name or found.effects.name
     release = resource.release.format(name=holder or "conn", pool=found.acquisition.pool or "pool")
+    if holder is not None and holder == found.effects.name:
+        release = found.release_text
     return Leak(
         kind=kind,
         severity=severity,
