@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from leakcheck.ownership.obligation import Obligation, Outcome
     from leakcheck.ownership.state import State, Value
 
-BACK_TO_OWNER = frozenset({"connection", "conn", "_connection", "_conn"})
-"""Attributes of a cursor that are its connection."""
+BACK_TO_OWNER = frozenset({"connection", "conn", "_connection", "_conn", "driver_connection", "dbapi_connection"})
+"""Attributes of a cursor, or of a proxy, that are its connection."""
 
 
 def move(obligation: Obligation, instruction: g.Move, state: State) -> Outcome:
