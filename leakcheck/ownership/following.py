@@ -80,6 +80,8 @@ class Following(Effects):
     asked: bool = field(default=False, kw_only=True)
     restored_by: set[int] = field(default_factory=set, kw_only=True)
     """The statements that set a setting back to what it was before the one that is held."""
+    for_caller: bool = field(default=False, kw_only=True)
+    """The caller of the function knows what becomes of it where the connection goes back."""
     lent: Lent | None = field(default=None, kw_only=True)
     """What lends the connection to a block."""
     yields: list[tuple[g.Yield, State]] = field(default_factory=list, kw_only=True)
@@ -254,7 +256,8 @@ class Following(Effects):
     def _take(self, instruction: g.Instruction, call: g.Call, action: Action, state: State) -> State:
         text = self.statements.text(call) if action.operation is None and not action.text else action.text
         held = session_state.held_by(action, text)
-        fresh = state.session.open is not Open.NO and held.kind is not HeldKind.TRANSACTION
+        inside = state.session.open is not Open.NO or session_state.is_perhaps_begun(self, state)
+        fresh = inside and held.kind is not HeldKind.TRANSACTION
         starting = replace(state.session, fresh=fresh, resetting=False, worked=False, changed=False)
         if held.kind is HeldKind.TRANSACTION:
             starting = replace(starting, open=Open.YES, manual=action.operation is None)
@@ -340,8 +343,10 @@ class Following(Effects):
             state = transaction.ended(self, instruction, SqlKind.COMMIT, state)
             if state.status is not Status.HELD:
                 return state
-        if self.held is None or self.names:
+        if self.held is None or (self.names and not self.for_caller):
             return self.done(instruction, state, by_statement=False)
+        if self.for_caller:
+            return self.lost_with(state, "given back")
         gone = session_state.given_back(self, state, committed=commits)
         return self.done(instruction, state, by_statement=False) if not gone else self.lost_with(state, gone)
 
@@ -358,6 +363,8 @@ class Following(Effects):
         return _without_holders(replace(state, session=replace(state.session, gone=gone)))
 
     def _ended(self, end: End, effect: Effect, state: State, call: g.Instruction, target: str) -> State:
+        if end is End.GIVEN_BACK:
+            return self.released(call, state)
         if end is End.RELEASED:
             return self.done(call, state)
         return Effects._ended(self, end, effect, state, call, target)

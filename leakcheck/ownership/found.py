@@ -149,6 +149,8 @@ class SessionFound(Found):
     @property
     def release_text(self) -> str:
         """What would end it."""
+        if self.held.kind is HeldKind.LISTEN and not self.held.text:
+            return "remove_listener(…)"  # it was a driver's method that subscribed
         return _ENDINGS[self.held.kind].format(name=self.held.name or "…")
 
 

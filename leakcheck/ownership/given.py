@@ -190,7 +190,8 @@ class Given:
         attribute: str | None = None
         for ending in result.endings:
             state = ending.state
-            into_raised = not ending.returned and ending.lost is None
+            gone = bool(state.session.gone)
+            into_raised = state.raised if gone else not ending.returned and ending.lost is None
             end = _end_of(state, ending.node.state, is_exit=ending.lost is None)
             if end is End.RELEASED and not result.releases:
                 end = End.BORROWED  # it only asked whether the connection is still open
@@ -224,4 +225,4 @@ def _end_of(state: State, before: State, *, is_exit: bool) -> End:
                 return End.STORED
             return End.TAKEN
         case _:
-            return End.BORROWED
+            return End.GIVEN_BACK if state.session.gone else End.BORROWED

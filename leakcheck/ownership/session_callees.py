@@ -77,6 +77,7 @@ class SessionGiven(Given):
             driver=resource.session or UNKNOWN_DRIVER,
             names=frozenset({variable}),
             held=self._held,
+            for_caller=True,
         )
 
     def _started(self, state: State) -> State:

@@ -120,6 +120,12 @@ def after_end(following: Following, instruction: g.Instruction, kind: SqlKind, s
     return replace(state, session=replace(session, fresh=False))
 
 
+def is_perhaps_begun(following: Following, state: State) -> bool:
+    """Whether the driver opens a transaction by itself unless autocommit is on, of which nothing is known."""
+    begins = following.driver.begins is Begins.FIRST_STATEMENT
+    return begins and state.session.open is Open.NO and state.session.autocommit is None
+
+
 def given_back(following: Following, state: State, *, committed: bool) -> str:
     """How what is held outlives giving the connection back; empty where it does not."""
     held, driver, session = following.held, following.driver, state.session
@@ -131,7 +137,7 @@ def given_back(following: Following, state: State, *, committed: bool) -> str:
         return "" if state.raised else ROLLED_BACK
     if not driver.pooled or held.kind.value in driver.clears:
         return ""
-    if session.open is Open.YES and not committed:
+    if (session.open is Open.YES or is_perhaps_begun(following, state)) and not committed:
         if session.aborted and _undone(following, state):
             return ""  # all that whoever takes it next can do is to roll back
         if opened is OpenAtRelease.CLOSED or (_undone(following, state) and opened is OpenAtRelease.ROLLED_BACK):

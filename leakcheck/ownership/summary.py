@@ -21,6 +21,7 @@ class End(Enum):
     TAKEN = "takes"  # stored somewhere, or registered to be released later
     STORED = "stores"  # stored on self
     RETURNED = "returns"
+    GIVEN_BACK = "gives back"  # with what was held on it: who called knows what becomes of that
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Effect:
     @property
     def releases(self) -> bool:
         """Whether some normal way out gives it back or takes it over, or every way out where it never returns."""
-        return bool((self.normal or self.raised) & {End.RELEASED, End.TAKEN})
+        return bool((self.normal or self.raised) & {End.RELEASED, End.TAKEN, End.GIVEN_BACK})
 
     @property
     def hands_on(self) -> bool:

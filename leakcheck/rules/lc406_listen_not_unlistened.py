@@ -9,7 +9,8 @@ do that itself.
 
 The server goes on sending notifications to a connection that somebody else has now: they are read by nobody, or
 by the wrong one, and pile up in the client. Measured: of the PostgreSQL pools only asyncpg's own unlistens; with a
-warning it also drops what `add_listener` subscribed (0.32), so neither is reported there. Behind PgBouncer in
+warning it also drops what `add_listener` subscribed (0.32), so neither is reported there; below
+SQLAlchemy, whose pool only rolls back, both are. Behind PgBouncer in
 transaction mode the listener gets nothing and the notifier receives them.
 
 - <https://www.postgresql.org/docs/current/sql-listen.html>
@@ -58,7 +59,7 @@ from leakcheck.rule import Rule
 
 def say(leak: Leak) -> str:
     """The headline: what goes on, and the remedy."""
-    remedy = f"send `{leak.release}` in `finally`, or use a connection of its own"
+    remedy = f"end it by `{leak.release}` in `finally`, or use a connection of its own"
     return f"`{leak.acquire}` goes on after the connection is given back; {remedy}"
 
 
