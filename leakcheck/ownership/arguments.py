@@ -19,7 +19,10 @@ from leakcheck.ownership.constants import LITERALS
 from leakcheck.ownership.state import Box, Fact, Hold
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from leakcheck.cfg import graph as g
+    from leakcheck.driver import Operation
     from leakcheck.ownership.state import State, Value
     from leakcheck.project.facts import FunctionFacts
 
@@ -40,6 +43,16 @@ def place_of(call: g.Call, argument: g.Argument) -> int | str:
     if argument.keyword is not None:
         return argument.keyword
     return [a for a in call.arguments if a.keyword is None].index(argument)
+
+
+def is_released(operation: Operation, call: g.Call, argument: g.Argument) -> bool:
+    """Whether an operation of a driver gives this argument of its call back."""
+    if argument.keyword is not None:
+        return argument.keyword in (operation.keyword, operation.releases)
+    if not isinstance(operation.releases, int) or isinstance(operation.releases, bool):
+        return False
+    positional = [a for a in call.arguments if a.keyword is None]
+    return operation.releases < len(positional) and positional[operation.releases] is argument
 
 
 def parameter_at(facts: FunctionFacts, place: int | str, *, bound: bool) -> str | None:
@@ -79,7 +92,9 @@ def entered(
     return name, Box(((place - taken, held),), len(positional) - taken if is_complete else None)
 
 
-def known_of(facts: FunctionFacts, call: g.Call, state: State, *, bound: bool) -> tuple[tuple[str, Fact], ...]:
+def known_of(
+    facts: FunctionFacts, call: g.Call, state: State | Mapping[str, Value], *, bound: bool
+) -> tuple[tuple[str, Fact], ...]:
     """What is known of the parameters of a call: by its arguments, or by their defaults."""
     positional = [p.name for p in facts.parameters if p.kind == "positional"][int(bound) :]
     operands: dict[str, str] = {}

@@ -14,7 +14,7 @@ from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
 from leakcheck.cfg.walk import reduce
 from leakcheck.driver import ClassKind, Operation, UseAfterRelease
-from leakcheck.ownership.arguments import Start, place_of, told
+from leakcheck.ownership.arguments import Start, is_released, place_of, told
 from leakcheck.ownership.pools import nested_checkout, pool_place
 from leakcheck.ownership.state import ALIASES, Box, Closure, Deferred, Fact, Hold, Scope, Value
 from leakcheck.ownership.summary import BORROWS, TAKES, Effect
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from leakcheck.driver import DriverClass
     from leakcheck.ownership.given import Given
     from leakcheck.ownership.program import Program
+    from leakcheck.ownership.raising import Known, Ways
     from leakcheck.ownership.state import State
     from leakcheck.ownership.unit import Unit
     from leakcheck.project.names import Symbols
@@ -80,9 +81,15 @@ class Callees:
             return not any(functions.raising.may_raise_called(f, call) for f in called)
         names = [s.name for s in self.symbols(call) if isinstance(s, External)]
         names.append(ex.spelled(call.func) or f"_.{call.method}")
-        calls = self._program.calls
-        last = names[-1].rpartition(".")[2]
+        calls, last = self._program.calls, names[-1].rpartition(".")[2]
         return any(calls.is_non_raising(n) for n in names) or (not last[:1].isupper() and calls.says_release(last))
+
+    def ways_given_none(self, call: g.Call, known: Known) -> Ways | None:
+        """How a call of one project function may end that is given None; ``known`` tells what the arguments hold."""
+        match self.symbols(call) if call.arguments else ():
+            case (Function() as function,) if self.is_awaited(call) or not self.is_coroutine(call):
+                return self._program.functions.raising.given_none(function, call, known)
+        return None
 
     def is_quiet_instruction(self, instruction: g.Instruction) -> bool:
         """Whether an instruction that has exception edges is taken not to raise."""
@@ -167,7 +174,7 @@ class Callees:
         for symbol in self.symbols(call):
             if isinstance(symbol, Method):
                 operation = symbol.operation
-                if not _is_released(operation, call, argument):
+                if not is_released(operation, call, argument):
                     return None
                 return self._to_another_pool(call, pool) or operation
         lacking = self._lacking_method(call, argument)
@@ -184,7 +191,7 @@ class Callees:
             key=lambda c: (c[0].partition(".")[0] != own_driver, c[1].awaited is not self._unit.is_async),
         )
         for class_id, operation in candidates:
-            if call.method is not None and _is_released(operation, call, argument):
+            if call.method is not None and is_released(operation, call, argument):
                 same = class_id.partition(".")[0] == own_driver
                 return operation if same else Operation(name, releases=operation.releases)
         if not self.is_resolved(call) and self._program.calls.says_release(ex.dotted(call.func) or name):
@@ -285,7 +292,7 @@ class Callees:
         rest = g.Call(call.node, call.target, func, None, method, None, call.arguments[1:])
         for symbol in self._program.resolver.resolve(func, self._unit.scope):
             if isinstance(symbol, Method):
-                return TAKES if _is_released(symbol.operation, rest, argument) else BORROWS
+                return TAKES if is_released(symbol.operation, rest, argument) else BORROWS
             if isinstance(symbol, Function):
                 return self.given.argument(symbol, place_of(rest, argument), resource)
         return TAKES if self._program.calls.says_release(ex.dotted(func) or "") else BORROWS
@@ -384,12 +391,3 @@ class Callees:
 
 def _holds(value: Value) -> bool:
     return value in ALIASES or isinstance(value, (Box, Deferred))
-
-
-def _is_released(operation: Operation, call: g.Call, argument: g.Argument) -> bool:
-    if argument.keyword is not None:
-        return argument.keyword in (operation.keyword, operation.releases)
-    if not isinstance(operation.releases, int) or isinstance(operation.releases, bool):
-        return False
-    positional = [a for a in call.arguments if a.keyword is None]
-    return operation.releases < len(positional) and positional[operation.releases] is argument

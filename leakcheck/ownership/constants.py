@@ -8,6 +8,7 @@ asks for: the others are dropped, which keeps paths from multiplying.
 from __future__ import annotations
 
 from collections import deque
+from copy import copy
 from typing import TYPE_CHECKING
 
 from leakcheck.cfg import graph as g
@@ -125,8 +126,20 @@ class Constants:
         self.tested = {e.test.subject for b in graph.blocks for e in b.successors if e.test is not None}
         self.live = self._live()
         local = {n for b in graph.blocks for i in b.instructions for n in written(i) if n[0] not in "%.?"}
-        self.start = self._facts(dict.fromkeys(local.difference(parameters), Fact.UNBOUND))
+        self._unbound: Facts = dict.fromkeys(local.difference(parameters), Fact.UNBOUND)
+        self.start = self._facts(dict(self._unbound))
         self.reach = Reach(graph, frozenset(id(edge) for block in graph.blocks for edge in self.taken(block)))
+
+    def entered_with(self, known: Facts) -> Constants:
+        """The same, where this is known of the parameters."""
+        other = copy(self)
+        other.start = self._facts({**self._unbound, **known})
+        return other
+
+    def dereferences_none(self, block: g.BasicBlock) -> bool:
+        """Whether the last instruction of a block does nothing but raise."""
+        position = len(block.instructions) - 1
+        return position >= 0 and _dereferences_none(block.instructions[position], self.before(block, position))
 
     def taken(self, block: g.BasicBlock) -> Iterator[g.Edge]:
         """The edges out of a block that what is known of variables does not rule out."""

@@ -4,13 +4,15 @@
         try: conn.close()
         except Exception: log.warning("...")     →   cannot raise
 
-A call that cannot raise ends no path of its caller.
+A call that cannot raise ends no path of its caller. One that is given None, of which the function calls a method, does.
 """
 
 from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import libcst as cst
@@ -18,7 +20,9 @@ import libcst as cst
 from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
 from leakcheck.cfg.builder import TooLargeError
-from leakcheck.ownership.arguments import displays
+from leakcheck.ownership.arguments import displays, known_of
+from leakcheck.ownership.constants import LITERALS
+from leakcheck.ownership.state import Fact, State, Value
 from leakcheck.project.facts import is_static
 from leakcheck.project.names import Class, Function
 from leakcheck.source import Source
@@ -32,8 +36,19 @@ if TYPE_CHECKING:
     from leakcheck.project.names import Scope
 
 
+Known = State | Mapping[str, Value]
+_PLAIN = frozenset({"staticmethod", "classmethod", "override"})
+"""Decorators that leave a function what it is."""
 _CATCHES_ALL = re.compile(r"\bexcept\s*:|\b(?:except|suppress)\b[^:\n]*\b(?:Base)?Exception\b")
 """What the text of a function has that calls something which raises, and cannot raise itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """How a call of a project function may end."""
+
+    returns: bool = True
+    raises: bool = True
 
 
 class Raising:
@@ -43,6 +58,7 @@ class Raising:
         self._program = program
         self._units = units
         self._raising: dict[tuple[str, str, frozenset[str]], bool] = {}
+        self._given_none: dict[tuple[str, str, frozenset[str]], Ways] = {}
 
     def may_raise(self, function: Function) -> bool:
         """Whether an exception can leave a project function; a body that only does what cannot raise has none.
@@ -58,6 +74,23 @@ class Raising:
             return True
         return self._may_raise(function, displays(facts, call, bound=function.bound and not is_static(facts)))
 
+    def given_none(self, function: Function, call: g.Call, known: Known) -> Ways | None:
+        """How a call of a project function may end that is given None; None where it is not, or nothing is known."""
+        if not any((LITERALS.get(a.operand) or known.get(a.operand)) is Fact.NONE for a in call.arguments):
+            return None
+        facts, _ = self._program.resolver.function(function)
+        if facts is None or facts.is_generator or any(ex.last_name(d) not in _PLAIN for d in facts.decorators):
+            return None
+        told = known_of(facts, call, known, bound=function.bound and not is_static(facts))
+        nones = frozenset(name for name, fact in told if fact is Fact.NONE)
+        key = (function.path, function.qualname, nones)
+        if nones and key not in self._given_none:
+            self._given_none[key] = Ways()  # what a recursive call sees
+            unit = self._units.of(function)
+            if unit is not None:
+                self._given_none[key] = self._ways(unit, nones=nones)
+        return self._given_none.get(key)
+
     def _may_raise(self, function: Function, lists: frozenset[str]) -> bool:
         """As ``may_raise``, where these parameters are lists: looping over one does not raise."""
         key = (function.path, function.qualname, lists)
@@ -65,7 +98,7 @@ class Raising:
             self._raising[key] = True
             unit = self._units.of(function) if self._may_be_quiet(function) else None
             if unit is not None:
-                self._raising[key] = self._reaches_failure(unit, lists)
+                self._raising[key] = self._ways(unit, lists).raises
         return self._raising[key]
 
     def _may_be_quiet(self, function: Function) -> bool:
@@ -110,14 +143,17 @@ class Raising:
             for s in symbols
         )
 
-    def _reaches_failure(self, unit: Unit, lists: frozenset[str]) -> bool:
-        """Whether some way through the graph ends in an exception."""
+    def _ways(self, unit: Unit, lists: frozenset[str] = frozenset(), nones: frozenset[str] = frozenset()) -> Ways:
+        """Which ends of its graph some way reaches; these parameters are lists, and these None."""
         try:
             graph = self._units.graph(unit)
         except TooLargeError:
-            return True
+            return Ways()
         constants, callees = self._units.constants(unit), self._units.callees(unit)
-        return graph.failure.index in reachable(graph, constants, callees, until_yield=graph.is_generator, lists=lists)
+        if nones:
+            constants = constants.entered_with(dict.fromkeys(nones, Fact.NONE))
+        reached = reachable(graph, constants, callees, until_yield=graph.is_generator, lists=lists)
+        return Ways(graph.exit.index in reached, graph.failure.index in reached)
 
 
 def reachable(
@@ -136,6 +172,9 @@ def reachable(
         if until_yield and isinstance(last, g.Yield):
             continue
         quiet = last is not None and (callees.is_quiet_instruction(last) or _loops_over(last, lists))
+        if quiet and isinstance(last, g.Call):
+            given = callees.ways_given_none(last, constants.before(block, len(block.instructions) - 1))
+            quiet = not constants.dereferences_none(block) and (given is None or not given.raises)
         raises = not block.raises or not quiet
         for edge in constants.taken(block):
             if (edge.raised is None or raises) and edge.target.index not in seen:

@@ -272,9 +272,7 @@ class World:
             self._clock.raised()
             self._clock.seen_by[self._leaving_frame] = self._clock.now
         self._settle(self._leaving_frame)
-        # What a project function does with None is not followed, so which kind of path that makes stays open, too.
-        of_none = isinstance(error, AttributeError) and natural
-        self._clock.raised(() if of_none else _seen_by(caller))
+        self._clock.raised(_seen_by(caller))
 
     def _returned(self, result: object, caller: FrameType, line: int) -> None:
         """A project function returned: its caller takes over what the result carries."""
