@@ -13,19 +13,17 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from leakcheck import expression as ex
-from leakcheck.cfg import graph as g
 from leakcheck.cfg.walk import walk
 from leakcheck.diagnostic import Applicability
-from leakcheck.driver import AfterRelease, WithEffect
+from leakcheck.driver import WithEffect
+from leakcheck.fixes.giving import Doubt, giving, graph_calls
 from leakcheck.fixes.guards import asks_if_bound, guards
 from leakcheck.fixes.handles import handles, needs
 from leakcheck.fixes.order import later_call
 from leakcheck.fixes.roles import Mention, Role, mentions
-from leakcheck.fixes.session_state import dirt
 from leakcheck.fixes.tree import RefusedError, only, own
 from leakcheck.ownership.obligation import EventKind
 from leakcheck.ownership.state import Status
-from leakcheck.project.names import Class, Function
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
     from leakcheck.fixes.region import Region
     from leakcheck.ownership.program import Program
 
-Doubt = tuple[Applicability, str]
 _FINE = frozenset({Role.METHOD, Role.READ, Role.TEST, Role.SHOWN, Role.SET, Role.ARGUMENT, Role.MANAGED, Role.YIELDED})
 _ENTERING = frozenset({"__enter__", "__exit__", "__aenter__", "__aexit__", "detach"})
 BORROWERS = frozenset({
@@ -95,11 +92,9 @@ def _check_role(region: Region, mention: Mention) -> None:
 
 def _doubts(region: Region, program: Program) -> Iterator[Doubt]:
     yield from _faults(region)
-    yield from _session(region, program)
     yield from _unasked_none(region)
     yield from region.doubts
-    yield from _own_releases(region, program)
-    yield from _special_releases(region)
+    yield from giving(region, program)
     yield from _arguments(region)
     yield from _order(region, program)
     yield from _generator(region)
@@ -109,27 +104,6 @@ def _doubts(region: Region, program: Program) -> Iterator[Doubt]:
     yield from _comments(region)
     if not region.is_handed:
         yield from _other_checkouts(region)
-
-
-def _session(region: Region, program: Program) -> Iterator[Doubt]:
-    """A connection that goes back to a pool must not take session state with it."""
-    after = region.found.acquisition.resource.after_release
-    if after is AfterRelease.CLOSED:
-        return
-    found = dirt(region, program)
-    if found is not None:
-        node, what = found
-        row = region.tree.row(node)
-        raise RefusedError(f"line {row} {what}, which the pool would pass on to the next user of the connection")
-    if after is AfterRelease.KEPT:
-        yield (
-            Applicability.UNSAFE,
-            (
-                "what gives it back may do more than that, and would do it after an error, too"
-                if region.found.acquisition.resource.is_owner
-                else "its pool is not known to roll back what is open when a connection comes back"
-            ),
-        )
 
 
 def _unasked_none(region: Region) -> Iterator[Doubt]:
@@ -184,32 +158,6 @@ def begins_with(statement: cst.CSTNode, name: str) -> bool:
                 return False
 
 
-def _own_releases(region: Region, program: Program) -> Iterator[Doubt]:
-    """A release by a function of the program's own now runs on more paths: it must do nothing but release."""
-    callees, calls = region.tree.unit.callees, graph_calls(region)
-    for node in region.removed.values():
-        for inner in walk(node):
-            instruction = calls.get(id(inner))
-            if instruction is None or callees is None or not region.holds(inner):
-                continue
-            name = ex.last_name(instruction.func) or ""
-            resolved = [s for s in callees.symbols(instruction) if isinstance(s, (Function, Class))]
-            known = name in program.release_names or bool(callees.symbols(instruction)) or name == "close"
-            if (resolved and not callees.is_quiet(instruction)) or not known:
-                row = region.tree.row(inner)
-                yield Applicability.UNSAFE, f"`{name}()` of line {row} may do more than release, now on more paths"
-
-
-def _special_releases(region: Region) -> Iterator[Doubt]:
-    """What a release is given besides the connection counts on every way now: only what was taken with it may."""
-    for node in region.removed.values():
-        for call in walk(node):
-            if isinstance(call, cst.Call) and len(call.args) > 1 and region.holds(call):
-                names = [arg.value.value for arg in call.args if isinstance(arg.value, cst.Name) and not arg.star]
-                if len(names) < len(call.args) or not {*names} <= {region.name, *region.beside}:
-                    yield Applicability.UNSAFE, f"line {region.tree.row(call)} gives back more than the connection"
-
-
 def _arguments(region: Region) -> Iterator[Doubt]:
     """Whoever is given the connection may only look at it."""
     unit = region.tree.unit
@@ -236,13 +184,6 @@ def _is_removed(region: Region, call: cst.CSTNode | None) -> bool:
         return False
     around = (call, *region.tree.ancestors(call))
     return any(id(node) in region.removed for node in around)
-
-
-def graph_calls(region: Region) -> dict[int, g.Call]:
-    """The calls of the function as the analysis sees them, by the identity of their syntax."""
-    graph = region.tree.unit.graph
-    blocks = graph.blocks if graph is not None else []
-    return {id(i.node): i for block in blocks for i in block.instructions if isinstance(i, g.Call)}
 
 
 def _order(region: Region, program: Program) -> Iterator[Doubt]:

@@ -24,7 +24,7 @@ from leakcheck.sql.event import SqlKind
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from leakcheck.fixes.conditions import Doubt
+    from leakcheck.fixes.giving import Doubt
     from leakcheck.fixes.stretch import Stretch
 
 _UNSAFE = Applicability.UNSAFE

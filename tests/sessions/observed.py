@@ -141,7 +141,8 @@ class Spy:
                 if self._run.failure is Failure.CANCELLED:
                     raise asyncio.CancelledError
                 if self._run.failure is Failure.KILLED:
-                    self._run.kill(self._run.held[-1])
+                    if not getattr(self._real, "closed", False):  # else it fails before it asks the server
+                        self._run.kill(self._run.held[-1])
                     return execute(statement)
                 statement = _REFUSED if isinstance(statement, str) else sqlalchemy.text(_REFUSED)
             return execute(statement)
