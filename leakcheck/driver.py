@@ -13,7 +13,7 @@ from enum import StrEnum
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
-from leakcheck.driver_session import Session
+from leakcheck.driver_session import AfterRelease, Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -69,14 +69,6 @@ class Dropped(StrEnum):
     KEPT = "kept"  # they stay open, for minutes or for good
     COLLECTED = "collected"  # they wait for the cyclic collector
     CLOSED = "closed"  # they are closed at once: a new connection for each pool, and no more
-
-
-class AfterRelease(StrEnum):
-    """What a release makes of an open transaction and of the session's state."""
-
-    CLOSED = "closed"  # the connection ends, and everything with it
-    ROLLED_BACK = "rolled-back"  # the transaction is rolled back, the session's state goes to the next user
-    KEPT = "kept"  # not known to be rolled back
 
 
 class ClassKind(StrEnum):

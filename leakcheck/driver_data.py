@@ -16,7 +16,6 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from leakcheck.driver import (
-    AfterRelease,
     ClassKind,
     DriverClass,
     Drivers,
@@ -28,7 +27,7 @@ from leakcheck.driver import (
     assemble,
     pooling,
 )
-from leakcheck.driver_session import session_of
+from leakcheck.driver_session import AfterRelease, session_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

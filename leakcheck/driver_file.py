@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from leakcheck.diagnostic import LeakcheckError
 from leakcheck.driver import (
     RECEIVER,
-    AfterRelease,
     ClassKind,
     DriverClass,
     Drivers,
@@ -30,7 +29,7 @@ from leakcheck.driver import (
     construction,
     pooling,
 )
-from leakcheck.driver_session import SESSION_KEYS, session_of
+from leakcheck.driver_session import SESSION_KEYS, AfterRelease, session_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -249,9 +248,12 @@ class Reader:
             given = document.check(f"{key}.pool", table["pool"], _POOL_KEYS)
             settings["pool"] = pooling({word.replace("-", "_"): value for word, value in given.items()})
         start = parent or DriverClass(class_id, ClassKind(table["kind"]))
+        said = "after-release" in table
         if "session" in table:
             session = document.check(f"{key}.session", table["session"], SESSION_KEYS)
-            settings["session"] = session_of(session, start.session)
+            settings["session"] = known = session_of(session, start.session)
+            if settings.setdefault("after_release", known.after_release) is known.after_release and said:
+                document.fail(f"{key}.after-release", "its session table says so already", "remove it")
         built = replace(
             start,
             id=class_id,

@@ -30,6 +30,14 @@ class OpenAtRelease(StrEnum):
     PASSED_ON = "passed-on"  # the next borrower goes on in it
 
 
+class AfterRelease(StrEnum):
+    """What a release makes of an open transaction and of the session's state."""
+
+    CLOSED = "closed"  # the connection ends, and everything with it
+    ROLLED_BACK = "rolled-back"  # the transaction is rolled back, the session's state goes to the next user
+    KEPT = "kept"  # not known to be rolled back
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """What a connection does about transactions and session state, as measured."""
@@ -48,6 +56,13 @@ class Session:
     nests: bool = False  # a block inside the driver's own transaction is a savepoint, and commits nothing
     caches: bool = False  # DISCARD ALL breaks its statement cache for good
     block: str = ""  # what `with` takes to begin and end a transaction on the connection {name}
+
+    @property
+    def after_release(self) -> AfterRelease:
+        """What giving it back makes of the open transaction and of what is set, unless its class says otherwise."""
+        if not self.pooled:
+            return AfterRelease.CLOSED
+        return AfterRelease.KEPT if self.open is OpenAtRelease.PASSED_ON else AfterRelease.ROLLED_BACK
 
 
 SESSION_KEYS: dict[str, tuple[type, ...]] = {

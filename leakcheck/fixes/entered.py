@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from leakcheck.cfg.walk import walk
-from leakcheck.driver import AfterRelease, WithEffect
+from leakcheck.driver import WithEffect
+from leakcheck.driver_session import AfterRelease
 from leakcheck.fixes.conditions import applicability_of
 from leakcheck.fixes.enclose import PLAIN_CLOSE, filled
 from leakcheck.fixes.handles import handles

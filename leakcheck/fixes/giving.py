@@ -15,7 +15,7 @@ from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
 from leakcheck.cfg.walk import reduce, walk
 from leakcheck.diagnostic import Applicability
-from leakcheck.driver import AfterRelease
+from leakcheck.driver_session import AfterRelease
 from leakcheck.fixes.session_state import dirt
 from leakcheck.fixes.tree import RefusedError, own
 from leakcheck.project.names import Class, Function

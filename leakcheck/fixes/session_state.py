@@ -45,6 +45,10 @@ def dirt(region: Region, program: Program) -> tuple[cst.CSTNode, str] | None:
     for mention in mentions(region.tree, region.name):
         if region.holds(mention.node) and (mention.role is Role.SET or mention.attribute in _SETTERS):
             return mention.node, f"changes the session (`{region.name}.{mention.attribute}`)"
+    for name in sorted(region.handles):
+        for mention in mentions(region.tree, name):  # what a cursor is set to is its own affair
+            if region.holds(mention.node) and mention.attribute in _SETTERS:
+                return mention.node, f"changes the session (`{name}.{mention.attribute}`)"
     speech = Speech(region.tree, program)
     for statement in (region.checkout, *region.statements):
         for call, event in speech.all_under(statement):
