@@ -196,13 +196,16 @@ class Taking:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _given_back(self._run, self._real)
+        injected: InjectedError | None = None
         if error is None:
             try:
                 self._run.check("commit")
-            except InjectedError as injected:
-                self._given.__exit__(InjectedError, injected, None)
-                raise
+            except InjectedError as failed:
+                injected = failed
+        _given_back(self._run, self._real)
+        if injected is not None:
+            self._given.__exit__(InjectedError, injected, None)
+            raise injected
         self._given.__exit__(kind, error, trace)
 
 
