@@ -10,10 +10,11 @@ from fixture_file import read_fixture
 
 from leakcheck.config import Config
 from leakcheck.ownership.debug import summaries
-from leakcheck.ownership.program import Program, on_large_stack
+from leakcheck.ownership.program import Program
 from leakcheck.ownership.summary import FunctionSummary
 from leakcheck.ownership.summary_data import from_data, to_data
 from leakcheck.project.files import read_file
+from leakcheck.project.large_stack import on_large_stack
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 LOCATIONS = sorted(path for path in FIXTURES.rglob("*.py") if "demo" not in path.relative_to(FIXTURES).parts)

@@ -30,7 +30,8 @@ from leakcheck.fixes.stretch import stretch_of
 from leakcheck.fixes.tree import RefusedError, Tree
 from leakcheck.ownership.found import SessionFound
 from leakcheck.ownership.leak import LeakKind
-from leakcheck.ownership.program import Failure, on_large_stack
+from leakcheck.ownership.program import Failure
+from leakcheck.project.large_stack import on_large_stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -59,9 +59,16 @@ class Mention:
 
 def mentions(tree: Tree, name: str, root: cst.CSTNode | None = None) -> Iterator[Mention]:
     """Every mention of ``name`` under ``root`` (by default in the whole function), in source order."""
-    for node in tree.names(name, root):
-        if is_variable(node, tree.parent(node)):
-            yield _mention(tree, node)
+    if root is not None:
+        yield from _mentions(tree, name, root)
+        return
+    if name not in tree.mentions:
+        tree.mentions[name] = tuple(_mentions(tree, name, None))
+    yield from tree.mentions[name]
+
+
+def _mentions(tree: Tree, name: str, root: cst.CSTNode | None) -> Iterator[Mention]:
+    return (_mention(tree, node) for node in tree.names(name, root) if is_variable(node, tree.parent(node)))
 
 
 def is_mentioned(tree: Tree, name: str, root: cst.CSTNode) -> bool:

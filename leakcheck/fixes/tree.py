@@ -17,6 +17,7 @@ from leakcheck.cfg.walk import children, walk
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from leakcheck.fixes.roles import Mention
     from leakcheck.ownership.unit import Unit
 
 SCOPES = (cst.FunctionDef, cst.Lambda, cst.ClassDef)
@@ -36,6 +37,9 @@ class Tree:
         self.root = unit.node
         self._parents: dict[int, cst.CSTNode] = {}
         self._names: dict[str, list[cst.Name]] = {}
+        self._texts: dict[int, str] = {}
+        self.mentions: dict[str, tuple[Mention, ...]] = {}
+        """The mentions of a variable in the whole function, once somebody has asked for them; see ``roles``."""
         for node in walk(self.root):
             if isinstance(node, cst.Name):
                 self._names.setdefault(node.value, []).append(node)
@@ -81,7 +85,10 @@ class Tree:
 
     def text(self, node: cst.CSTNode) -> str:
         """The source of ``node`` as written."""
-        return self.unit.part.module.code_for_node(node)
+        found = self._texts.get(id(node))
+        if found is None:
+            found = self._texts[id(node)] = self.unit.part.module.code_for_node(node)
+        return found
 
 
 def own(node: cst.CSTNode) -> Iterator[cst.CSTNode]:

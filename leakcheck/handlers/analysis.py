@@ -11,8 +11,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from leakcheck.handlers.constructions import Constructions
-from leakcheck.ownership.program import FileAnalysis, Program, on_large_stack
+from leakcheck.ownership.program import FileAnalysis, Program
 from leakcheck.ownership.unknown import unknown
+from leakcheck.project.large_stack import on_large_stack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -41,7 +41,6 @@ _MANAGERS = frozenset({"closing", "aclosing", "enter_context", "enter_async_cont
 _ABSENCE = frozenset({"KeyError", "AttributeError", "LookupError", "NameError"})
 _FLOWING = (ast.Assign, ast.AnnAssign, ast.NamedExpr, ast.Return, ast.Yield, ast.withitem, ast.Call)
 """Nodes that may put what they hold somewhere."""
-_ROUNDS = 3
 
 
 class Fate(Enum):
@@ -203,13 +202,15 @@ class _Holders:
         nodes = tree.below(around)
         declared = {name for node in nodes if isinstance(node, (ast.Global, ast.Nonlocal)) for name in node.names}
         carriers: set[int] = {id(node) for node in (call, value)}
-        nodes = [node for node in nodes if isinstance(node, _FLOWING)]
-        for _ in range(_ROUNDS):
-            before = len(self.names) + len(self.stores)
-            for node in nodes:
-                self._flow(node, carriers, declared, module=function is None)
-            if len(self.names) + len(self.stores) == before:
-                break
+        pending: list[ast.AST] = [call, value]
+        while pending:
+            node, former = pending.pop(), set(self.names)
+            above = [node, *(each for each, _ in tree.around(node))]
+            for each in above[: above.index(around)] if around in above else ():
+                if isinstance(each, _FLOWING):
+                    self._flow(each, carriers, declared, module=function is None)
+            for name in self.names - former:
+                pending.extend(each for each in tree.mentions(name) if isinstance(each, ast.Name))
 
     def _flow(self, node: ast.AST, carriers: set[int], declared: set[str], *, module: bool) -> None:
         match node:

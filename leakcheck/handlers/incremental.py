@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING
 
 from leakcheck.fixes.offer import offered
 from leakcheck.handlers.analysis import Pools
-from leakcheck.ownership.program import Failure, FileAnalysis, on_large_stack
+from leakcheck.ownership.program import Failure, FileAnalysis
 from leakcheck.ownership.unit import Syntax
 from leakcheck.ownership.watched import File, Look, Table, WatchedProgram
 from leakcheck.project.gate import matters, select
+from leakcheck.project.large_stack import on_large_stack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -160,8 +161,15 @@ class Incremental:
         return True
 
     def _value(self, file: File, look: Look) -> object:
-        if look[0] is Table.TRIGGER and file.triggered is None:
-            self._program.has_trigger(file.path)
+        match look[0]:
+            case Table.TRIGGER:
+                self._program.has_trigger(file.path)
+            case Table.TAKES:
+                self._program.takes(file.path)
+            case Table.STARTING:
+                self._program.starting(file.path)
+            case _:
+                pass
         return file.value(*look)
 
     def _file(self, path: str) -> File:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
 from leakcheck.handlers.syntax import FUNCTIONS, Tree
-from leakcheck.ownership.program import Failure, on_large_stack
+from leakcheck.ownership.program import Failure
+from leakcheck.project.large_stack import on_large_stack
 from leakcheck.project.names import Class, Function, Instance
 
 if TYPE_CHECKING:

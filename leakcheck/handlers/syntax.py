@@ -42,12 +42,14 @@ class Tree:
         self._definitions: dict[str, Definition] = {}
         self._nodes: list[ast.AST] = [self.root]
         for node in self._nodes:
-            below = children(node)
-            self._nodes.extend(below)
-            self.parents.update(dict.fromkeys(below, node))
-            if isinstance(node, ast.Name):
+            if type(node) is ast.Name:
                 self._mentions.setdefault(node.id, []).append(node)
-            elif isinstance(node, ast.Attribute):
+                continue
+            below = children(node)
+            if below:
+                self._nodes.extend(below)
+                self.parents.update(dict.fromkeys(below, node))
+            if isinstance(node, ast.Attribute):
                 self._mentions.setdefault(node.attr, []).append(node)
             elif isinstance(node, ast.Call):
                 self.calls.append(node)

@@ -7,16 +7,16 @@ asks for: the others are dropped, which keeps paths from multiplying.
 
 from __future__ import annotations
 
-from collections import deque
 from copy import copy
 from typing import TYPE_CHECKING
 
 from leakcheck.cfg import graph as g
+from leakcheck.cfg.worklist import Worklist
 from leakcheck.ownership.reach import Reach
 from leakcheck.ownership.state import Box, Closure, Fact, Link, Value, is_null, truth
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 Facts = dict[str, Value]
 LITERALS: dict[str, Fact] = {g.NONE: Fact.NONE, g.TRUE: Fact.TRUE, g.FALSE: Fact.FALSE}
@@ -124,6 +124,8 @@ class Constants:
         )
         """Variables that nested functions read."""
         self.tested = {e.test.subject for b in graph.blocks for e in b.successors if e.test is not None}
+        self.lenders: Sequence[tuple[g.Call, Sequence[g.Test]]] | None = None
+        """What ``lending`` says of this graph, once it was asked."""
         self.live = self._live()
         local = {n for b in graph.blocks for i in b.instructions for n in written(i) if n[0] not in "%.?"}
         self._unbound: Facts = dict.fromkeys(local.difference(parameters), Fact.UNBOUND)
@@ -204,13 +206,11 @@ class Constants:
 
     def _facts(self, initial: Facts) -> dict[int, Facts]:
         start: dict[int, Facts] = {self.graph.entry.index: initial}
-        queue = deque([self.graph.entry])
-        queued = {self.graph.entry.index}
-        while queue:
-            block = queue.popleft()
-            queued.discard(block.index)
+        waiting = Worklist([self.graph.entry])
+        for block in waiting:
             for edge, facts in self._flows(block, start[block.index]):
-                self._flow(edge, facts, start, queue, queued)
+                if self._flow(edge, facts, start):
+                    waiting.add(edge.target)
         return start
 
     def _flows(self, block: g.BasicBlock, start: Facts) -> Iterator[tuple[g.Edge, Facts]]:
@@ -233,21 +233,18 @@ class Constants:
                 yield edge, facts if learnt is None else {**facts, **learn(facts.items(), edge.test, learnt)}
 
     @staticmethod
-    def _flow(
-        edge: g.Edge, facts: Facts, start: dict[int, Facts], queue: deque[g.BasicBlock], queued: set[int]
-    ) -> None:
+    def _flow(edge: g.Edge, facts: Facts, start: dict[int, Facts]) -> bool:
+        """Join the facts into those at the edge's end; whether these have changed."""
         known = start.get(edge.target.index)
         if known is None:
             start[edge.target.index] = dict(facts)
-        else:
-            met = {name: joined(value, facts.get(name)) for name, value in known.items()}
-            if met == known:
-                return
-            known.clear()
-            known.update((name, value) for name, value in met.items() if value is not None)
-        if edge.target.index not in queued:
-            queued.add(edge.target.index)
-            queue.append(edge.target)
+            return True
+        met = {name: joined(value, facts.get(name)) for name, value in known.items()}
+        if met == known:
+            return False
+        known.clear()
+        known.update((name, value) for name, value in met.items() if value is not None)
+        return True
 
     def _live(self) -> dict[int, frozenset[str]]:
         """Subjects that a branch at or after each block's start may ask for."""
@@ -258,11 +255,8 @@ class Constants:
         for block in self.graph.blocks:
             for edge in (*block.successors, *block.raises):
                 predecessors.setdefault(edge.target.index, []).append(block)
-        queue = deque(reversed(self.graph.blocks))
-        queued = {b.index for b in self.graph.blocks}
-        while queue:
-            block = queue.popleft()
-            queued.discard(block.index)
+        waiting = Worklist(self.graph.blocks, backward=True)
+        for block in waiting:
             needed: set[str] = set()
             for edge in (*block.successors, *block.raises):
                 needed |= live[edge.target.index]
@@ -282,9 +276,7 @@ class Constants:
             if found != live[block.index]:
                 live[block.index] = found
                 for before in predecessors.get(block.index, ()):
-                    if before.index not in queued:
-                        queued.add(before.index)
-                        queue.append(before)
+                    waiting.add(before)
         return live
 
     def before(self, block: g.BasicBlock, position: int) -> Facts:

@@ -112,7 +112,7 @@ class Explorer:
         self._recoverable = any(
             isinstance(i, g.LoadAttribute) and i.name in BACK_TO_OWNER for b in graph.blocks for i in b.instructions
         )
-        self._lenderless = without_lender(graph, constants.tested, effects)
+        self._lenderless = without_lender(constants, effects)
         self._coarse = False
         self._faulted: set[tuple[EventKind, int, int]] = set()
 

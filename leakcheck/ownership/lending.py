@@ -14,25 +14,31 @@ from leakcheck.cfg.conditions import absences
 from leakcheck.ownership.state import State, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Iterator
 
+    from leakcheck.ownership.constants import Constants
     from leakcheck.ownership.obligation import Obligation
 
 _ANYWHERE = State(Status.HELD, ())
 
 
-def without_lender(graph: g.ControlFlowGraph, tested: Container[str], obligation: Obligation) -> frozenset[g.Test]:
-    """The outcomes of tests that say there is no pool to give the resource back to, of those ``tested``."""
+def without_lender(constants: Constants, obligation: Obligation) -> frozenset[g.Test]:
+    """The outcomes of the graph's tests that say there is no pool to give the resource back to."""
     if "{pool}" not in obligation.resource.release:
         return frozenset()
-    found: set[g.Test] = set()
-    for block in graph.blocks:
+    if constants.lenders is None:
+        constants.lenders = list(_tests_of_lenders(constants))
+    return frozenset(test for call, tests in constants.lenders if _gives_back(call, obligation) for test in tests)
+
+
+def _tests_of_lenders(constants: Constants) -> Iterator[tuple[g.Call, list[g.Test]]]:
+    """The calls that are given something, with those outcomes of tests that say there is nobody to give it to."""
+    for block in constants.graph.blocks if constants.tested else ():
         for call in block.instructions:
             if isinstance(call, g.Call) and isinstance(call.func, ex.Attribute) and call.arguments:
-                tests = [test for test in absences(call.func.base) if test.subject in tested]
-                if tests and _gives_back(call, obligation):
-                    found.update(tests)
-    return frozenset(found)
+                tests = [test for test in absences(call.func.base) if test.subject in constants.tested]
+                if tests:
+                    yield call, tests
 
 
 def _gives_back(call: g.Call, obligation: Obligation) -> bool:

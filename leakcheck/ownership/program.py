@@ -11,12 +11,10 @@ other files are checked.
 from __future__ import annotations
 
 import ast
-import sys
-import threading
 import warnings
 from copy import copy
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from leakcheck import expression as ex
 from leakcheck.calls import load_calls
@@ -26,11 +24,13 @@ from leakcheck.ownership.acquire import Acquisitions
 from leakcheck.ownership.fixpoint import Fixpoint
 from leakcheck.ownership.pools import constructors
 from leakcheck.project.collector import facts_of
-from leakcheck.project.facts import ModuleFacts
+from leakcheck.project.facts import FunctionFacts, ModuleFacts
+from leakcheck.project.large_stack import on_large_stack
 from leakcheck.project.modules import Modules
 from leakcheck.project.names import Class
 from leakcheck.project.resolver import Resolver
-from leakcheck.project.speaking import Vocabulary
+from leakcheck.project.speaking import Vocabulary, takes_something
+from leakcheck.project.starting import Starting, starting_in
 from leakcheck.project.triggers import Triggers
 from leakcheck.source import Source, SourceError
 
@@ -50,10 +50,6 @@ if TYPE_CHECKING:
 
 MANAGING = frozenset({"contextmanager", "asynccontextmanager"})
 """Decorators that make a generator function a context manager."""
-_Result = TypeVar("_Result")
-_WORKER = "leakcheck-analysis"
-_STACK_BYTES = 256 * 1024 * 1024
-_RECURSION_LIMIT = 20_000
 DEPTH_LIMIT = 400
 """LibCST recurses, and its parser ends the process on deep nesting: deeper functions are skipped."""
 
@@ -116,6 +112,9 @@ class Program:
         self.answers: Fixpoint[Any] = Fixpoint()
         """What calls take and functions hand out: functions that call each other are judged together."""
         self.resolver = Resolver(self)
+        self.starting_functions = Starting(self)
+        self._takes: dict[str, bool] = {}
+        self._starting: dict[str, frozenset[str]] = {}
         self.acquisitions = Acquisitions(self)
         self.handed_out: set[str] | None = None
         """Names of project functions, classes and factories that hand something out, once all are known."""
@@ -173,6 +172,21 @@ class Program:
             known = self._triggered[path] = self._triggers.in_(self.data(path))
         return known
 
+    def takes(self, path: str) -> bool:
+        """Whether a file has a statement somewhere that takes something."""
+        if path not in self._takes:
+            self._takes[path] = takes_something(self.data(path))
+        return self._takes[path]
+
+    def starting(self, path: str) -> frozenset[str]:
+        """The functions of a file that may leave something open for their callers to end."""
+        if path not in self._starting:
+            worth = self.has_trigger(path) and self.takes(path)
+            facts, source = (self.facts(path), self.source(path)) if worth else (None, None)
+            known = starting_in(facts, source, self.vocabulary) if facts and isinstance(source, Source) else frozenset()
+            self._starting[path] = known
+        return self._starting[path]
+
     def forget(self, path: str) -> None:
         """Drop the bytes of a file that cannot matter."""
         self._data.pop(path, None)
@@ -227,6 +241,12 @@ class Program:
             classes = (self.drivers.classes[class_id] for class_id in self.drivers.receiver_classes(name))
             self._factories[name] = tuple(c for c in classes if "__call__" in c.methods)
         return self._factories[name]
+
+    def waits(self, module: ModuleFacts, function: FunctionFacts) -> bool:
+        """Whether a function calls something that is slow."""
+        from leakcheck.ownership.slow import calls_slow
+
+        return calls_slow(self, module, function)
 
     def is_coroutine(self, function: Function) -> bool:
         """Whether calling it only makes a coroutine."""
@@ -352,30 +372,3 @@ def parse(path: str, source: Source | Failure) -> ModuleFacts | Failure:
     from leakcheck.project.newer import facts_by_libcst
 
     return on_large_stack(lambda: facts_by_libcst(path, source.text)) or failure
-
-
-def on_large_stack(work: Callable[[], _Result]) -> _Result:
-    """Run ``work`` in a thread whose stack LibCST's recursion does not exhaust."""
-    if threading.current_thread().name == _WORKER:
-        return work()
-    result: list[_Result] = []
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            result.append(work())
-        except BaseException as error:  # noqa: BLE001 - carried to the caller's thread
-            errors.append(error)
-
-    former, limit = threading.stack_size(_STACK_BYTES), sys.getrecursionlimit()
-    sys.setrecursionlimit(max(limit, _RECURSION_LIMIT))
-    try:
-        thread = threading.Thread(target=run, name=_WORKER)
-        thread.start()
-    finally:
-        threading.stack_size(former)
-    thread.join()
-    sys.setrecursionlimit(limit)
-    if errors:
-        raise errors[0]
-    return result[0]

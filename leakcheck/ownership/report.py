@@ -9,7 +9,6 @@ import libcst as cst
 
 from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
-from leakcheck.cfg.walk import walk
 from leakcheck.diagnostic import Severity, Step, StepKind
 from leakcheck.ownership.leak import Leak, LeakKind
 from leakcheck.ownership.obligation import EventKind
@@ -236,16 +235,4 @@ def _only_gap(found: Found, leaks: Sequence[Ending]) -> bool:
     if not raising or not releases:
         return False
     last = max(unit.order(i.node) for i in raising)
-    for node in walk(unit.node):
-        if isinstance(node, (cst.Try, cst.TryStar)) and unit.order(node) > last:
-            guards: list[cst.CSTNode] = [h.body for h in node.handlers]
-            if node.finalbody is not None:
-                guards.append(node.finalbody)
-        elif isinstance(node, cst.With) and unit.order(node) > last:
-            guards = list(node.items)
-        else:
-            continue
-        inside = {id(n) for guard in guards for n in walk(guard)}
-        if any(id(r) in inside for r in releases):
-            return True
-    return False
+    return any(id(r) in guards for order, guards in unit.protections if order > last for r in releases)

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
 from leakcheck.ownership.pools import constructors
-from leakcheck.project.names import External, Function, Instance
+from leakcheck.project.names import External, Function, Instance, Scope
 from leakcheck.project.speaking import imports_slow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from leakcheck.ownership.program import Program
-    from leakcheck.project.names import Scope
+    from leakcheck.project.facts import FunctionFacts, ModuleFacts
 
 _ASYNC_PACKAGES = frozenset({"aiohttp", "anyio", "asyncio", "trio"})
 _DEPTH = 2
@@ -42,6 +42,12 @@ def is_slow(program: Program, callee: ex.Expression, scope: Scope, depth: int = 
                 if is_slow(program, expression, inner, depth - 1):
                     return True
     return False
+
+
+def calls_slow(program: Program, module: ModuleFacts, function: FunctionFacts) -> bool:
+    """Whether a function calls something that is slow."""
+    scope = Scope.of(module, function)
+    return any(is_slow(program, callee, scope) for found in function.calls.values() for callee in found)
 
 
 def is_coroutine(program: Program, callee: ex.Expression, scope: Scope) -> bool:

@@ -118,6 +118,7 @@ class Unit:
     consumed_by_aclosing: bool = False
     """For an async generator: somebody in its file closes it with ``aclosing``."""
     _order: dict[int, int] | None = None
+    _protections: tuple[tuple[int, frozenset[int]], ...] | None = None
 
     @property
     def path(self) -> str:
@@ -144,3 +145,23 @@ class Unit:
         if self._order is None:
             self._order = {id(n): i for i, n in enumerate(walk(self.node))}
         return self._order.get(id(node), -1)
+
+    @property
+    def protections(self) -> tuple[tuple[int, frozenset[int]], ...]:
+        """The place of each statement that protects what runs in it, with the nodes that run however it is left."""
+        if self._protections is None:
+            self._protections = tuple(
+                (self.order(node), frozenset(id(n) for guard in _guards(node) for n in walk(guard)))
+                for node in walk(self.node)
+                if isinstance(node, (cst.Try, cst.TryStar, cst.With))
+            )
+        return self._protections
+
+
+def _guards(node: cst.Try | cst.TryStar | cst.With) -> Iterator[cst.CSTNode]:
+    if isinstance(node, cst.With):
+        yield from node.items
+        return
+    yield from (handler.body for handler in node.handlers)
+    if node.finalbody is not None:
+        yield node.finalbody

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from leakcheck.ownership.program import Failure, Program, parse, source_of
 from leakcheck.project.facts import ModuleFacts
+from leakcheck.project.speaking import takes_something
+from leakcheck.project.starting import starting_in
 from leakcheck.source import Source
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ class Table(Enum):
 
     DATA = "data"
     TRIGGER = "trigger"
+    TAKES = "takes"
+    STARTING = "starting"
     FAILURE = "failure"
     HEADING = "heading"
     """What is small and asked for as a whole: what is imported, and the functions called by a script."""
@@ -56,6 +60,8 @@ class File:
     def __init__(self, path: str, data: bytes) -> None:
         self.path, self.data = path, data
         self.triggered: bool | None = None
+        self.takes: bool | None = None
+        self.starting: frozenset[str] | None = None
         self._source: Source | Failure | None = None
         self._parsed: ModuleFacts | Failure | None = None
         self._texts: dict[str, tuple[int, str]] = {}
@@ -76,9 +82,22 @@ class File:
 
     def value(self, table: Table, key: str) -> object:
         """What a look sees: equal values are equal answers."""
-        facts = self.parsed if table not in (Table.DATA, Table.TRIGGER) else None
+        match table:
+            case Table.DATA:
+                return self.data
+            case Table.TRIGGER:
+                return self.triggered
+            case Table.TAKES:
+                return self.takes
+            case Table.STARTING:
+                return self.starting
+            case _:
+                return self._fact(table, key)
+
+    def _fact(self, table: Table, key: str) -> object:
+        facts = self.parsed
         if not isinstance(facts, ModuleFacts):
-            return {Table.DATA: self.data, Table.TRIGGER: self.triggered, Table.FAILURE: facts}.get(table)
+            return facts if table is Table.FAILURE else None
         match table:
             case Table.FAILURE:
                 return None
@@ -174,6 +193,27 @@ class WatchedProgram(Program):
             file.triggered = self._triggers.in_(file.data)
         self.look(path, Table.TRIGGER)
         return file.triggered
+
+    def takes(self, path: str) -> bool:
+        """Whether a file has a statement somewhere that takes something."""
+        file = self._file(path)
+        if file.takes is None:
+            file.takes = takes_something(file.data)
+        self.look(path, Table.TAKES)
+        return file.takes
+
+    def starting(self, path: str) -> frozenset[str]:
+        """The functions of a file that may leave something open for their callers to end."""
+        file = self._file(path)
+        if file.starting is None:
+            facts, source = file.parsed, file.source
+            worth = self._triggers.in_(file.data) and takes_something(file.data)
+            if worth and isinstance(facts, ModuleFacts) and isinstance(source, Source):
+                file.starting = starting_in(facts, source, self.vocabulary)
+            else:
+                file.starting = frozenset()
+        self.look(path, Table.STARTING)
+        return file.starting
 
     def source(self, path: str) -> Source | Failure:
         """The decoded text of a file."""

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from leakcheck.expression import Expression
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
-_LEAVES = (ast.Constant, ast.Name, ast.Pass, ast.Break, ast.Continue, ast.Global, ast.Nonlocal)
+_LEAVES = frozenset({
+    ast.Constant, ast.Name, ast.Pass, ast.Break, ast.Continue, ast.Global, ast.Nonlocal, type(None), str, int, bool,
+})  # fmt: skip
+"""What a field holds that no call can stand in."""
 _RUNNING = frozenset({"to_thread", "run_in_executor", "run_sync", "run_in_threadpool", "deferToThread", "partial"})
 """Calls of functions that call those given to them."""
 _PLAIN_FIELDS = frozenset({
@@ -108,9 +111,9 @@ class _Collector:
                 fields = self._fields[kind] = _child_fields(kind)
             for name in fields:
                 value = getattr(node, name)
-                if isinstance(value, list):
-                    stack.extend([(v, depth) for v in reversed(value) if isinstance(v, ast.AST)])
-                elif isinstance(value, ast.AST):
+                if type(value) is list:
+                    stack.extend([(v, depth) for v in reversed(value) if type(v) not in _LEAVES])
+                elif type(value) not in _LEAVES:
                     stack.append((value, depth))
         self.depth = max(self.depth, deepest)
 

@@ -107,11 +107,13 @@ def _add_users(program: Program, paths: Sequence[str], chosen: set[str], others:
         if not fresh:
             return
         patterns = {name: re.compile(rb"\b" + re.escape(name) + rb"\b") for name, _ in fresh}
+        modules = {module: [name for name, origin in fresh if origin == module] for _, module in fresh}
         for path in others:
             if path in chosen:
                 continue
             data = program.data(path)
-            if any(n in data and m in data and patterns[n].search(data) is not None for n, m in fresh):
+            near = (name for module, names in modules.items() if module in data for name in names if name in data)
+            if any(patterns[name].search(data) is not None for name in near):
                 chosen.add(path)
                 sources.add(path)
 
@@ -133,8 +135,8 @@ def _unnamed(program: Program, paths: Sequence[str]) -> Iterable[str]:
 
 
 def exported(program: Program, facts: ModuleFacts) -> set[str]:
-    """Names of this file whose callers receive something they must give back."""
-    found: set[str] = set()
+    """Names of this file whose callers receive something they must give back, or end."""
+    found = {qualname.rpartition(".")[2] for qualname in program.starting(facts.path)}
     for function in facts.functions.values():
         if function.parent is None and program.hands_out(Function(facts.path, function.qualname)):
             found.add(function.name)

@@ -47,6 +47,7 @@ class Modules:
         self._above: dict[str, str] = {}
         self._projects: dict[str, tuple[str, ...]] = {}
         self._places: dict[str, tuple[list[str], list[str]]] = {}
+        self._held: dict[str, dict[str, list[str]]] = {}
 
     def find(self, module: str, importer: str) -> str | None:
         """The file of ``module`` (dots in front are relative) as imported by the file ``importer``."""
@@ -151,7 +152,7 @@ class Modules:
                 name = name.split(".", parts)[-1]
         if folder not in self._places:
             self._places[folder] = self._searched(folder)
-        around, beside = self._places[folder]
+        around, outer = self._places[folder]
         for root in around:
             found = self._below(root, name)
             if found is not None:
@@ -159,21 +160,31 @@ class Modules:
         first = name.partition(".")[0]
         if first in sys.stdlib_module_names:
             return None
-        having = [root for root in beside if first in self._entries(root) or f"{first}.py" in self._entries(root)]
+        beside = dict.fromkeys(place for base in outer for place in self._holding(base).get(first, ()))
+        having = [place for place in beside if place not in around]
         return self._below(having[0], name) if len(having) == 1 else None
 
     def _searched(self, folder: str) -> tuple[list[str], list[str]]:
-        """Where names are looked up that are imported from a folder: around it in this order, and beside that."""
+        """Where names are looked up that are imported from a folder: in these places, then in what lies in those."""
         nearest = os.path.abspath(self._package_root(folder))
         end, outer = self._end(nearest), [nearest]
         while outer[-1] != end:
             outer.append(os.path.dirname(outer[-1]))
         outer = [displayed(place, self._here) for place in outer]
-        around = list(dict.fromkeys((folder, *outer, *self._roots)))
-        beside = [os.path.join(base, e) for base in (*outer, *self._roots) for e in sorted(self._entries(base))]
-        beside += [os.path.join(place, "src") for place in beside if "src" in self._entries(place)]
-        plain = (os.path.normpath(p) for p in beside if not os.path.basename(p).startswith("."))
-        return around, [p for p in dict.fromkeys(plain) if self._entries(p).isdisjoint(_NO_ROOT) and p not in around]
+        return list(dict.fromkeys((folder, *outer, *self._roots))), [*outer, *self._roots]
+
+    def _holding(self, base: str) -> dict[str, list[str]]:
+        """Names that can be imported from the folders in ``base``, or from ``src`` in one, each with these folders."""
+        if base not in self._held:
+            held = self._held[base] = {}
+            places = [os.path.join(base, entry) for entry in sorted(self._entries(base)) if not entry.startswith(".")]
+            places += [os.path.join(place, "src") for place in places if "src" in self._entries(place)]
+            for place in map(os.path.normpath, places):
+                entries = self._entries(place)
+                if entries.isdisjoint(_NO_ROOT):
+                    for name in {entry.removesuffix(".py") for entry in entries}:
+                        held.setdefault(name, []).append(place)
+        return self._held[base]
 
     def _end(self, folder: str) -> str:
         """The outermost folder of the project that a folder belongs to; itself where nothing says so."""

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
-from leakcheck.project.names import Function, Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Mapping
+    from collections.abc import Set as AbstractSet
 
     from leakcheck.calls import Calls
     from leakcheck.driver import Drivers
@@ -34,6 +34,10 @@ _BLOCKS = (b"transaction.atomic", b"import atomic", b".set_autocommit(")
 _WRAPPING = re.compile(r"exec|query|run|sql|statement|command|cmd|fetch|(?:^|_)do(?:$|_)", re.IGNORECASE)
 """What a function of the project is called that executes what it is given."""
 _METHODS = frozenset({"begin", "start_transaction"})
+_CLOSING = "close"
+"""Closing ends a transaction too, and nothing can be wrong with that: what closes only need not be followed."""
+_MAY_COMMIT = re.compile(rb"(?i)\bwith\b|[\"';]\s*(?:COMMIT|END)\b")
+"""What ends a transaction beside a call of ``commit``."""
 _ENDS = re.compile(rb"(?i)[\"';]\s*(?:COMMIT|END|ROLLBACK|ABORT)\b|\.(?:commit|rollback)\b")
 _RESETS = re.compile(rb"(?i)[\"';]\s*(?:RESET|DISCARD)\s|\bSET\s+ROLE\s+NONE|\bAUTHORIZATION\s+DEFAULT")
 _EXECUTING = (b"execute", b".fetch", b".scalar", b".exec(")
@@ -44,11 +48,12 @@ _EXECUTING = (b"execute", b".fetch", b".scalar", b".exec(")
 class Vocabulary:
     """Names of methods and functions by what they do: execute SQL, amount to some, or wait for something slow.
 
-    ``packages`` are the top-level packages of drivers, ``blocks`` the functions whose ``with`` block is a transaction.
+    ``sending`` has each name with the top-level packages whose import is evidence for it, none where any driver's is;
+    ``packages`` are those of all drivers, ``blocks`` the functions whose ``with`` block is a transaction.
     """
 
     executing: frozenset[str]
-    sending: frozenset[str]
+    sending: Mapping[str, frozenset[str]]
     slow: frozenset[str]
     packages: frozenset[str]
     blocks: frozenset[str]
@@ -57,13 +62,26 @@ class Vocabulary:
     def of(drivers: Drivers, calls: Calls) -> Vocabulary:
         """The names that the drivers' files and ``calls.toml`` use."""
         methods = drivers.methods.items()
+        sending = {name: [class_id for class_id, o in found if o.sends] for name, found in methods}
         return Vocabulary(
             executing=frozenset(name for name, found in methods if any(o.executes is not None for _, o in found)),
-            sending=frozenset(name for name, found in methods if any(o.sends for _, o in found)),
+            sending={name: _evidence(drivers, found) for name, found in sending.items() if found},
             slow=frozenset(name.rpartition(".")[2] for name in calls.slow),
             packages=frozenset(package.partition(".")[0] for package in drivers.packages),
             blocks=frozenset(name.rpartition(".")[2] for name in calls.transactions),
         )
+
+    def may_send(self, calls: Iterable[str], packages: AbstractSet[str]) -> bool:
+        """Whether one of these calls may amount to SQL in a file that imports these packages."""
+        if self.packages.isdisjoint(packages):
+            return False
+        found = (self.sending.get(name) for name in calls if name != _CLOSING)
+        return any(evidence is not None and not (evidence and evidence.isdisjoint(packages)) for evidence in found)
+
+
+def _evidence(drivers: Drivers, classes: Iterable[str]) -> frozenset[str]:
+    packages = [drivers.packages_of(class_id) for class_id in classes]
+    return frozenset(p.partition(".")[0] for found in packages for p in found) if all(packages) else frozenset()
 
 
 def says_something(data: bytes, packages: Iterable[bytes]) -> bool:
@@ -78,41 +96,39 @@ def says_something(data: bytes, packages: Iterable[bytes]) -> bool:
 
 def speaks(program: Program, module: ModuleFacts, function: FunctionFacts) -> bool:
     """Whether a function may change the session of a connection, or do something while a transaction is open."""
-    calls = function.calls.keys()
-    executes = not program.vocabulary.executing.isdisjoint(calls)
-    blocks = program.vocabulary.blocks
-    if not blocks.isdisjoint(calls) or any(ex.last_name(d) in blocks for d in function.decorators):
+    vocabulary, calls = program.vocabulary, function.calls.keys()
+    imports_driver = not vocabulary.packages.isdisjoint(module.packages)
+    if imports_driver and ("transaction" in calls or vocabulary.may_send(calls, module.packages)):
         return True
-    imports_driver = not program.vocabulary.packages.isdisjoint(module.packages)
-    if imports_driver and not ({"transaction"} | program.vocabulary.sending).isdisjoint(calls):
-        return True
-    if imports_driver and executes:
-        waits = not program.vocabulary.slow.isdisjoint(calls)
-        if waits or imports_slow(program, module):
+    if (imports_driver or program.takes(module.path)) and _may_execute(function, vocabulary):
+        text = program.rows(module.path, function.first_row, function.last_row)
+        swallows = imports_driver and b"except" in text and _MAY_COMMIT.search(text) is not None
+        if swallows or _SQL.search(text) is not None:
             return True
-    if not executes and _METHODS.isdisjoint(calls) and not any(_WRAPPING.search(name) for name in calls):
-        return False
-    text = program.rows(module.path, function.first_row, function.last_row)
-    if _SQL.search(text) is not None or (imports_driver and b"except" in text):
+    blocks = vocabulary.blocks
+    inside = not blocks.isdisjoint(calls) or any(ex.last_name(d) in blocks for d in function.decorators)
+    executes = not vocabulary.executing.isdisjoint(calls)
+    if (inside or (imports_driver and executes)) and program.waits(module, function):
         return True
-    return executes and any(_takes_something(program, callee) for callee in _called(program, module, function))
+    return program.starting_functions.is_called(module, function)
 
 
-def _called(program: Program, module: ModuleFacts, function: FunctionFacts) -> Iterator[Function]:
-    """The project functions that a function calls; what is named like a driver's method is taken to be that."""
-    scope, vocabulary = Scope.of(module, function), program.vocabulary
-    for name, expressions in function.calls.items():
-        if name not in vocabulary.executing and name not in vocabulary.sending and name not in program.acquiring_names:
-            for expression in expressions:
-                yield from (s for s in program.resolver.resolve(expression, scope) if isinstance(s, Function))
+def takes_something(data: bytes) -> bool:
+    """Whether a file with these bytes has a statement somewhere that takes something."""
+    return _SQL.search(data) is not None
 
 
-def _takes_something(program: Program, function: Function) -> bool:
-    """Whether a function that is given something sends a statement that its caller may have to end."""
-    facts, scope = program.resolver.function(function)
-    if facts is None or scope is None or not facts.parameters:
-        return False
-    return _SQL.search(program.rows(scope.module.path, facts.first_row, facts.last_row)) is not None
+def starts(function: FunctionFacts, text: str, vocabulary: Vocabulary) -> bool:
+    """Whether a function with this text may leave something open for its callers to end."""
+    data = text.encode() if _may_execute(function, vocabulary) else b""
+    return _SQL.search(data) is not None
+
+
+def _may_execute(function: FunctionFacts, vocabulary: Vocabulary) -> bool:
+    """Whether a function calls something that could send SQL, as far as names say."""
+    calls = function.calls.keys()
+    executes = not vocabulary.executing.isdisjoint(calls) or not _METHODS.isdisjoint(calls)
+    return executes or any(_WRAPPING.search(name) for name in calls)
 
 
 def imports_slow(program: Program, module: ModuleFacts) -> bool:

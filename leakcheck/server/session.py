@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from leakcheck.diagnostic import Diagnostic
-from leakcheck.ownership.program import on_large_stack
+from leakcheck.project.large_stack import on_large_stack
 from leakcheck.server.documents import Change, Document, Documents, Snapshot
 from leakcheck.server.projects import Outcome, Projects
 from leakcheck.server.shifting import shifted
