@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from leakcheck.source import Source
 
 PLAIN_CLOSE = "{name}.close()"
+_LONGEST = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ def with_context(region: Region, body: list[cst.BaseStatement], context: Context
     """The region as the body of a ``with``, which stands in the place of the checkout."""
     _, body = without_leading_blanks(body)
     assert isinstance(region.checkout, cst.SimpleStatementLine)
-    item = cst.WithItem(item=context.expression, asname=cst.AsName(name=cst.Name(region.name)))
+    item = cst.WithItem(item=_aligned(region, context), asname=cst.AsName(name=cst.Name(region.name)))
     return [
         cst.With(
             items=[item],
@@ -105,3 +106,44 @@ def with_context(region: Region, body: list[cst.BaseStatement], context: Context
             asynchronous=cst.Asynchronous() if context.is_async else None,
         )
     ]
+
+
+def shown(region: Region, context: Context) -> str:
+    """What the ``with`` enters, for a message: without the arguments of the checkout where these are long."""
+    text = " ".join(region.tree.text(context.expression).split())
+    if len(text) <= _LONGEST:
+        return text
+    call = " ".join(region.tree.text(region.call).split())
+    return text.replace(call, f"{region.tree.text(region.call.func)}(…)")
+
+
+def _aligned(region: Region, context: Context) -> cst.BaseExpression:
+    """What the ``with`` enters; lines that stood under the first argument of the checkout stand under it again."""
+    tree, call = region.tree, region.call
+    text, whole = tree.text(call), tree.text(context.expression)
+    if "\n" not in text or text not in whole or isinstance(call.whitespace_before_args, cst.ParenthesizedWhitespace):
+        return context.expression
+    before = f"{'async ' if context.is_async else ''}with {whole.partition(text)[0]}"
+    spans = tree.unit.part.span(call).start.column, tree.unit.part.span(region.checkout).start.column
+    shifted = call.visit(_Shifted(len(before) - (spans[0] - spans[1])))
+    assert isinstance(shifted, cst.Call)
+    new = context.expression.deep_replace(call, shifted)
+    assert isinstance(new, cst.BaseExpression)
+    return new
+
+
+class _Shifted(cst.CSTTransformer):
+    """Moves what stands behind line ends within brackets."""
+
+    def __init__(self, by: int) -> None:
+        super().__init__()
+        self._by = by
+
+    def leave_ParenthesizedWhitespace(  # noqa: N802  LibCST calls it so
+        self, original_node: cst.ParenthesizedWhitespace, updated_node: cst.ParenthesizedWhitespace
+    ) -> cst.ParenthesizedWhitespace:
+        """The white space with its last line shifted, if that is of spaces."""
+        value = original_node.last_line.value
+        if value.strip(" ") or not value:
+            return updated_node
+        return updated_node.with_changes(last_line=cst.SimpleWhitespace(" " * max(0, len(value) + self._by)))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from leakcheck.diagnostic import Applicability, Edit
-from leakcheck.fixes.enclose import Context, closing_of, context_of, releases_as_driver, with_context
+from leakcheck.fixes.enclose import Context, closing_of, context_of, releases_as_driver, shown, with_context
 from leakcheck.fixes.imports import imported
 from leakcheck.fixes.project_transaction import helper_for
 from leakcheck.fixes.prune import pruned
@@ -107,10 +107,11 @@ def _around(region: Region, context: Context, parts: tuple[Lines, Lines], source
     """The ``with`` around the first part, and the second behind it."""
     inside, behind = parts
     keyword = "async with" if context.is_async else "with"
-    shown = " ".join(region.tree.text(context.expression).split())
     edit = replaced(region, [*with_context(region, inside, context), *behind], source)
     return Shape(
-        CONTEXT_MANAGER, f"Take it by `{keyword} {shown} as {region.name}`, which commits", (*context.edits, edit)
+        CONTEXT_MANAGER,
+        f"Take it by `{keyword} {shown(region, context)} as {region.name}`, which commits",
+        (*context.edits, edit),
     )
 
 
@@ -133,9 +134,10 @@ def _enclosed(region: Region, context: Context, source: Source) -> Shape:
     if not body:
         raise RefusedError(f"nothing is done with `{region.name}`")
     keyword = "async with" if context.is_async else "with"
-    shown = " ".join(region.tree.text(context.expression).split())
     edit = replaced(region, with_context(region, body, context), source)
-    return Shape(CONTEXT_MANAGER, f"Take it by `{keyword} {shown} as {region.name}`", (*context.edits, edit))
+    return Shape(
+        CONTEXT_MANAGER, f"Take it by `{keyword} {shown(region, context)} as {region.name}`", (*context.edits, edit)
+    )
 
 
 def _finally(region: Region, _program: Program, source: Source) -> Shape:

@@ -96,6 +96,48 @@ _SEEDS = (
         import sqlite3
         return sqlite3.connect(path).execute("SELECT 1").fetchall()
     """,
+    """
+    async def planted_by_a_test(dsn, job):
+        import asyncpg
+        try:
+            conn = await asyncpg.connect(dsn)
+            await job(dsn)
+            await conn.close()  # no more
+            return True
+        except Exception as error:
+            print(error)
+            if "conn" in locals():
+                await conn.close()
+            return False
+    """,
+    """
+    def planted_by_a_test(path):
+        import sqlite3
+        # opened here
+        conn = sqlite3.connect(path)
+        conn.row_factory = sqlite3.Row
+
+        # off by default
+        conn.execute("PRAGMA foreign_keys = ON")
+        return conn
+    """,
+    """
+    def planted_by_a_test(dsn, other):
+        import psycopg2
+        if dsn:
+            conn = psycopg2.connect(dsn)
+        elif other:
+            conn = psycopg2.connect(other)
+        else:
+            return None
+        cur = conn.cursor(); cur.execute("SELECT 1")
+        if not cur.rowcount:
+            conn.close()  # nothing there
+            return None
+        # it is over
+        conn.close()
+        return other
+    """,
 )
 _PLACES = (
     "{}",
