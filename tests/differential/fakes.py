@@ -15,7 +15,7 @@ from types import FrameType, SimpleNamespace
 from typing import Any, Self
 
 from .held import Held
-from .protocols import OPAQUE, Done, Rows, Scope, Waiting
+from .protocols import OPAQUE, Done, Rows, Scope, Unbound, Waiting
 from .world import World
 
 ENVIRONMENT = "app.env"
@@ -256,7 +256,7 @@ def _environment(world: World) -> SimpleNamespace:
 
     def pair(_number: int) -> tuple[object, object]:
         world.may_raise(sys._getframe(1))
-        return OPAQUE, OPAQUE
+        return Unbound(world, is_bound=True), Unbound(world, is_bound=True)
 
     return SimpleNamespace(
         work=work,

@@ -133,17 +133,19 @@ class Scope:
 class Unbound:
     """What a local name holds before it is assigned, and once it is deleted, since names do not raise.
 
-    Also the None that a function of the program returns: its caller does not know of it before it asks.
+    Also the None that a function of the program returns: its caller does not know of it before it asks. And what a
+    function returns that nobody knows.
 
     It behaves like something nobody knows: perhaps None, perhaps true or false, and the same each time it is asked.
     """
 
-    __slots__ = ("_is_none", "_world")
+    __slots__ = ("_is_bound", "_is_none", "_world")
 
-    def __init__(self, world: World, *, is_none: bool = False) -> None:
-        """Be undecided; ``is_none``: once it is asked, it is None."""
+    def __init__(self, world: World, *, is_none: bool = False, is_bound: bool = False) -> None:
+        """Be undecided; ``is_none``: once it is asked, it is None; ``is_bound``: what has a method is not None."""
         self._world = world
         self._is_none = is_none
+        self._is_bound = is_bound
 
     def __bool__(self) -> bool:
         """Decide."""
@@ -216,5 +218,7 @@ class Unbound:
         """Raise for a known None; a function's result that nobody asked is taken to be something."""
         if self._is_none and self._known_null() is None:
             self._world.abandon()
+        if self._is_bound:
+            self._world.decided.setdefault((self, "null"), False)
         if self._known_null():
             raise AttributeError(f"'NoneType' object has no attribute '{name}'")
