@@ -145,7 +145,9 @@ def _derived_method(obligation: Obligation, call: g.Call, state: State) -> Outco
     if call.method in ("close", "aclose"):
         return [state], [state]
     normal, raised = obligation.used(call, state)
-    if call.method in ("__enter__", "__aenter__", "execute", "cursor"):
+    executes = obligation.resource.methods.get("execute") if call.method == "execute" else None
+    if call.method in ("__enter__", "__aenter__", "cursor") or (executes is not None and executes.derives is not None):
+        # A cursor's own `execute()` gives a cursor where that of the connection does: elsewhere a number, or None.
         normal = [s.bind({call.target: Hold.DERIVED}) for s in normal]
     return normal, raised
 
