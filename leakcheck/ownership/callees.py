@@ -69,6 +69,8 @@ class Callees:
     def _never_raises(self, call: g.Call) -> bool:
         if id(call.node) in self._used.fetching:
             return True  # the pool was there when the connection was taken from it
+        if id(call.node) in self._used.raised:
+            return True  # making an exception raises no other one
         methods = [s.operation for s in self.symbols(call) if isinstance(s, Method)]
         if methods:
             return all(o.releases is not None or bool(o.near_miss) for o in methods)
@@ -154,6 +156,11 @@ class Callees:
     def is_entered_or_awaited(self, call: g.Call) -> bool:
         """Whether the call's result is awaited, through any wrapper, or entered by ``async with``."""
         return id(call.node) in self._used.awaited
+
+    @property
+    def expected_to_raise(self) -> frozenset[int]:
+        """The calls of which a test expects that they raise."""
+        return self._used.expected
 
     @property
     def _used(self) -> Usage:

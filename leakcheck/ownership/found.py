@@ -53,7 +53,7 @@ class Found:
         awaited = [n for n in nodes if isinstance(n, cst.Await)]
         inside = {id(n.expression) for n in awaited}
         calls = [n for n in nodes if isinstance(n, cst.Call) and id(n) not in inside]
-        written = [self.unit.part.text(n) for n in (*awaited, *calls)]
+        written = [self.unit.part.text(n) for n in (*awaited, *calls) if not _is_told_how(n)]
         telling = [text for text in written if len(text) <= _LONGEST and re.search(rf"\b{re.escape(name)}\b", text)]
         if telling:
             return max(telling, key=telling.count)
@@ -103,6 +103,12 @@ class Found:
                 if holder is not None and (not is_self(holder) or function.owner == self.unit.scope.owner):
                     return True
         return False
+
+
+def _is_told_how(release: cst.BaseExpression) -> bool:
+    """Whether a release is given an option, as ``close=True``, that may not be right elsewhere."""
+    call = release.expression if isinstance(release, cst.Await) else release
+    return isinstance(call, cst.Call) and any(argument.keyword is not None for argument in call.args)
 
 
 def _holder(callee: ex.Expression, attribute: str, openings: Container[str]) -> ex.Expression | None:

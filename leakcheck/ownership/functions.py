@@ -16,7 +16,7 @@ import libcst as cst
 from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
 from leakcheck.cfg.builder import TooLargeError
-from leakcheck.cfg.walk import reduce, walk
+from leakcheck.cfg.walk import reduce
 from leakcheck.ownership.acquire import advanced_operand
 from leakcheck.ownership.conditional import assumed, required_null
 from leakcheck.ownership.consumers import left_early
@@ -194,7 +194,7 @@ class Functions:
             return AllFound.of((), (Skip(unit.part.span(unit.node), reason),))
         found: list[Found] = []
         skips: list[Skip] = []
-        seen = _expected_to_raise(unit.node)
+        seen = set(self.units.callees(unit).expected_to_raise)  # an acquire there takes nothing
         advanced: set[str] = set()
         for block in graph.blocks:
             for instruction in block.instructions:
@@ -367,16 +367,3 @@ def _completed(returns: tuple[Owned, ...], perhaps_none: frozenset[Part]) -> tup
 
 def _is_cached(facts: FunctionFacts) -> bool:
     return any(ex.last_name(d) in _CACHING for d in facts.decorators)
-
-
-def _expected_to_raise(root: cst.CSTNode) -> set[int]:
-    """Calls in the body of ``with pytest.raises(...)`` and its like: an acquire there takes nothing."""
-    found: set[int] = set()
-    for node in walk(root):
-        if isinstance(node, cst.With) and any(_expects(item.item) for item in node.items):
-            found.update(id(n) for n in walk(node.body) if isinstance(n, cst.Call))
-    return found
-
-
-def _expects(manager: cst.BaseExpression) -> bool:
-    return isinstance(manager, cst.Call) and "raises" in (ex.last_name(reduce(manager.func)) or "").lower()

@@ -37,7 +37,9 @@ def reported(found: Found, *, in_main: bool, module_level: bool) -> list[Leak]:
     main = _release_leak(found, module_level=module_level)
     if main is not None:
         leaks.append(main)
-    faults = [fault for fault in found.exploration.faults if not module_level and _is_after_release(found, *fault)]
+    expected = found.effects.callees.expected_to_raise
+    faults = [f for f in found.exploration.faults if not module_level and id(f[1].instruction.node) not in expected]
+    faults = [fault for fault in faults if _is_after_release(found, *fault)]
     leaks += [_fault_leak(found, *fault) for fault in faults]
     return [replace(leak, severity=leak.severity.lowered()) for leak in leaks] if in_main else leaks
 

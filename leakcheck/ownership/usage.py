@@ -1,6 +1,6 @@
 """What a function does with the values of its calls, by syntax alone.
 
-They are awaited, run by somebody else, or asked to take something back.
+They are awaited, run by somebody else, asked to take something back, raised, or expected to raise.
 
 await asyncio.wait_for(pool.acquire(), 3)   →   both calls are awaited
 get_pool().putconn(conn)                    →   ``get_pool()`` fetches the pool to which something is given back
@@ -28,13 +28,16 @@ class Usage:
     """Calls of one function by the identity of their syntax.
 
     ``run``: somebody may run its coroutine; ``awaited``: under ``await`` or in ``async with``; ``spawned``: runs as a
-    task of its own; ``fetching``: its value is what something is given back to.
+    task of its own; ``fetching``: its value is what something is given back to; ``raised``: it makes the exception of a
+    ``raise``; ``expected``: a test expects it to raise, under ``with pytest.raises(...)`` and its like.
     """
 
     run: frozenset[int]
     awaited: frozenset[int]
     spawned: frozenset[int]
     fetching: frozenset[int]
+    raised: frozenset[int]
+    expected: frozenset[int]
 
 
 def usage_of(root: cst.CSTNode, gives_back: Callable[[str], bool]) -> Usage:
@@ -44,13 +47,19 @@ def usage_of(root: cst.CSTNode, gives_back: Callable[[str], bool]) -> Usage:
     started: set[int] = set()
     spawned: set[int] = set()
     fetching: set[int] = set()
+    raised: set[int] = set()
+    expected: set[int] = set()
     for node in walk(root):
         match node:
             case cst.Await(expression=inner):
                 awaited.update(id(n) for n in _spine(inner))
-            case cst.With(items=items, asynchronous=cst.Asynchronous()):
-                for item in items:
-                    awaited.update(id(n) for n in _spine(item.item))
+            case cst.With(items=items, asynchronous=asynchronous, body=body):
+                if asynchronous is not None:
+                    awaited.update(id(n) for item in items for n in _spine(item.item))
+                if any(_expects(item.item) for item in items):
+                    expected.update(id(n) for n in walk(body) if isinstance(n, (cst.Call, cst.Await)))
+            case cst.Raise(exc=cst.Call() as exception):
+                raised.add(id(exception))
             case cst.Call(func=func, args=args):
                 run.update(id(a.value) for a in args)
                 name = ex.last_name(reduce(func))
@@ -68,7 +77,18 @@ def usage_of(root: cst.CSTNode, gives_back: Callable[[str], bool]) -> Usage:
                 pass
     spawned -= awaited
     awaited |= started
-    return Usage(frozenset(run | awaited), frozenset(awaited), frozenset(spawned), frozenset(fetching))
+    return Usage(
+        run=frozenset(run | awaited),
+        awaited=frozenset(awaited),
+        spawned=frozenset(spawned),
+        fetching=frozenset(fetching),
+        raised=frozenset(raised),
+        expected=frozenset(expected),
+    )
+
+
+def _expects(manager: cst.BaseExpression) -> bool:
+    return isinstance(manager, cst.Call) and "raises" in (ex.last_name(reduce(manager.func)) or "").lower()
 
 
 def _spine(node: cst.CSTNode) -> list[cst.CSTNode]:
