@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from leakcheck import expression as ex
+from leakcheck.calls import load_calls
+from leakcheck.cfg.walk import reduce
 from leakcheck.ownership.obligation import EventKind
 from leakcheck.ownership.session import HeldKind
 from leakcheck.ownership.state import Status
@@ -53,11 +55,20 @@ class Found:
         awaited = [n for n in nodes if isinstance(n, cst.Await)]
         inside = {id(n.expression) for n in awaited}
         calls = [n for n in nodes if isinstance(n, cst.Call) and id(n) not in inside]
-        written = [self.unit.part.text(n) for n in (*awaited, *calls) if not _is_told_how(n)]
+        written = [self.unit.part.text(n) for n in (*awaited, *calls) if self._is_plain(n)]
         telling = [text for text in written if len(text) <= _LONGEST and re.search(rf"\b{re.escape(name)}\b", text)]
         if telling:
             return max(telling, key=telling.count)
         return self.acquisition.resource.release.format(name=name, pool=pool)
+
+    def _is_plain(self, release: cst.BaseExpression) -> bool:
+        """Whether a release is named like one, and not told how: ``close=True`` may not be right elsewhere."""
+        call = release.expression if isinstance(release, cst.Await) else release
+        if not isinstance(call, cst.Call) or any(argument.keyword is not None for argument in call.args):
+            return False
+        name = ex.last_name(reduce(call.func)) or ""
+        own = self.acquisition.resource.methods.get(name)
+        return (own is not None and own.releases is not None) or load_calls().says_release(name)
 
     @property
     def leaks(self) -> list[Ending]:
@@ -103,12 +114,6 @@ class Found:
                 if holder is not None and (not is_self(holder) or function.owner == self.unit.scope.owner):
                     return True
         return False
-
-
-def _is_told_how(release: cst.BaseExpression) -> bool:
-    """Whether a release is given an option, as ``close=True``, that may not be right elsewhere."""
-    call = release.expression if isinstance(release, cst.Await) else release
-    return isinstance(call, cst.Call) and any(argument.keyword is not None for argument in call.args)
 
 
 def _holder(callee: ex.Expression, attribute: str, openings: Container[str]) -> ex.Expression | None:
