@@ -51,6 +51,7 @@ class Openings:
             if not self._owners.are_told(releases) or "__del__" in releases or self._is_shared(cls):
                 continue
             openings = self._openings(cls, {*opening}.difference(releases))
+            openings = {name: o for name, o in openings.items() if name not in releases}  # it opens and closes
             wrapped = self._owners.register(cls, attribute, resource, releases, openings)
             given = self._given(cls, attribute)
             return Acquisition(wrapped, Protocol.VALUE, None, steps=owned.steps, unopened=True, condition=given)
