@@ -9,7 +9,8 @@
         finally:
             pool.putconn(conn)    →   after any block it goes back, with all that is still set on it
 
-What a block leaves on the connection goes on behind the ``yield``, and is followed there.
+What a block leaves on the connection goes on behind the ``yield``, and is followed there; of an object whose
+``__enter__`` takes the connection, in its ``__exit__``.
 """
 
 from __future__ import annotations
@@ -19,19 +20,17 @@ from typing import TYPE_CHECKING
 
 from leakcheck.cfg import graph as g
 from leakcheck.ownership.entering import yield_
-from leakcheck.ownership.explore import BoundReachedError, Explorer
+from leakcheck.ownership.explore import BoundReachedError
+from leakcheck.ownership.following import Following
 from leakcheck.ownership.obligation import EventKind
 from leakcheck.ownership.session import HeldKind, Open
-from leakcheck.ownership.state import Hold, Status
+from leakcheck.ownership.state import Fact, Hold, State, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from leakcheck.ownership.constants import Constants
-    from leakcheck.ownership.explore import Exploration
-    from leakcheck.ownership.following import Following
+    from leakcheck.ownership.explore import Explorer
     from leakcheck.ownership.session import Held, Session
-    from leakcheck.ownership.state import State
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,69 +45,96 @@ class Left:
     faults: frozenset[EventKind] = frozenset()
 
 
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a block ends; ``raised``: something has raised before, ``exceptional``: it raises itself."""
+
+    session: Session
+    raised: bool
+    exceptional: bool
+
+
 @dataclass(slots=True, eq=False)
 class Lent:
-    """A connection as its generator has it at its ``yield``: the graph, and the states in which it gets there.
+    """A connection as its lender has it where the block begins: ``session`` is what the block finds.
 
-    ``value`` is what the block gets: the connection, or a cursor of it.
+    ``value`` is what the block gets: the connection, or a cursor of it. ``goes_on`` explores what the lender does when
+    the block has ended.
     """
 
-    graph: g.ControlFlowGraph
-    constants: Constants
-    follow: Callable[[Held | None], Following]
     value: Hold
-    places: Sequence[tuple[g.Yield, State]]
-    _known: dict[tuple[Held | None, Session, bool, bool], Left] = field(default_factory=dict)
-
-    @property
-    def session(self) -> Session:
-        """What the block finds; what is not the same on all ways to the ``yield`` is not known."""
-        found = [replace(state.session, scopes=()) for _, state in self.places]
-        opened, autocommit = {s.open for s in found}, {s.autocommit for s in found}
-        return replace(
-            found[0],
-            open=found[0].open if len(opened) == 1 else Open.MAYBE,
-            autocommit=found[0].autocommit if len(autocommit) == 1 else None,
-        )
+    session: Session
+    explorer: Callable[[Held | None], Explorer]
+    goes_on: Callable[[Explorer, Ended], None]
+    _known: dict[tuple[Held | None, Ended], Left] = field(default_factory=dict)
 
     def left(self, held: Held | None, state: State, *, exceptional: bool) -> Left:
         """What becomes of what a block leaves in this state; ``exceptional``: it raises."""
-        key = (held, replace(state.session, scopes=()), state.raised, exceptional)
+        block = Ended(replace(state.session, scopes=()), state.raised, exceptional)
+        key = (held, block)
         if key not in self._known:
             self._known[key] = Left()  # a generator that lends to itself
+            explorer = self.explorer(held)
             try:
-                self._known[key] = self._left(held, state, exceptional=exceptional)
+                self.goes_on(explorer, block)
+                self._known[key] = _summed_up(explorer, held, raised=state.raised or exceptional)
             except BoundReachedError:
                 self._known[key] = Left()
         return self._known[key]
 
-    def _left(self, held: Held | None, state: State, *, exceptional: bool) -> Left:
-        effects = self.follow(held)
-        explorer = Explorer(self.graph, self.constants, effects)
-        positions = {id(i): (block, n) for block in self.graph.blocks for n, i in enumerate(block.instructions)}
-        for instruction, before in self.places:
-            block, position = positions[id(instruction)]
-            session = replace(state.session, scopes=before.session.scopes)
-            inside = replace(before, session=session, raised=state.raised)
-            if exceptional:
-                explorer.run_raising(block, position, inside)
-            else:
-                (after,), _ = yield_(effects, instruction, inside)
-                explorer.run(block, position + 1, after)
-        return _summed_up(explorer.result, held, effects, raised=state.raised or exceptional)
+
+def behind_yield(places: Sequence[tuple[g.Yield, State]], explorer: Explorer, ended: Ended) -> None:
+    """Go on in a generator, from the states in which it got to its ``yield``. Raises BoundReachedError."""
+    positions = {id(i): (block, n) for block in explorer.graph.blocks for n, i in enumerate(block.instructions)}
+    for instruction, before in places:
+        block, position = positions[id(instruction)]
+        session = replace(ended.session, scopes=before.session.scopes)
+        inside = replace(before, session=session, raised=ended.raised)
+        if ended.exceptional:
+            explorer.run_raising(block, position, inside)
+        else:
+            (after,), _ = yield_(explorer.effects, instruction, inside)
+            explorer.run(block, position + 1, after)
 
 
-def _summed_up(result: Exploration, held: Held | None, effects: Following, *, raised: bool) -> Left:
-    """One answer for all ways to the generator's end, and where they differ, that it has ended."""
+def in_exit(holder: str, told: Sequence[str], explorer: Explorer, ended: Ended) -> None:
+    """Go on in ``__exit__``, whose object keeps the connection as ``holder``. Raises BoundReachedError.
+
+    ``told`` are the parameters that say what was raised.
+    """
+    graph = explorer.graph
+    facts = dict(explorer.constants.start[graph.entry.index])
+    facts.update(dict.fromkeys(told, Fact.TRUE if ended.exceptional else Fact.NONE))
+    facts[holder] = Hold.OWN
+    raised = ended.raised or ended.exceptional
+    state = State(Status.HELD, tuple(sorted(facts.items())), raised=raised, session=ended.session)
+    explorer.run(graph.entry, 0, state)
+
+
+def agreed(sessions: Sequence[Session]) -> Session:
+    """One session for all ways to a place; what is not the same on all of them is not known."""
+    found = [replace(session, scopes=()) for session in sessions]
+    opened, autocommit = {s.open for s in found}, {s.autocommit for s in found}
+    return replace(
+        found[0],
+        open=found[0].open if len(opened) == 1 else Open.MAYBE,
+        autocommit=found[0].autocommit if len(autocommit) == 1 else None,
+    )
+
+
+def _summed_up(explorer: Explorer, held: Held | None, *, raised: bool) -> Left:
+    """One answer for all ways to the lender's end, and where they differ, that it has ended."""
+    result, effects = explorer.result, explorer.effects
     if held is None:
         return Left(faults=frozenset(event.kind for _, event, _ in result.faults))
+    ended = isinstance(effects, Following) and effects.ended
     ends = [e.state for e in result.endings if e.state.raised is raised]
     gone = [s.session.gone if s.status is Status.HELD else "" for s in ends]
     if held.kind in (HeldKind.TRANSACTION, HeldKind.SAVEPOINT):
         certain = bool(gone) and all(gone)
     else:
-        certain = any(gone) and not effects.ended
-    return Left(next(filter(None, gone)) if certain else "", effects.ended)
+        certain = any(gone) and not ended
+    return Left(next(filter(None, gone)) if certain else "", ended)
 
 
 def lending(yields: Sequence[tuple[g.Yield, State]]) -> Hold | None:

@@ -21,7 +21,7 @@ from leakcheck.ownership.connections import Connection
 from leakcheck.ownership.explore import BoundReachedError, Exploration, Explorer, seeds
 from leakcheck.ownership.following import Following, Taken, refers_to
 from leakcheck.ownership.found import Fault, SessionFound
-from leakcheck.ownership.lent import Lent, lending
+from leakcheck.ownership.lent import Lent, agreed, behind_yield, in_exit, lending
 from leakcheck.ownership.obligation import SESSION_FAULTS, EventKind
 from leakcheck.ownership.pool_statements import pool_faults
 from leakcheck.ownership.session import Held, Open, Session
@@ -29,7 +29,7 @@ from leakcheck.ownership.session_callees import SessionCallees, SessionGiven
 from leakcheck.ownership.state import Hold, State, Status
 from leakcheck.ownership.statements import QUIET, Action, Statements, executed_name
 from leakcheck.ownership.steps import short
-from leakcheck.project.names import Function, Method
+from leakcheck.project.names import Class, Function, Method
 from leakcheck.project.speaking import speaks
 from leakcheck.sql.event import SqlEvent
 
@@ -52,7 +52,7 @@ class Sessions:
         self._given: dict[Held, SessionGiven] = {}
         self._left: dict[Function, tuple[tuple[str, Action], ...]] = {}
         self._executed: dict[Function, tuple[tuple[str, str], ...]] = {}
-        self._lent: dict[Function, tuple[Connection, Lent] | None] = {}
+        self._lent: dict[Function | Class, tuple[Connection, Lent] | None] = {}
 
     def found(self, unit: Unit, acquired: Iterable[Found]) -> tuple[Sequence[SessionFound], Sequence[Fault]]:
         """Everything that the unit takes on its connections, with what becomes of it on all paths; and other faults."""
@@ -85,15 +85,30 @@ class Sessions:
                 self._left[key] = tuple(_left(each) for each in found if _leaves(each))
         return self._left[key]
 
-    def lent_by(self, function: Function) -> tuple[Connection, Lent] | None:
-        """The connection that a ``@contextmanager`` of the project lends to its block, if there is one."""
-        key = replace(function, bound=False)
+    def lent_by(self, lender: Function | Class) -> tuple[Connection, Lent] | None:
+        """The connection that a context manager of the project lends to its block, if there is one."""
+        key = replace(lender, bound=False) if isinstance(lender, Function) else lender
         if key not in self._lent:
             self._lent[key] = None
-            unit = self._units.of(key) if self._program.is_manager(key) else None
-            if unit is not None:
-                self._lent[key] = _Search(self._program, self._units, self, unit).lends()
+            self._lent[key] = self._lending(key)
         return self._lent[key]
+
+    def _lending(self, lender: Function | Class) -> tuple[Connection, Lent] | None:
+        if isinstance(lender, Function):
+            unit = self._units.of(lender) if self._program.is_manager(lender) else None
+            return _Search(self._program, self._units, self, unit).lends() if unit is not None else None
+        for enter, leave in (("__enter__", "__exit__"), ("__aenter__", "__aexit__")):
+            entering, leaving = (self._method(lender, name) for name in (enter, leave))
+            if entering is not None and leaving is not None:
+                found = _Search(self._program, self._units, self, entering).lends_until(leaving)
+                if found is not None:
+                    return found
+        return None
+
+    def _method(self, of: Class, name: str) -> Unit | None:
+        found = (s for s in self._program.resolver.member(of, name, bound=True) if isinstance(s, Function))
+        function = next(found, None)
+        return self._units.of(function) if function is not None else None
 
     def executed_by(self, function: Function) -> tuple[tuple[str, str], ...]:
         """Which parameters of a project function it executes as SQL, each with the connection as it knows it."""
@@ -162,19 +177,19 @@ class _Search:
         calls = {id(call.node): call for call in entered if self._statements.is_entered(call)}
         for call in calls.values():
             for symbol in self._program.resolver.resolve(call.func, self._unit.scope):
-                if isinstance(symbol, Function):
+                if isinstance(symbol, (Function, Class)):
                     yield from self._handed_to_block(call, symbol)
 
-    def _handed_to_block(self, call: g.Call, function: Function) -> Iterator[Connection]:
-        """What a ``with`` takes by a project function: from the block of a generator, or of what is returned."""
-        lender = self._sessions.lent_by(function)
+    def _handed_to_block(self, call: g.Call, symbol: Function | Class) -> Iterator[Connection]:
+        """What a ``with`` takes by a project function or class: what that lends, or what is returned to be entered."""
+        lender = self._sessions.lent_by(symbol)
         if lender is not None:
             lending, lent = lender
             acquisition = Acquisition(lending.resource, Protocol.CONTEXT, lending.acquisition.pool)
             for each in self._explored(call, acquisition):
                 yield Connection(acquisition, lending.driver, found=each, lent=lent)
             return
-        returned = self._returned(function)
+        returned = self._returned(symbol) if isinstance(symbol, Function) else None
         for each in self._explored(call, returned) if returned is not None else ():
             own = connections.taken(each, self._program)
             if own is not None:
@@ -198,18 +213,45 @@ class _Search:
     def lends(self) -> tuple[Connection, Lent] | None:
         """The connection that this generator lends at its only ``yield``."""
         try:
-            graph, constants = self._units.graph(self._unit), self._units.constants(self._unit)
-            for connection in self._taken(graph, self._program.functions.found(self._unit).found):
+            for connection in self._taken(
+                self._units.graph(self._unit), self._program.functions.found(self._unit).found
+            ):
                 following = self._following(connection, None)
                 self._explore(connection, following)
                 places = [(i, state) for i, state in following.yields if refers_to(state, i.value)]
                 value = lending(places)
                 if value is not None:
-                    follow = partial(self._following, connection)
-                    return connection, Lent(graph, constants, follow, value, tuple(dict.fromkeys(places)))
+                    session = agreed([state.session for _, state in places])
+                    goes_on = partial(behind_yield, tuple(dict.fromkeys(places)))
+                    return connection, Lent(value, session, partial(self._explorer, connection), goes_on)
         except (TooLargeError, BoundReachedError):
             pass
         return None
+
+    def lends_until(self, leaving: Unit) -> tuple[Connection, Lent] | None:
+        """The connection that this ``__enter__`` takes, keeps for ``leaving`` in an attribute, and gives to a block."""
+        holder, *told = [p.name for p in leaving.facts.parameters] if leaving.facts is not None else [""]
+        try:
+            for found in self._program.functions.found(self._unit).found:
+                connection = connections.taken(found, self._program)
+                kept = {(name, ending.state.get(g.RETURN)) for name, ending in found.stores()}
+                name, value = kept.pop() if len(kept) == 1 else ("", None)
+                if connection is None or value not in (Hold.OWN, Hold.DERIVED) or not isinstance(value, Hold):
+                    continue
+                following = self._following(connection, None)
+                following.entering = True
+                explored = self._explore(connection, following)
+                session = agreed([e.state.session for e in explored.endings if e.returned] or [Session()])
+                behind = _Search(self._program, self._units, self._sessions, leaving)
+                explorer = partial(behind._explorer, replace(connection, found=None))
+                return connection, Lent(value, session, explorer, partial(in_exit, f"{holder}.{name}", told))
+        except (TooLargeError, BoundReachedError):
+            pass
+        return None
+
+    def _explorer(self, connection: Connection, held: Held | None) -> Explorer:
+        graph, constants = self._units.graph(self._unit), self._units.constants(self._unit)
+        return Explorer(graph, constants, self._following(connection, held))
 
     def _unheard(self, graph: g.ControlFlowGraph) -> frozenset[str]:
         """What the connection is called that was not taken here."""
