@@ -55,7 +55,7 @@ def rebuilt(tree: Tree, block: cst.IndentedBlock, body: Sequence[cst.CSTNode], s
 
 def changed(part: Slice, node: cst.CSTNode, by: cst.CSTNode, source: Source) -> Edit:
     """The edit that puts ``by`` in the place of ``node``. Raises RefusedError."""
-    before = part.module.code
+    before = part.syntax.code
     tree = part.module.deep_replace(node, by)
     assert isinstance(tree, cst.Module)
     old, new = lines_of(before), lines_of(tree.code)

@@ -31,12 +31,20 @@ _FIXTURES = frozenset({"fixture", "yield_fixture"})
 class Syntax:
     """A text that LibCST has parsed, with what is computed from the tree when first asked for."""
 
-    __slots__ = ("_places", "_statements", "module")
+    __slots__ = ("_code", "_places", "_statements", "module")
 
     def __init__(self, text: str) -> None:
         self.module = cst.parse_module(text)
+        self._code: str | None = None
         self._places: dict[int, Place] | None = None
         self._statements: dict[int, cst.CSTNode] | None = None
+
+    @property
+    def code(self) -> str:
+        """The text as LibCST writes it, which may have lost a form feed."""
+        if self._code is None:
+            self._code = self.module.code
+        return self._code
 
     def place(self, node: cst.CSTNode) -> Place:
         """Where ``node`` stands in the text."""
