@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import libcst as cst
 
@@ -57,14 +58,19 @@ class Mention:
     attribute: str = ""
 
 
+_KNOWN: WeakKeyDictionary[Tree, dict[str, tuple[Mention, ...]]] = WeakKeyDictionary()
+"""Those of a whole function, which every one of its checkouts asks for."""
+
+
 def mentions(tree: Tree, name: str, root: cst.CSTNode | None = None) -> Iterator[Mention]:
     """Every mention of ``name`` under ``root`` (by default in the whole function), in source order."""
     if root is not None:
         yield from _mentions(tree, name, root)
         return
-    if name not in tree.mentions:
-        tree.mentions[name] = tuple(_mentions(tree, name, None))
-    yield from tree.mentions[name]
+    known = _KNOWN.setdefault(tree, {})
+    if name not in known:
+        known[name] = tuple(_mentions(tree, name, None))
+    yield from known[name]
 
 
 def _mentions(tree: Tree, name: str, root: cst.CSTNode | None) -> Iterator[Mention]:

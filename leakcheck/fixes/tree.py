@@ -17,7 +17,6 @@ from leakcheck.cfg.walk import children, walk
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from leakcheck.fixes.roles import Mention
     from leakcheck.ownership.unit import Unit
 
 SCOPES = (cst.FunctionDef, cst.Lambda, cst.ClassDef)
@@ -38,8 +37,6 @@ class Tree:
         self._parents: dict[int, cst.CSTNode] = {}
         self._names: dict[str, list[cst.Name]] = {}
         self._texts: dict[int, str] = {}
-        self.mentions: dict[str, tuple[Mention, ...]] = {}
-        """The mentions of a variable in the whole function, once somebody has asked for them; see ``roles``."""
         for node in walk(self.root):
             if isinstance(node, cst.Name):
                 self._names.setdefault(node.value, []).append(node)
