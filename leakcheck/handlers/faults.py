@@ -77,9 +77,10 @@ class Faults:
 
     def _lasts(self, construction: Construction) -> bool:
         """Whether the pool outlives the function that builds it."""
+        if construction.tree.function(construction.call) is None:
+            return True
         story = self._chains.story(construction)
-        local = construction.tree.function(construction.call) is not None and not story.leaves
-        return story.fate is not Fate.CLOSED and not (story.fate is Fate.OPEN and local)
+        return story.fate is not Fate.CLOSED and (story.fate is not Fate.OPEN or story.leaves)
 
     def _of_connection(self, construction: Construction) -> Iterator[Leak]:
         fault = self._cached(construction)
