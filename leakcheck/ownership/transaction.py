@@ -13,7 +13,7 @@ from leakcheck.driver_session import Begins
 from leakcheck.ownership import autocommit, session_state
 from leakcheck.ownership.obligation import EventKind
 from leakcheck.ownership.session import HeldKind, Open
-from leakcheck.ownership.state import Scope, State, Status, refers
+from leakcheck.ownership.state import Deferred, Hold, Scope, State, Status, refers
 from leakcheck.sql.event import SqlKind
 
 if TYPE_CHECKING:
@@ -252,6 +252,9 @@ def _unknown(following: Following, state: State) -> State:
 
 def _after_use(following: Following, call: g.Call, state: State) -> State:
     """What has the connection, or leads from it, may write by any call but those that read."""
+    given_back = state.get(call.target)
+    if given_back is Hold.RELEASING or (isinstance(given_back, Deferred) and given_back.effect.releases):
+        return state  # once it is awaited
     if state.session.changed or call.method in _READING:
         return state
     holders = {n for n, v in state.variables if refers(v)} | following.names
