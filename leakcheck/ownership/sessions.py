@@ -230,7 +230,8 @@ class _Search:
 
     def lends_until(self, leaving: Unit) -> tuple[Connection, Lent] | None:
         """The connection that this ``__enter__`` takes, keeps for ``leaving`` in an attribute, and gives to a block."""
-        holder, *told = [p.name for p in leaving.facts.parameters] if leaving.facts is not None else [""]
+        named = [p.name for p in leaving.facts.parameters] if leaving.facts is not None else []
+        holder, *told = named or [""]
         try:
             for found in self._program.functions.found(self._unit).found:
                 connection = connections.taken(found, self._program)
