@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from leakcheck import expression as ex
 from leakcheck.project.annotations import injections
 from leakcheck.project.facts import FunctionFacts, ModuleFacts, Statement
+from leakcheck.project.imports import imported_files
 from leakcheck.project.names import Class, External, Function, Instance, Method, Scope
 from leakcheck.project.speaking import speaks
 
@@ -23,12 +24,8 @@ if TYPE_CHECKING:
     from leakcheck.ownership.program import Program
     from leakcheck.project.names import Symbol
 
-_MARK = b"\xef\xbb\xbf"
 _FEW = 40
 """Up to this many files the cheap parse of all of them costs less than finding out which need it."""
-_IMPORT = re.compile(
-    rb"^[ \t]*(?:from[ \t]+([.\w]+)[ \t]+import[ \t]+(\([^)]*\)|[^\n#]*)|import[ \t]+([.\w]+))", re.MULTILINE
-)
 _WRAPPERS = frozenset(
     {"wait_for", "shield", "run", "run_until_complete", "cast", "closing", "aclosing", "enter_context"}
 )
@@ -60,7 +57,7 @@ def _imports_matter(program: Program, path: str) -> bool:
     queue = [(path, 0)]
     while queue:
         current, depth = queue.pop()
-        for target in _imported_files(program, current):
+        for target in imported_files(program, current):
             if target in seen:
                 continue
             seen.add(target)
@@ -69,18 +66,6 @@ def _imports_matter(program: Program, path: str) -> bool:
             if depth < 2:  # a re-export of a re-export
                 queue.append((target, depth + 1))
     return False
-
-
-def _imported_files(program: Program, path: str) -> Iterable[str]:
-    """The project files that a file's imports may mean, submodules among them."""
-    for match in _IMPORT.finditer(program.data(path).removeprefix(_MARK)):
-        module = (match[1] or match[3]).decode("ascii", "replace")
-        names = re.findall(rb"\w+", match[2] or b"")
-        spellings = [module, *(f"{module}{'' if module.endswith('.') else '.'}{n.decode()}" for n in names)]
-        for spelling in spellings:
-            found = program.modules.find(spelling, path)
-            if found is not None:
-                yield found
 
 
 def _add_users(program: Program, paths: Sequence[str], chosen: set[str], others: list[str]) -> None:

@@ -21,14 +21,22 @@ if TYPE_CHECKING:
     from leakcheck.ownership.program import Program
     from leakcheck.project.facts import FunctionFacts, ModuleFacts
 
-_QUOTED = (
-    rb"\.(?:begin|start_transaction)\(|[\"';]\s*(?:BEGIN|START\s+TRANSACTION|SET\s|LISTEN\s|LOCK\s+TABLES?|DISCARD\s)"
-)
+_TAKING = (b"BEGIN", b"START TRANSACTION", b"SET ", b"LISTEN ", b"LOCK TABLE", b"DISCARD ")
+"""What a statement begins with that takes something."""
 _INSIDE = (
     rb"set_config\s*\(|advisory_lock|GET_LOCK\s*\(|\bSESSION\s+AUTHORIZATION|\bSET\s+(?:LOCAL\s+|SESSION\s+)?ROLE\b"
 )
-_SQL = re.compile(rb"(?i:" + _QUOTED + rb"|" + _INSIDE + rb")")
-"""The statements that take something, as they stand in source text."""
+
+
+def _taking(words: Iterable[bytes]) -> bytes:
+    begun = b"|".join(word.replace(b" ", rb"\s+") for word in words)
+    return rb"\.(?:begin|start_transaction)\(|[\"';]\s*(?:" + begun + rb")|(?i:" + _INSIDE + rb")"
+
+
+_SQL = re.compile(_taking(_TAKING), re.IGNORECASE)
+"""Statements that take something, as they stand in source text."""
+_PLAIN_SQL = re.compile(_taking((*_TAKING, *(word.lower() for word in _TAKING))))
+"""The same, but not as sentences begin: what says ``Set the volume`` is a comment."""
 _BLOCKS = (b"transaction.atomic", b"import atomic", b".set_autocommit(")
 """So is Django's transaction named, or imported, or begun by turning autocommit off."""
 _WRAPPING = re.compile(r"exec|query|run|sql|statement|command|cmd|fetch|(?:^|_)do(?:$|_)", re.IGNORECASE)
@@ -120,8 +128,7 @@ def takes_something(data: bytes) -> bool:
 
 def starts(function: FunctionFacts, text: str, vocabulary: Vocabulary) -> bool:
     """Whether a function with this text may leave something open for its callers to end."""
-    data = text.encode() if _may_execute(function, vocabulary) else b""
-    return _SQL.search(data) is not None
+    return _may_execute(function, vocabulary) and _PLAIN_SQL.search(text.encode()) is not None
 
 
 def _may_execute(function: FunctionFacts, vocabulary: Vocabulary) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from leakcheck.project.imports import imported_files
 from leakcheck.project.names import Function, Scope
 from leakcheck.project.speaking import starts
 
@@ -48,10 +49,10 @@ class Starting:
     def _near_names(self, module: ModuleFacts) -> frozenset[str]:
         """The names of those that a file defines or can import."""
         if module.path not in self._near:
-            files = {module.path, *self._imported(module)}
-            for path in [f for f in files if os.path.basename(f) == "__init__.py"]:
-                facts = self._program.facts(path)
-                files.update(self._imported(facts) if facts is not None else ())
+            files = set(self._imported(module))
+            for path in [f for f in files if os.path.basename(f) == "__init__.py" and f != module.path]:
+                files.update(imported_files(self._program, path))
+            files.add(module.path)
             near = (qualname for path in files for qualname in self._program.starting(path))
             self._near[module.path] = frozenset(qualname.rpartition(".")[2] for qualname in near)
         return self._near[module.path]

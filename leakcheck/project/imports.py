@@ -1,0 +1,31 @@
+"""What the bytes of a file import from the project, without a parse.
+
+from app.db import pool    →   app/db.py
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from leakcheck.ownership.program import Program
+
+_MARK = b"\xef\xbb\xbf"
+_IMPORT = re.compile(
+    rb"^[ \t]*(?:from[ \t]+([.\w]+)[ \t]+import[ \t]+(\([^)]*\)|[^\n#]*)|import[ \t]+([.\w]+))", re.MULTILINE
+)
+
+
+def imported_files(program: Program, path: str) -> Iterator[str]:
+    """The project files that a file's imports may mean, submodules among them."""
+    for match in _IMPORT.finditer(program.data(path).removeprefix(_MARK)):
+        module = (match[1] or match[3]).decode("ascii", "replace")
+        names = re.findall(rb"\w+", match[2] or b"")
+        spellings = [module, *(f"{module}{'' if module.endswith('.') else '.'}{n.decode()}" for n in names)]
+        for spelling in spellings:
+            found = program.modules.find(spelling, path)
+            if found is not None:
+                yield found
