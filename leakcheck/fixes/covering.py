@@ -17,7 +17,7 @@ from leakcheck.driver_session import Begins
 from leakcheck.fixes.roles import Role, mentions
 from leakcheck.fixes.speech import SPLITS
 from leakcheck.fixes.tree import RefusedError
-from leakcheck.ownership.session import ENDS as ENDING
+from leakcheck.ownership.sessions.session import ENDS as ENDING
 from leakcheck.sql.event import SqlKind
 
 if TYPE_CHECKING:

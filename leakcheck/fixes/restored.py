@@ -29,8 +29,8 @@ from leakcheck.fixes.splice import in_place, rebuilt
 from leakcheck.fixes.stretch import check_kept
 from leakcheck.fixes.tree import RefusedError, own
 from leakcheck.ownership.leak import LeakKind
-from leakcheck.ownership.session import ENDS as ENDING
-from leakcheck.ownership.session import HeldKind
+from leakcheck.ownership.sessions.session import ENDS as ENDING
+from leakcheck.ownership.sessions.session import HeldKind
 from leakcheck.sql.event import SqlKind
 
 if TYPE_CHECKING:

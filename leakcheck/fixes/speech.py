@@ -17,7 +17,7 @@ import libcst as cst
 from leakcheck.cfg import graph as g
 from leakcheck.cfg.walk import walk
 from leakcheck.fixes.tree import RefusedError, own
-from leakcheck.ownership.statements import Statements
+from leakcheck.ownership.sessions.statements import Statements
 from leakcheck.sql.event import SqlKind
 from leakcheck.sql.events import events
 

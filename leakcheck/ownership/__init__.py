@@ -16,11 +16,7 @@ something), ``conditional`` (only where they are given none), ``usage`` (what be
 swallow), ``owners`` (classes that keep a resource), ``pools`` (whether two are the same), ``consumers`` (loops that
 leave a generator that lends one), ``teardown`` (who ends what is kept for a request).
 
-What is held on a connection: ``session`` (transactions, roles, settings, locks, and what a path knows of them),
-``statements`` (what a call says to the server), ``following`` (the transfer function for them), ``transaction`` and
-``session_state`` (how statements change and end them), ``connections`` (which connections a function has),
-``session_callees`` (what project functions do to them), ``sessions`` (all of one function), ``pool_statements`` and
-``slow`` (statements through a pool, and what waits for something else), ``session_report`` (which paths are faults).
+What is held on a connection, its transaction, role, settings, locks: the room ``sessions``.
 
 Results: ``found`` (one acquire and its endings), ``steps`` (a path in words), ``report`` (which paths are faults),
 ``leak`` (a fault, as rules see it), ``summary`` (what callers may assume), ``summary_data`` (the same for JSON),

@@ -12,7 +12,7 @@ from leakcheck import expression as ex
 from leakcheck.calls import load_calls
 from leakcheck.cfg.walk import reduce
 from leakcheck.ownership.obligation import EventKind
-from leakcheck.ownership.session import HeldKind
+from leakcheck.ownership.sessions.session import HeldKind
 from leakcheck.ownership.state import Status
 from leakcheck.project.facts import is_self
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
     from leakcheck.cfg import graph as g
     from leakcheck.ownership.acquire import Acquisition
-    from leakcheck.ownership.connections import Connection
     from leakcheck.ownership.effects import Effects
     from leakcheck.ownership.explore import Ending, Exploration
-    from leakcheck.ownership.following import Following
     from leakcheck.ownership.obligation import Event
     from leakcheck.ownership.program import Skip
-    from leakcheck.ownership.session import Held
+    from leakcheck.ownership.sessions.connections import Connection
+    from leakcheck.ownership.sessions.following import Following
+    from leakcheck.ownership.sessions.session import Held
     from leakcheck.ownership.unit import Unit
 
 

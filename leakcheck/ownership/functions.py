@@ -32,8 +32,8 @@ from leakcheck.ownership.program import MANAGING, Failure, FileAnalysis, Skip
 from leakcheck.ownership.raising import Raising, reachable
 from leakcheck.ownership.replaced import is_replaced
 from leakcheck.ownership.report import left_held_leak, reported, stored_leak
-from leakcheck.ownership.session_report import fault_leak, session_leaks
-from leakcheck.ownership.sessions import Sessions
+from leakcheck.ownership.sessions.analysis import Sessions
+from leakcheck.ownership.sessions.report import fault_leak, session_leaks
 from leakcheck.ownership.state import Box, Hold, State, Status
 from leakcheck.ownership.steps import acquire_steps
 from leakcheck.ownership.summary import FunctionSummary, Owned

@@ -244,7 +244,7 @@ class Program:
 
     def waits(self, module: ModuleFacts, function: FunctionFacts) -> bool:
         """Whether a function calls something that is slow."""
-        from leakcheck.ownership.slow import calls_slow
+        from leakcheck.ownership.sessions.slow import calls_slow
 
         return calls_slow(self, module, function)
 

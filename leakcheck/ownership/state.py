@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from leakcheck.ownership.session import UNFOLLOWED, Session
+from leakcheck.ownership.sessions.session import UNFOLLOWED, Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from leakcheck.cfg.graph import Call, Define
-    from leakcheck.ownership.statements import Action
+    from leakcheck.ownership.sessions.statements import Action
     from leakcheck.ownership.summary import Effect
 
 

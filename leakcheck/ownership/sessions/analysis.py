@@ -14,20 +14,20 @@ from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
 from leakcheck.cfg.builder import TooLargeError
 from leakcheck.driver import ClassKind, Protocol
-from leakcheck.ownership import connections
 from leakcheck.ownership.acquire import Acquisition
-from leakcheck.ownership.blocks import block_faults
-from leakcheck.ownership.connections import Connection
 from leakcheck.ownership.explore import BoundReachedError, Exploration, Explorer, seeds
-from leakcheck.ownership.following import Following, Taken, refers_to
 from leakcheck.ownership.found import Fault, SessionFound
-from leakcheck.ownership.lent import Lent, agreed, behind_yield, in_exit, lending
 from leakcheck.ownership.obligation import SESSION_FAULTS, EventKind
-from leakcheck.ownership.pool_statements import pool_faults
-from leakcheck.ownership.session import Held, Open, Session
-from leakcheck.ownership.session_callees import SessionCallees, SessionGiven
+from leakcheck.ownership.sessions import connections
+from leakcheck.ownership.sessions.blocks import block_faults
+from leakcheck.ownership.sessions.callees import SessionCallees, SessionGiven
+from leakcheck.ownership.sessions.connections import Connection
+from leakcheck.ownership.sessions.following import Following, Taken, refers_to
+from leakcheck.ownership.sessions.lent import Lent, agreed, behind_yield, in_exit, lending
+from leakcheck.ownership.sessions.pool_statements import pool_faults
+from leakcheck.ownership.sessions.session import Held, Open, Session
+from leakcheck.ownership.sessions.statements import QUIET, Action, Statements, executed_name
 from leakcheck.ownership.state import Hold, State, Status
-from leakcheck.ownership.statements import QUIET, Action, Statements, executed_name
 from leakcheck.ownership.steps import short
 from leakcheck.project.names import Class, Function, Method
 from leakcheck.project.speaking import speaks

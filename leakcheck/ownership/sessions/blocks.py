@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from leakcheck.ownership.program import Program
-    from leakcheck.ownership.session_callees import SessionCallees
+    from leakcheck.ownership.sessions.callees import SessionCallees
     from leakcheck.ownership.unit import Unit
 
 _OF_OBJECTS = frozenset({"save", "delete", "refresh_from_db", "asave", "adelete", "arefresh_from_db"})

@@ -16,8 +16,8 @@ from leakcheck.diagnostic import Severity, Step, StepKind
 from leakcheck.driver_session import Begins
 from leakcheck.ownership.leak import Leak, LeakKind
 from leakcheck.ownership.obligation import EventKind
-from leakcheck.ownership.session import HeldKind
-from leakcheck.ownership.session_state import ROLLED_BACK
+from leakcheck.ownership.sessions.ending import ROLLED_BACK
+from leakcheck.ownership.sessions.session import HeldKind
 from leakcheck.ownership.state import Status
 from leakcheck.ownership.steps import cause_text, path_steps, reason_text, short
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
 from leakcheck.driver_session import Begins
-from leakcheck.ownership import autocommit, session_state
 from leakcheck.ownership.obligation import EventKind
-from leakcheck.ownership.session import HeldKind, Open
+from leakcheck.ownership.sessions import autocommit, ending
+from leakcheck.ownership.sessions.session import HeldKind, Open
 from leakcheck.ownership.state import Deferred, Hold, Scope, State, Status, refers
 from leakcheck.sql.event import SqlKind
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from leakcheck.cfg import graph as g
-    from leakcheck.ownership.following import Following
     from leakcheck.ownership.obligation import Outcome
-    from leakcheck.ownership.statements import Action
+    from leakcheck.ownership.sessions.following import Following
+    from leakcheck.ownership.sessions.statements import Action
 
 ENDING = frozenset({SqlKind.COMMIT, SqlKind.ROLLBACK})
 _OUTSIDE = frozenset({SqlKind.BEGIN, SqlKind.COMMIT, SqlKind.ROLLBACK, SqlKind.SET_AUTOCOMMIT})
@@ -68,7 +68,7 @@ def is_refused(action: Action, state: State) -> bool:
 
 def failing(following: Following, state: State) -> State:
     """What a statement that fails leaves: PostgreSQL goes on with nothing of the transaction."""
-    aborts = state.session.open is Open.YES and session_state.is_postgresql(following)
+    aborts = state.session.open is Open.YES and ending.is_postgresql(following)
     return replace(state, session=replace(state.session, aborted=True)) if aborts else state
 
 
@@ -122,7 +122,7 @@ def _end(following: Following, call: g.Call, action: Action, state: State) -> St
     if operation is None and following.driver.blind and begun_by_driver:
         return replace(state, session=replace(state.session, unseen=call))
     if operation is not None and operation.pauses and following.held is not None:
-        gone = session_state.given_back(following, state, committed=action.kind is SqlKind.COMMIT)
+        gone = ending.given_back(following, state, committed=action.kind is SqlKind.COMMIT)
         return following.lost_with(state, gone) if gone else following.done(call, state, by_statement=False)
     return state
 
@@ -153,7 +153,7 @@ def ended(following: Following, instruction: g.Instruction, kind: SqlKind, state
     if held is not None and held.kind in (HeldKind.TRANSACTION, HeldKind.SAVEPOINT):
         return following.done(instruction, state)
     if held is not None:
-        state = session_state.after_end(following, instruction, kind, state)
+        state = ending.after_end(following, instruction, kind, state)
         if state.status is not Status.HELD:
             return state
     session = replace(
@@ -215,7 +215,7 @@ def left(following: Following, instruction: g.Exit, state: State) -> State:
         if following.held is None and not instruction.exceptional:
             _check_commit(following, instruction, state)
         if following.held is not None and following.held.kind not in (HeldKind.TRANSACTION, HeldKind.SAVEPOINT):
-            state = session_state.after_end(following, instruction, kind, state)
+            state = ending.after_end(following, instruction, kind, state)
         return replace(state, session=replace(state.session, open=Open.MAYBE, failed=None, aborted=False))
     if not instruction.exceptional:
         return state

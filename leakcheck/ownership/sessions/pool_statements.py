@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from leakcheck.driver import Operation
     from leakcheck.ownership.program import Program
-    from leakcheck.ownership.statements import Statements
+    from leakcheck.ownership.sessions.statements import Statements
     from leakcheck.ownership.unit import Unit
 
 _NO_TRANSACTION = "each statement of a pool runs on a connection that is given back at once: there is no transaction"

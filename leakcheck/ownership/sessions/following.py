@@ -19,21 +19,21 @@ from leakcheck.cfg import graph as g
 from leakcheck.cfg.walk import reduce
 from leakcheck.driver import Protocol, WithEffect
 from leakcheck.driver_session import Begins, OpenAtRelease
-from leakcheck.ownership import autocommit, session_state, transaction
 from leakcheck.ownership.calling import operands
 from leakcheck.ownership.constants import written
 from leakcheck.ownership.effects import Effects
 from leakcheck.ownership.obligation import EventKind, Outcome, consumed, missed
-from leakcheck.ownership.session import Held, HeldKind, Open
+from leakcheck.ownership.sessions import autocommit, ending, transaction
+from leakcheck.ownership.sessions.session import Held, HeldKind, Open
+from leakcheck.ownership.sessions.statements import Action, Statements
 from leakcheck.ownership.state import Fact, Hold, Said, Scope, State, Status, refers
-from leakcheck.ownership.statements import Action, Statements
 from leakcheck.ownership.summary import End
 from leakcheck.sql.event import SqlKind
 
 if TYPE_CHECKING:
     from leakcheck.driver_session import Session as DriverSession
-    from leakcheck.ownership.lent import Lent
-    from leakcheck.ownership.session_callees import SessionCallees
+    from leakcheck.ownership.sessions.callees import SessionCallees
+    from leakcheck.ownership.sessions.lent import Lent
     from leakcheck.ownership.summary import Effect
 
 
@@ -209,7 +209,7 @@ class Following(Effects):
     ) -> tuple[list[State], list[State]]:
         """The states after all that one call says; a statement that ends something has done so even if it raises."""
         if transaction.is_refused(actions[0], before):
-            return [], [session_state.refused(self, call, actions[0], before)]
+            return [], [ending.refused(self, call, actions[0], before)]
         state = before
         for action in actions:
             if state.status is Status.HELD:
@@ -218,7 +218,7 @@ class Following(Effects):
             return [state], [self._on_dead_connection(instruction, before)]  # it sets back what was set before
         if any(a.takes for a in actions):
             return [state], [self._failing(instruction, transaction.begun_by(self, actions[0], before))]
-        if all(a.kind in transaction.ENDING or a.kind in session_state.ENDING for a in actions):
+        if all(a.kind in transaction.ENDING or a.kind in ending.ENDING for a in actions):
             failed = state
             if any(a.kind is SqlKind.COMMIT for a in actions):
                 failed = transaction.after_failed_commit(self, instruction, before)
@@ -241,11 +241,11 @@ class Following(Effects):
         """The state after one statement."""
         state = transaction.begun_by(self, action, state)
         if self.held is None:
-            session_state.check(self, call, action, state)
+            ending.check(self, call, action, state)
         if action.takes and self.held is None:
             state = self._take(instruction, call, action, state)
         if self.held is not None and self.held.kind is not HeldKind.TRANSACTION:
-            state = session_state.after(self, call, action, state)
+            state = ending.after(self, call, action, state)
         if state.status is Status.HELD:
             state = transaction.after(self, call, action, state)
         if state.status is Status.HELD and self.held is not None:
@@ -255,8 +255,8 @@ class Following(Effects):
 
     def _take(self, instruction: g.Instruction, call: g.Call, action: Action, state: State) -> State:
         text = self.statements.text(call) if action.operation is None and not action.text else action.text
-        held = session_state.held_by(action, text)
-        inside = state.session.open is not Open.NO or session_state.is_perhaps_begun(self, state)
+        held = ending.held_by(action, text)
+        inside = state.session.open is not Open.NO or ending.is_perhaps_begun(self, state)
         fresh = inside and held.kind is not HeldKind.TRANSACTION
         starting = replace(state.session, fresh=fresh, resetting=False, worked=False, changed=False)
         if held.kind is HeldKind.TRANSACTION:
@@ -347,7 +347,7 @@ class Following(Effects):
             return self.done(instruction, state, by_statement=False)
         if self.for_caller:
             return self.lost_with(state, "given back")
-        gone = session_state.given_back(self, state, committed=commits)
+        gone = ending.given_back(self, state, committed=commits)
         return self.done(instruction, state, by_statement=False) if not gone else self.lost_with(state, gone)
 
     def done(self, instruction: g.Instruction, state: State, *, by_statement: bool = True) -> State:

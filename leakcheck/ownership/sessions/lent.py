@@ -21,16 +21,16 @@ from typing import TYPE_CHECKING
 from leakcheck.cfg import graph as g
 from leakcheck.ownership.entering import yield_
 from leakcheck.ownership.explore import BoundReachedError
-from leakcheck.ownership.following import Following
 from leakcheck.ownership.obligation import EventKind
-from leakcheck.ownership.session import HeldKind, Open
+from leakcheck.ownership.sessions.following import Following
+from leakcheck.ownership.sessions.session import HeldKind, Open
 from leakcheck.ownership.state import Fact, Hold, State, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from leakcheck.ownership.explore import Explorer
-    from leakcheck.ownership.session import Held, Session
+    from leakcheck.ownership.sessions.session import Held, Session
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,13 +18,13 @@ from leakcheck.cfg.walk import reduce, walk
 from leakcheck.driver import ClassKind
 from leakcheck.ownership.arguments import parameter_at, place_of
 from leakcheck.ownership.callees import Callees
-from leakcheck.ownership.connections import UNKNOWN_DRIVER
-from leakcheck.ownership.following import Following
 from leakcheck.ownership.given import Given
-from leakcheck.ownership.session import HeldKind, Open, Session
-from leakcheck.ownership.slow import is_coroutine, is_slow
+from leakcheck.ownership.sessions.connections import UNKNOWN_DRIVER
+from leakcheck.ownership.sessions.following import Following
+from leakcheck.ownership.sessions.session import HeldKind, Open, Session
+from leakcheck.ownership.sessions.slow import is_coroutine, is_slow
+from leakcheck.ownership.sessions.statements import Action, Statements, most_telling
 from leakcheck.ownership.state import Hold, Scope
-from leakcheck.ownership.statements import Action, Statements, most_telling
 from leakcheck.project.names import Function, Method
 from leakcheck.project.texts import sql_texts
 from leakcheck.sql.events import events
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from leakcheck.driver import DriverClass
     from leakcheck.ownership.effects import Effects
     from leakcheck.ownership.program import Program
-    from leakcheck.ownership.session import Held
+    from leakcheck.ownership.sessions.session import Held
     from leakcheck.ownership.state import State, Value
     from leakcheck.ownership.unit import Unit
     from leakcheck.ownership.units import Units

@@ -13,7 +13,7 @@ import libcst as cst
 
 from leakcheck import expression as ex
 from leakcheck.cfg.walk import reduce, walk
-from leakcheck.ownership.session import TAKES
+from leakcheck.ownership.sessions.session import TAKES
 from leakcheck.ownership.state import Hold, Scope, Value
 from leakcheck.project.texts import sql_texts
 from leakcheck.sql.event import HOLE, SqlEvent, SqlKind

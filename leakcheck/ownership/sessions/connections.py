@@ -18,9 +18,9 @@ import libcst as cst
 from leakcheck import expression as ex
 from leakcheck.driver import DriverClass, Protocol, endings
 from leakcheck.driver_session import Session as DriverSession
-from leakcheck.ownership import autocommit
 from leakcheck.ownership.acquire import Acquisition
 from leakcheck.ownership.movement import BACK_TO_OWNER
+from leakcheck.ownership.sessions import autocommit
 from leakcheck.project.names import External, Instance, Method
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from leakcheck.cfg import graph as g
     from leakcheck.ownership.found import Found
-    from leakcheck.ownership.lent import Lent
     from leakcheck.ownership.program import Program
+    from leakcheck.ownership.sessions.lent import Lent
     from leakcheck.ownership.unit import Unit
 
 UNKNOWN_DRIVER = DriverSession()

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 from leakcheck.driver_session import Begins, OpenAtRelease
 from leakcheck.ownership.obligation import EventKind, missed
-from leakcheck.ownership.session import ENDS, NAMED, TAKES, Held, HeldKind, Open
+from leakcheck.ownership.sessions.session import ENDS, NAMED, TAKES, Held, HeldKind, Open
 from leakcheck.sql.event import SqlKind
 
 if TYPE_CHECKING:
     from leakcheck.cfg import graph as g
-    from leakcheck.ownership.following import Following
+    from leakcheck.ownership.sessions.following import Following
+    from leakcheck.ownership.sessions.statements import Action
     from leakcheck.ownership.state import State
-    from leakcheck.ownership.statements import Action
 
 ENDING = frozenset(kind for kinds in ENDS.values() for kind in kinds if kind not in TAKES) | {
     SqlKind.DISCARD_ALL,
