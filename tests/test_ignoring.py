@@ -18,6 +18,7 @@ from leakcheck.engine import check_files
 from leakcheck.fixes.apply import edited
 from leakcheck.ignoring import checked, comments
 from leakcheck.project.files import Discovery
+from leakcheck.project.nodes import parsed
 from leakcheck.reader import Read
 from leakcheck.report import Report
 from leakcheck.rewriting import silenced
@@ -141,7 +142,7 @@ def test_nothing_is_left_and_the_program_is_the_same(location: Path, tmp_path: P
     ]
     assert outcome.fixed == len(before.diagnostics) - len(expected)
     for change in outcome.files.values():
-        assert ast.dump(ast.parse(change.before)) == ast.dump(ast.parse(change.after))
+        assert ast.dump(parsed(change.before)) == ast.dump(parsed(change.after))
 
 
 class TestCommand:

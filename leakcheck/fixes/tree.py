@@ -82,10 +82,11 @@ class Tree:
 
     def text(self, node: cst.CSTNode) -> str:
         """The source of ``node`` as written."""
-        found = self._texts.get(id(node))
-        if found is None:
-            found = self._texts[id(node)] = self.unit.part.module.code_for_node(node)
-        return found
+        if id(node) not in self._parents:  # made by a fix, and soon gone
+            return self.unit.part.module.code_for_node(node)
+        if id(node) not in self._texts:
+            self._texts[id(node)] = self.unit.part.module.code_for_node(node)
+        return self._texts[id(node)]
 
 
 def own(node: cst.CSTNode) -> Iterator[cst.CSTNode]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import ast
 import warnings
-from copy import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -123,7 +122,8 @@ class Program:
 
     def emptied(self, read: Callable[[str], bytes], modules: Modules) -> Program:
         """Another program with the same settings, of whose files nothing is known."""
-        other = copy(self)
+        other = object.__new__(Program)  # a plain one, whatever notes what it looks at
+        vars(other).update(vars(self))
         other.modules, other._read = modules, read
         other._begin()
         return other

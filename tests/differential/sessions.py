@@ -137,6 +137,10 @@ class World:
     before: int | None = None
     """The role in force when the transaction began."""
     gone: bool = False
+    ended: set[int] = field(default_factory=set)
+    """The rows whose transaction the program ended."""
+    harmless: set[int] = field(default_factory=set)
+    """The rows whose transaction the pool rolled back, with nothing in it."""
 
     def flag(self, _: int) -> bool:
         """What the program branches on; asking may raise like any call."""
@@ -157,7 +161,8 @@ class World:
         if self.begun and self.aborted:
             self.role = self.before  # nothing but a rollback is left to whoever takes it next
         if self.begun and not (self.autocommit and self.manual):
-            self.begins = {row: raised for row, raised in self.begins.items() if not raised}
+            quiet = {row: raised for row, raised in self.begins.items() if not raised}
+            self.begins, self.harmless = (quiet, set()) if self.wrote else ({}, set(quiet))
             self.role = self.before
 
     def commit(self) -> None:
@@ -174,6 +179,7 @@ class World:
             undoes_reset = failed and commit and self.role is None
             self.role = None if undoes_reset else self.before
         self.begun = self.manual = self.wrote = self.aborted = False
+        self.ended.update(self.begins)
         self.begins = {}
         if failed:
             self._raise()
@@ -226,7 +232,7 @@ def executed(text: str) -> set[int] | None:
     code = compile(
         text.replace("from psycopg2.pool import ThreadedConnectionPool", "").replace("\npool =", "\n_ ="), "p", "exec"
     )
-    choices, found = Choices(), set()
+    choices, found, ended, harmless = Choices(), set[int](), set[int](), set[int]()
     for _ in range(_MOST_RUNS):
         world = World(choices)
         names: dict[str, object] = {"ThreadedConnectionPool": lambda *_: None, "pool": world}
@@ -235,9 +241,11 @@ def executed(text: str) -> set[int] | None:
             names["work"](world.flag)
         if not world.gone:
             found.update(world.begins)
+            harmless |= world.harmless
             found.update({world.role} if world.role is not None else ())
+        ended |= world.ended
         if not choices.advance():
-            return found
+            return found | (harmless - ended)
     return None
 
 

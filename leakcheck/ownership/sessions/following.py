@@ -214,7 +214,8 @@ class Following(Effects):
         for action in actions:
             if state.status is Status.HELD:
                 state = self._act(instruction, call, action, state)
-        if self.held is not None and state.status is not Status.HELD and any(a.takes for a in actions):
+        is_setting = self.held is not None and self.held.kind is HeldKind.SETTING  # a role may be refused
+        if is_setting and state.status is not Status.HELD and any(a.takes for a in actions):
             return [state], [self._on_dead_connection(instruction, before)]  # it sets back what was set before
         if any(a.takes for a in actions):
             return [state], [self._failing(instruction, transaction.begun_by(self, actions[0], before))]
