@@ -142,7 +142,7 @@ def test_nothing_is_left_and_the_program_is_the_same(location: Path, tmp_path: P
     ]
     assert outcome.fixed == len(before.diagnostics) - len(expected)
     for change in outcome.files.values():
-        assert ast.dump(parsed(change.before)) == ast.dump(parsed(change.after))
+        assert ast.dump(parsed(change.before.decode())) == ast.dump(parsed(change.after.decode()))
 
 
 class TestCommand:
