@@ -179,7 +179,7 @@ class World:
             undoes_reset = failed and commit and self.role is None
             self.role = None if undoes_reset else self.before
         self.begun = self.manual = self.wrote = self.aborted = False
-        self.ended.update(self.begins)
+        self.ended.update(() if self.gone else self.begins)
         self.begins = {}
         if failed:
             self._raise()
