@@ -248,9 +248,8 @@ class Explorer:
             if target is not None and not state.raised:
                 firsts = self.result.first_raises.setdefault(target, {})
                 if firsts and all(map(_raises_hardly, firsts.values())) and not _raises_hardly(instruction):
-                    self.result.hops[target] = Hop(
-                        node, events, edge, block
-                    )  # of paths that meet, the likelier is told
+                    # Of paths that meet, the likelier is told.
+                    self.result.hops[target] = Hop(node, events, edge, block)
                 firsts[id(instruction.node)] = instruction
 
     def _push(

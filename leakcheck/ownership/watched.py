@@ -206,9 +206,9 @@ class WatchedProgram(Program):
         """The functions of a file that may leave something open for their callers to end."""
         file = self._file(path)
         if file.starting is None:
-            facts, source = file.parsed, file.source
-            worth = self._triggers.in_(file.data) and takes_something(file.data)
-            if worth and isinstance(facts, ModuleFacts) and isinstance(source, Source):
+            worth = self.has_trigger(path) and self.takes(path)
+            facts, source = (file.parsed, file.source) if worth else (None, None)
+            if isinstance(facts, ModuleFacts) and isinstance(source, Source):
                 file.starting = starting_in(facts, source, self.vocabulary)
             else:
                 file.starting = frozenset()

@@ -38,6 +38,8 @@ class Starting:
     def is_called(self, module: ModuleFacts, function: FunctionFacts) -> bool:
         """Whether a function calls one."""
         named = self._near_names(module) & function.calls.keys()
+        if not named:
+            return False
         scope = Scope.of(module, function)
         return any(
             isinstance(symbol, Function) and symbol.qualname in self._program.starting(symbol.path)
