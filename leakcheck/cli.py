@@ -67,7 +67,7 @@ def commands() -> None:
     """Find database connections that are taken and not given back."""
 
 
-@commands.command()
+@commands.command(short_help="Find what is not given back, and fix it.")
 @click.argument("paths", nargs=-1, type=click.Path())
 @click.option("--select", multiple=True, metavar="CODES", callback=_split, help="Rules to run: codes, prefixes, names.")
 @click.option("--ignore", multiple=True, metavar="CODES", callback=_split, help="Rules not to run.")
@@ -229,7 +229,7 @@ def explain(*, rule: str | None, output_format: str, color: str) -> int:
     return run.CLEAN
 
 
-@commands.command()
+@commands.command(short_help="Record the findings there are: only new ones are reported.")
 @click.argument("paths", nargs=-1, type=click.Path())
 @click.option("--baseline", metavar="FILE", help=f"The file; by default that of the configuration, or {BASELINE_NAME}.")
 @click.option("--renew", is_flag=True, help="Record all findings, also where there is a baseline.")
@@ -244,7 +244,7 @@ def baseline(
     return run.write_baseline(options, renew=renew)
 
 
-@commands.command()
+@commands.command(short_help="Write a `with_transaction` helper into the project.")
 @click.option("--driver", type=click.Choice(tuple(DRIVERS)), help="The driver; by default the one that is used here.")
 @click.option("--path", metavar="FILE", help="Where to write it; by default transactions.py in the project's package.")
 @click.option("--check", is_flag=True, help="Show how the helper differs from what was written; exit 1 if it does.")
@@ -261,10 +261,11 @@ def init(*, driver: str | None, path: str | None, check: bool) -> int:
     plan.write()
     run.say(f"{displayed(str(plan.helper))}: with_transaction for {plan.driver}.\n")
     run.say(f'{displayed(str(plan.settings))}: helper = "{plan.dotted}".\n')
+    run.say(f"{plan.advice}\n")
     return run.CLEAN
 
 
-@commands.command()
+@commands.command(short_help="Show the configuration in force.")
 @click.argument("path", default=".", type=click.Path(exists=True))
 @click.option("--config", metavar="FILE", help="Use this configuration.")
 @click.option("--isolated", is_flag=True, help="Use no configuration file.")
@@ -280,7 +281,7 @@ def config(*, path: str, config: str | None, isolated: bool, output_format: str,
     return run.CLEAN
 
 
-@commands.command()
+@commands.command(short_help="Run the language server, for an editor.")
 def server() -> int:
     """Answer an editor: the language server, on standard streams."""
     try:

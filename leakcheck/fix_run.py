@@ -42,7 +42,9 @@ def run(options: Options) -> int:
     if STDIN in options.paths:
         _passed_on(outcome, read, projects)
     failed = STDIN not in options.paths and _written(outcome)
-    if not options.fix_only:
+    if options.interactive and options.output_format in output.TEXTS:
+        _counted(options, outcome)  # who was asked has seen the rest
+    elif not options.fix_only:
         _shown(options, outcome, read)
     _told(options, outcome)
     notes(options, projects, outcome.report)
@@ -108,6 +110,12 @@ def _shown(options: Options, outcome: Rewritten, read: Read) -> None:
         complain(output.render(options.output_format, outcome.report, context).rstrip("\n"))
         return
     show(options, outcome.report, fixed)
+
+
+def _counted(options: Options, outcome: Rewritten) -> None:
+    """How much is left, where the user has gone through it."""
+    if not options.quiet and not options.fix_only:
+        say(f"\n{output.summary(outcome.report)}\n")
 
 
 def _told(options: Options, outcome: Rewritten) -> None:

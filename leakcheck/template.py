@@ -11,19 +11,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from leakcheck.config import Config
 from leakcheck.diagnostic import LeakcheckError
 from leakcheck.project.files import discover, displayed, read_file
+from leakcheck.templates import driver_of, helper_text
 from leakcheck.writing import put
 
 FUNCTION = "with_transaction"
 _MODULE = "transactions.py"
-_NOTE = "# Written by `leakcheck init --driver {driver}`: `leakcheck init --check` shows what changed since.\n"
-_HEADER = re.compile(r"# Written by `leakcheck init --driver (?P<driver>[\w-]+)`")
 _TABLE = re.compile(r"^\[tool\.leakcheck\][ \t]*(?:#.*)?$\n?", re.MULTILINE)
 
 # How each driver shows in a project's files: words of which one must be there, and words that must not.
@@ -44,6 +43,10 @@ DRIVERS: dict[str, tuple[str, str]] = {
 }
 
 
+_COMMIT_EACH = frozenset({"asyncpg", "aiopg"})
+"""Drivers that commit each statement: there is no commit whose place a helper could take."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What ``leakcheck init`` will write: the helper's file, and the configuration's new text."""
@@ -54,16 +57,17 @@ class Plan:
     settings: Path
     settings_text: str
 
+    @property
+    def advice(self) -> str:
+        """A sentence on what will use the helper."""
+        if self.driver in _COMMIT_EACH:
+            return f"{self.driver} commits each statement by itself: use it where several belong together; no fix does."
+        return "`--fix` now uses it where one commit ends what a connection was taken for; `--diff` shows where."
+
     def write(self) -> None:
         """Write the helper, then the configuration that names it; LeakcheckError where that fails."""
         _write(self.helper, helper_text(self.driver))
         _write(self.settings, self.settings_text)
-
-
-def helper_text(driver: str) -> str:
-    """The text of a driver's helper, as it is written."""
-    source = Path(__file__).parent / "templates" / f"{driver.replace('-', '_')}.py"
-    return _NOTE.format(driver=driver) + source.read_text(encoding="utf-8")
 
 
 def planned(config: Config, *, driver: str | None, path: str | None) -> Plan:
@@ -74,14 +78,15 @@ def planned(config: Config, *, driver: str | None, path: str | None) -> Plan:
             f"{config.origin('helper')}: `helper` is {config.helper} already; `leakcheck init --check` compares it"
         )
         raise LeakcheckError(message)
-    files = discover([str(root)], config).files
-    chosen = driver if driver is not None else _only_driver(files)
-    target = Path(os.path.abspath(path)) if path is not None else _home(root, config.src) / _MODULE
+    uses = _uses(discover([str(root)], config).files)
+    chosen = driver if driver is not None else _only_driver(uses)
+    home, starts = _home(root, config.src, uses[chosen])
+    target = Path(os.path.abspath(path)) if path is not None else home / _MODULE
     if target.exists():
         raise LeakcheckError(f"{displayed(str(target))} exists: name another file with --path")
     if not target.parent.is_dir():
         raise LeakcheckError(f"{displayed(str(target.parent))} is no directory: create it, or name another with --path")
-    dotted = f"{_module(target, root, config.src)}:{FUNCTION}"
+    dotted = f"{_module(target, root, starts)}:{FUNCTION}"
     settings = config.path if config.path is not None else _settings(root)
     return Plan(chosen, target, dotted, settings, _with_helper(settings, dotted))
 
@@ -93,12 +98,13 @@ def drift(config: Config) -> str:
     module = config.helper.partition(":")[0].replace(".", "/")
     root = Path(os.path.abspath(config.root))
     places = [root / start / f"{module}{end}" for start in config.src for end in (".py", "/__init__.py")]
+    places += [Path(file) for file in discover([str(root)], config).files if Path(file).name == f"{module}.py"]
     found = next((place for place in places if place.is_file()), None)
     if found is None:
         raise LeakcheckError(f"{config.origin('helper')}: there is no file for the helper {config.helper}")
     text = found.read_text(encoding="utf-8")
-    written = _HEADER.match(text)
-    if written is None or written["driver"] not in DRIVERS:
+    driver = driver_of(text)
+    if driver not in DRIVERS:
         raise LeakcheckError(
             f"{displayed(str(found))} was not written by `leakcheck init`: there is nothing to compare"
         )
@@ -106,7 +112,7 @@ def drift(config: Config) -> str:
 
     name = displayed(str(found))
     lines = difflib.unified_diff(
-        helper_text(written["driver"]).splitlines(keepends=True),
+        helper_text(driver).splitlines(keepends=True),
         text.splitlines(keepends=True),
         f"{name} (as written)",
         name,
@@ -114,18 +120,24 @@ def drift(config: Config) -> str:
     return "".join(lines)
 
 
-def _only_driver(files: Iterable[str]) -> str:
-    """The one driver that the files use."""
+def _uses(files: Iterable[str]) -> dict[str, list[Path]]:
+    """For each driver the files that use it."""
     patterns = {name: tuple(re.compile(p.encode(), re.MULTILINE) for p in pair) for name, pair in DRIVERS.items()}
-    counts = dict.fromkeys(DRIVERS, 0)
+    uses: dict[str, list[Path]] = {name: [] for name in DRIVERS}
     for path in files:
         try:
             data = read_file(path)
         except OSError:
             continue
         for name, (wanted, unwanted) in patterns.items():
-            counts[name] += wanted.search(data) is not None and unwanted.search(data) is None
-    found = {name: count for name, count in counts.items() if count}
+            if wanted.search(data) is not None and unwanted.search(data) is None:
+                uses[name].append(Path(os.path.abspath(path)))
+    return uses
+
+
+def _only_driver(uses: Mapping[str, Sequence[Path]]) -> str:
+    """The one driver that is used."""
+    found = {name: len(files) for name, files in uses.items() if files}
     if len(found) == 1:
         return next(iter(found))
     known = ", ".join(DRIVERS)
@@ -135,13 +147,29 @@ def _only_driver(files: Iterable[str]) -> str:
     raise LeakcheckError(f"several drivers are used here: {used}; say which with --driver")
 
 
-def _home(root: Path, sources: Sequence[str]) -> Path:
-    """The directory for the helper: the project's package where there is just one, else where imports start."""
+def _home(root: Path, sources: Sequence[str], users: Sequence[Path]) -> tuple[Path, Sequence[str]]:
+    """The directory for the helper, and where imports start.
+
+    It is the project's package where there is just one, or the directory of the scripts that use the driver, where
+    these import each other by bare names; else where imports start.
+    """
     for start in (root / source for source in sources):
         packages = sorted(place.parent for place in start.glob("*/__init__.py") if place.parent.name != "tests")
         if len(packages) == 1:
-            return packages[0]
-    return root
+            return packages[0], sources
+    folders = {user.parent for user in users}
+    folder = folders.pop() if len(folders) == 1 else root
+    if folder != root and not (folder / "__init__.py").exists() and _import_each_other(folder):
+        return folder, (*sources, os.path.relpath(folder, root))
+    return root, sources
+
+
+def _import_each_other(folder: Path) -> bool:
+    """Whether a script of this folder imports another by its bare name."""
+    scripts = list(folder.glob("*.py"))
+    names = "|".join(re.escape(script.stem) for script in scripts)
+    wanted = re.compile(rf"^[ \t]*(?:from|import)[ \t]+(?:{names})\b(?!\.)".encode(), re.MULTILINE)
+    return any(wanted.search(script.read_bytes()) for script in scripts)
 
 
 def _module(target: Path, root: Path, sources: Sequence[str]) -> str:

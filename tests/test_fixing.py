@@ -38,6 +38,16 @@ def cancel(order_id):
         pool.putconn(conn)
 """
 UNSAFE = LEAK.replace("conn.cursor().execute", "work(conn).execute")
+CRLF, CRLF_FIXED = (
+    f"import sqlite3\r\n{more}\r\n\r\ndef f(sql):\r\n    {body}\r\n"
+    for more, body in (
+        ("", "conn = sqlite3.connect('a')\r\n    conn.execute(sql)\r\n    conn.close()"),
+        (
+            "from contextlib import closing\r\n",
+            "with closing(sqlite3.connect('a')) as conn:\r\n        conn.execute(sql)",
+        ),
+    )
+)
 HOPELESS = LEAK.replace("conn.cursor()", "(lambda: conn)()")
 
 
@@ -192,6 +202,32 @@ def test_interactive(answers: str, fixed: bool, monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr("sys.stdin", file)
         main(["--interactive", "a.py"])
     assert (path.read_text() == FIXED) is fixed
+
+
+def test_who_was_asked_is_not_told_again(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    write("a.py")
+    Path("answers").write_text("n\n")
+    with Path("answers").open() as file:
+        monkeypatch.setattr("sys.stdin", file)
+        assert main(["--interactive", "a.py"]) == 1
+    shown = capfd.readouterr().out
+    assert shown.count("is not given back") == 1
+    assert shown.endswith(": \nFound 1 finding in 1 file: 1 warning.\n")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (f"{CRLF}# end\n", f"{CRLF_FIXED}# end\n"),
+        (f"import os\n{CRLF}", f"import os\n{CRLF_FIXED}"),
+        (CRLF.replace("conn.execute(sql)\r\n", "conn.execute(sql)\n"), None),
+    ],
+)
+def test_line_ends_that_mix_elsewhere(before: str, after: str | None) -> None:
+    path = write("a.py")
+    path.write_bytes(before.encode())
+    assert main(["--fix", "a.py"]) == (0 if after else 1)
+    assert path.read_bytes() == (after or before).encode()
 
 
 TWO = """\

@@ -10,7 +10,8 @@ import pytest
 
 from leakcheck import cli
 from leakcheck.config import ConfigFinder
-from leakcheck.template import DRIVERS, helper_text
+from leakcheck.template import DRIVERS
+from leakcheck.templates import helper_text
 
 POOL = "from psycopg2.pool import ThreadedConnectionPool\n"
 
@@ -40,6 +41,7 @@ def test_it_writes_the_helper_and_names_it(project: Path, capsys: pytest.Capture
     assert capsys.readouterr().out == (
         "shop/transactions.py: with_transaction for psycopg2.\n"
         'pyproject.toml: helper = "shop.transactions:with_transaction".\n'
+        "`--fix` now uses it where one commit ends what a connection was taken for; `--diff` shows where.\n"
     )
     assert (project / "pyproject.toml").read_text() == (
         '[project]\nname = "shop"  # ours\n\n[tool.leakcheck]\nhelper = "shop.transactions:with_transaction"\n'
@@ -177,3 +179,26 @@ def test_a_helper_stands_alone_and_has_no_fault(project: Path, driver: str) -> N
     }
     assert "leakcheck" not in imported
     assert cli.main(["check", "--select", "ALL", "--isolated", "-q", "shop/transactions.py"]) == 0
+
+
+def test_scripts_that_import_each_other_get_it_beside_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, "app/main.py", "import sqlite3\n\nfrom tables import create\n")
+    write(tmp_path, "app/tables.py", "import sqlite3\n")
+    assert init() == 0
+    assert (tmp_path / "app" / "transactions.py").read_text() == helper_text("sqlite3")
+    assert (tmp_path / "leakcheck.toml").read_text() == 'helper = "transactions:with_transaction"\n'
+    assert init("--check") == 0
+    assert capsys.readouterr().out.endswith("The helper is as it was written.\n")
+
+
+def test_scripts_that_import_nothing_of_each_other_say_nothing_of_where_imports_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, "app/main.py", "import sqlite3\n\nfrom app.tables import create\n")
+    write(tmp_path, "app/tables.py", "import sqlite3\n")
+    assert init() == 0
+    assert (tmp_path / "transactions.py").exists()

@@ -165,3 +165,130 @@ def test_the_module_of_the_helper_does_not_import_itself() -> None:
 def test_an_alias_is_reused() -> None:
     found = fixed(START.replace("import pool", "import pool\nfrom app.db import with_transaction as tx") + BODY)
     assert "    with tx(pool) as conn:\n" in found
+
+
+POOLS = {
+    "psycopg2": "from psycopg2.pool import SimpleConnectionPool\n\npool = SimpleConnectionPool(1, 10, 'dbname=shop')",
+    "psycopg": "from psycopg_pool import ConnectionPool\n\npool = ConnectionPool('dbname=shop')",
+    "psycopg-async": "from psycopg_pool import AsyncConnectionPool\n\npool = AsyncConnectionPool('', open=False)",
+    "sqlalchemy": "from sqlalchemy import create_engine\n\nengine = create_engine('postgresql://shop')",
+    "sqlalchemy-async": (
+        "from sqlalchemy.ext.asyncio import create_async_engine\n\n"
+        "engine = create_async_engine('postgresql+asyncpg://shop')"
+    ),
+    "mysql-connector": (
+        "from mysql.connector.pooling import MySQLConnectionPool\n\npool = MySQLConnectionPool(database='shop')"
+    ),
+    "aiomysql": "import aiomysql\n\npool: aiomysql.Pool",
+}
+TAKEN = {
+    "psycopg2": ("pool.getconn()", "pool.putconn(conn)"),
+    "psycopg": ("pool.getconn()", "pool.putconn(conn)"),
+    "psycopg-async": ("await pool.getconn()", "await pool.putconn(conn)"),
+    "sqlalchemy": ("engine.connect()", "conn.close()"),
+    "sqlalchemy-async": ("await engine.connect()", "await conn.close()"),
+    "mysql-connector": ("pool.get_connection()", "conn.close()"),
+    "aiomysql": ("await pool.acquire()", "pool.release(conn)"),
+    "sqlite3": ("sqlite3.connect('shop.db')", "conn.close()"),
+    "aiosqlite": ("await aiosqlite.connect('shop.db')", "await conn.close()"),
+    "pymysql": ("pymysql.connect(host='db', database='shop')", "conn.close()"),
+    "mysqlclient": ("MySQLdb.connect(host='db', database='shop')", "conn.close()"),
+}
+
+
+def written_by_init(driver: str) -> None:
+    Path("leakcheck.toml").unlink()
+    assert main(["init", "--driver", driver]) == 0
+
+
+def place(driver: str, taken: str, released: str) -> str:
+    """A module that takes a connection, commits once, and gives it back where nothing raises."""
+    is_async = taken.startswith("await ")
+    wait = "await " if is_async else ""
+    module = {"mysqlclient": "MySQLdb"}.get(driver, driver)
+    start = (
+        f"from app.db import {taken.removeprefix('await ').partition('.')[0]}"
+        if driver in POOLS
+        else f"import {module}"
+    )
+    lines = [
+        f"    conn = {taken}", f"    await notify({driver!r})" if is_async else f"    notify({driver!r})",
+        f"    {wait}conn.commit()", f"    {released}",
+    ]  # fmt: skip
+    return "\n".join([start, "", "", f"{'async ' * is_async}def place(notify):", *lines, ""])
+
+
+@pytest.mark.parametrize("driver", TAKEN)
+def test_what_init_writes_is_used(driver: str, capsys: pytest.CaptureFixture[str]) -> None:
+    written_by_init(driver)
+    assert "`--fix`" in capsys.readouterr().out
+    taken, released = TAKEN[driver]
+    found = fixed(place(driver, taken, released), POOLS.get(driver, ""))
+    given = taken.removeprefix("await ").partition(".")[0] if driver in POOLS else taken
+    assert f"with with_transaction({given}) as conn:\n" in found
+    assert "\nfrom app.transactions import with_transaction\n" in found
+    assert driver != "sqlite3" or found.startswith(
+        "import sqlite3\n\nfrom app.transactions import with_transaction\n\n\n"
+    )
+    assert "commit" not in found
+    assert released not in found
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "aiopg"])
+def test_what_commits_each_statement_gets_no_transaction(driver: str, capsys: pytest.CaptureFixture[str]) -> None:
+    written_by_init(driver)
+    assert "`--fix`" not in capsys.readouterr().out
+    text = place(driver, "await pool.acquire()", "await pool.release(conn)").replace("    await conn.commit()\n", "")
+    found = fixed(
+        text.replace(f"import {driver}", "from app.db import pool"), f"import {driver}\n\npool: {driver}.Pool"
+    )
+    assert "async with pool.acquire() as conn:\n" in found
+
+
+@pytest.mark.parametrize(
+    ("pool", "taken"),
+    [
+        (POOLS["psycopg"].replace("')", "', kwargs={'autocommit': True})"), "pool.getconn()"),
+        ("", "psycopg.connect('dbname=shop', autocommit=True)"),
+        ("", "sqlite3.connect('shop.db', isolation_level=None)"),
+        ("", "sqlite3.connect('shop.db', **settings)"),
+    ],
+)
+def test_what_may_commit_each_statement_is_left_to_do_so(pool: str, taken: str) -> None:
+    driver = "psycopg" if pool else taken.partition(".")[0]
+    written_by_init("psycopg" if pool else "sqlite3")
+    text = place(driver, taken, "pool.putconn(conn)" if pool else "conn.close()")
+    text = text.replace("from app.db import psycopg", "import psycopg")
+    found = fixed(text.replace("(notify)", "(notify, settings)"), pool)
+    assert "with_transaction" not in found
+    assert found != text
+
+
+def test_a_helper_that_was_written_may_be_formatted_and_not_changed() -> None:
+    written_by_init("sqlite3")
+    helper = Path("app/transactions.py")
+    text = place("sqlite3", *TAKEN["sqlite3"])
+    helper.write_text(helper.read_text().replace("    try:\n        try:\n", "    try:\n\n        try:  # both\n"))
+    assert "with_transaction" in fixed(text, "")
+    helper.write_text(
+        helper.read_text().replace("            _roll_back(conn)\n            raise\n", "            raise\n")
+    )
+    assert "with_transaction" not in fixed(text, "")
+    helper.write_text(
+        helper.read_text().replace("            raise\n", "            conn.rollback()\n            raise\n")
+    )
+    assert "with_transaction" in fixed(text, "")
+
+
+def test_the_helper_is_used_only_where_its_import_is_seen_to_work() -> None:
+    written_by_init("sqlite3")
+    Path("jobs").mkdir()
+    text = place("sqlite3", *TAKEN["sqlite3"])
+    for more, used in (("", False), ("import settings\n", False), ("import app.db\n", True)):
+        Path("jobs/settings.py").touch()
+        Path("app/db.py").touch()
+        Path("jobs/nightly.py").write_text(more + text)
+        main(["--fix", "-q", "jobs/nightly.py"])
+        found = Path("jobs/nightly.py").read_text()
+        assert ("with_transaction" in found) is used
+        assert ("with closing(" in found) is not used

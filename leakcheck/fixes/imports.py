@@ -110,8 +110,8 @@ def _extended(statement: ast.ImportFrom, name: str, source: Source) -> Edit:
 def _placed(block: Sequence[Import], module: str, line: str, source: Source) -> Edit:
     """The line in its place: among the imports of its kind, in their order; a group of its own where there are none."""
     standard = [s for s in _first_group(block) if _is_standard(s)]
+    newline = line[len(line.rstrip()) :]
     if _is_standard_name(module) and not standard:
-        newline = line[len(line.rstrip()) :]
         return _at(block[0].lineno, line + newline)
     kind = standard if _is_standard_name(module) else block
     for statement in kind:
@@ -127,7 +127,8 @@ def _placed(block: Sequence[Import], module: str, line: str, source: Source) -> 
     end = last.end_lineno or last.lineno
     if ";" in source.rows(end, end):
         raise RefusedError(f"line {end} holds several statements")
-    return _at(end + 1, line)
+    opens_a_group = not _is_standard_name(module) and all(_is_standard(s) for s in block)
+    return _at(end + 1, newline + line if opens_a_group else line)
 
 
 def _at(row: int, text: str) -> Edit:

@@ -2,12 +2,15 @@
 
     helper_for(region, program)   →   Helper("app.db", "with_transaction", …), or what is wrong with it
 
-A helper is believed only when it is seen to be right: a context manager over one pool argument that commits when its
-body ends, rolls back and raises again whatever the body raises, and gives the connection back on every way.
+A helper that `leakcheck init` wrote is right while it is as it was written. Another is believed only when it is seen to
+be right: a context manager over one argument, a pool or a connection of
+which it gets hold, that commits when its body ends, rolls back and raises again whatever the body raises, and gives the
+connection back on every way. And only where its import works: where the file's own imports start, or its package does.
 """
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,26 +19,37 @@ import libcst as cst
 from leakcheck import expression as ex
 from leakcheck.cfg.walk import walk
 from leakcheck.fixes.tree import RefusedError, only
+from leakcheck.ownership.program import Failure
+from leakcheck.ownership.summary import End
 from leakcheck.project.names import Function
+from leakcheck.templates import is_as_written
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
+    from leakcheck.driver import DriverClass
     from leakcheck.fixes.region import Region
+    from leakcheck.ownership.found import Found
     from leakcheck.ownership.program import Program
     from leakcheck.ownership.unit import Unit
 
 _DEPTH = 6
+_COMMITS_ITSELF = frozenset({"autocommit", "isolation_level", "execution_options", "kwargs", "configure"})
+"""Arguments of a pool's constructor that may say so of its connections."""
 
 
 @dataclass(frozen=True, slots=True)
 class Helper:
-    """A helper that was seen to be right. ``module`` and ``name`` are what to import."""
+    """A helper that was seen to be right. ``module`` and ``name`` are what to import.
+
+    ``takes_connection``: its argument is the new connection; else it is the pool.
+    """
 
     module: str
     name: str
     path: str
     is_async: bool
+    takes_connection: bool = False
 
 
 def helper_for(region: Region, program: Program) -> Helper | None:
@@ -52,25 +66,71 @@ def helper_for(region: Region, program: Program) -> Helper | None:
     unit = program.functions.units.of(Function(path, name))
     if unit is None or unit.facts is None:
         raise RefusedError(f"the configured helper `{module}` has no function `{name}`")
-    found = program.functions.found(unit).found
     resource = region.found.acquisition.resource
+    found = program.functions.found(unit).found
     taken = [one for one in found if one.acquisition.resource.id == resource.id]
-    if not taken:
+    if taken:
+        _check_pool(region, unit, taken[0], program)
+    elif region.found.acquisition.pool is not None or not _gets_hold(unit, resource, program):
         return None
-    parameters = unit.facts.parameters
-    if len(parameters) != 1 or taken[0].acquisition.pool != parameters[0].name:
-        raise RefusedError(f"the configured helper `{name}` does not take the pool as its one argument")
-    _check(unit, name, taken[0].effects.bound_to or "", leaks=bool(taken[0].leaks))
-    if path == region.tree.unit.path:
+    user = region.tree.unit.path
+    if path == user:
         raise RefusedError(f"this module is the one of the helper `{name}`")
-    if region.tree.unit.path in _reached(program, path):
+    if _start(path, module) not in _starts(program, user):
+        raise RefusedError(f"nothing shows that `{module}` can be imported here")
+    if user in _reached(program, path):
         raise RefusedError(f"importing `{module}` here would close a cycle of imports")
-    return Helper(module, name, path, unit.is_async)
+    return Helper(module, name, path, unit.is_async, takes_connection=not taken)
 
 
-def _check(unit: Unit, name: str, holder: str, *, leaks: bool) -> None:
+def _check_pool(region: Region, unit: Unit, taken: Found, program: Program) -> None:
+    """Raise RefusedError unless the helper takes from the pool that is its argument, and is right."""
+    assert unit.facts is not None
+    parameters = unit.facts.parameters
+    if len(parameters) != 1 or taken.acquisition.pool != parameters[0].name:
+        raise RefusedError(f"the configured helper `{unit.facts.name}` does not take the pool as its one argument")
+    pool, scope = region.found.acquisition.pool or "", region.tree.unit.scope
+    if any(program.constructor_keyword(pool, keyword, scope) for keyword in _COMMITS_ITSELF):
+        raise RefusedError(f"connections of `{pool}` may commit each statement by themselves")
+    _check(unit, program, taken.effects.bound_to or "", leaks=bool(taken.leaks))
+
+
+def _gets_hold(unit: Unit, resource: DriverClass, program: Program) -> bool:
+    """Whether the helper gives back the connection that is its argument. Raises RefusedError where it is not right."""
+    assert unit.facts is not None
+    parameters = unit.facts.parameters
+    if len(parameters) != 1:
+        return False
+    holder = parameters[0].name
+    effect = program.functions.parameter_effect(Function(unit.path, unit.facts.qualname), holder, resource)
+    if not effect.releases:
+        return False
+    _check(unit, program, holder, leaks=effect.normal | effect.raised != {End.RELEASED})
+    return True
+
+
+def _start(path: str, module: str) -> str:
+    """The directory from which an absolute import of ``module`` finds the file ``path``."""
+    start = os.path.dirname(os.path.abspath(path))
+    for _ in range(module.count(".") + (os.path.basename(path) == "__init__.py")):
+        start = os.path.dirname(start)
+    return start
+
+
+def _starts(program: Program, path: str) -> set[str]:
+    """The directories where imports of a file start: around its package, and where its own imports are found."""
+    facts = program.facts(path)
+    targets = (*facts.scope.modules, *(t for targets in facts.scope.imports.values() for t in targets)) if facts else ()
+    found = {_start(place, target) for target, place in _found(program, path, targets) if target[0] != "."}
+    return found | {os.path.abspath(program.modules.start_of(path))}
+
+
+def _check(unit: Unit, program: Program, holder: str, *, leaks: bool) -> None:
     """Raise RefusedError unless the helper commits, rolls back and releases."""
     assert unit.facts is not None
+    name, source = unit.facts.name, program.source(unit.path)
+    if not isinstance(source, Failure) and is_as_written(source.text):
+        return
     if not any(ex.last_name(d) in ("contextmanager", "asynccontextmanager") for d in unit.facts.decorators):
         raise RefusedError(f"the configured helper `{name}` is no context manager")
     if leaks:
@@ -137,8 +197,14 @@ def _imports(program: Program, path: str) -> Iterator[str]:
     facts = program.facts(path)
     if facts is None:
         return
-    for target in (*facts.scope.modules, *(t for targets in facts.scope.imports.values() for t in targets)):
+    targets = (*facts.scope.modules, *(t for targets in facts.scope.imports.values() for t in targets))
+    yield from (place for _, place in _found(program, path, targets))
+
+
+def _found(program: Program, path: str, targets: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """The modules among what a file imports that are files of the project, each with its file."""
+    for target in targets:
         for spelling in (target, target.rpartition(".")[0]):
             found = program.modules.find(spelling, path) if spelling.strip(".") else None
             if found is not None:
-                yield found
+                yield spelling, found

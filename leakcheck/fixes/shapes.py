@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from leakcheck.source import Source
 
 Lines = list[cst.BaseStatement]
+_COMMITS_ITSELF = frozenset({"autocommit", "isolation_level", "options", "init_command", "conv"})
+"""Arguments of a driver's ``connect`` that may say so."""
 TRY_FINALLY, CONTEXT_MANAGER, WITH_TRANSACTION = "try-finally", "context-manager", "with-transaction"
 
 
@@ -80,8 +82,9 @@ def _ordered(region: Region, program: Program) -> list[Callable[[Region, Program
 def _helper(region: Region, program: Program, source: Source) -> Shape | None:
     """``with with_transaction(pool) as conn:``, where the project has such a helper and the proof holds."""
     pool = region.found.acquisition.pool
-    ready = pool is not None and not region.found.acquisition.steps and not region.call.args
-    if not ready or region.is_annotated or region.is_guarded or not releases_as_driver(region):
+    if region.found.acquisition.steps or region.is_annotated or region.is_guarded:
+        return None
+    if not releases_as_driver(region, closing=pool is None) or (region.call.args and pool is not None):
         return None
     helper = helper_for(region, program)
     if helper is None:
@@ -90,9 +93,17 @@ def _helper(region: Region, program: Program, source: Source) -> Shape | None:
         raise RefusedError("this module changes `sys.path`, on which the import of the helper may depend")
     parts = committed(region, pruned(region))
     known, edits = imported(region.tree, helper.module, helper.name, source)
-    call = cst.Call(cst.parse_expression(known), [cst.Arg(cst.parse_expression(pool or ""))])
+    given = _connection(region) if helper.takes_connection else cst.parse_expression(pool or "")
+    call = cst.Call(cst.parse_expression(known), [cst.Arg(given)])
     shape = _around(region, Context(call, is_async=helper.is_async, edits=edits), parts, source)
     return replace(shape, kind=WITH_TRANSACTION)
+
+
+def _connection(region: Region) -> cst.BaseExpression:
+    """The new connection, which a helper gets. Raises RefusedError where it may commit by itself."""
+    if any(one.star or (one.keyword is not None and one.keyword.value in _COMMITS_ITSELF) for one in region.call.args):
+        raise RefusedError("the connection may be one that commits each statement by itself")
+    return cst.Await(region.call) if region.is_awaited else region.call
 
 
 def _committing(region: Region, _program: Program, source: Source) -> Shape | None:

@@ -1,4 +1,4 @@
-"""From a changed tree to edits of the file: only the lines that differ, in the file's own line ends.
+"""From a changed tree to edits of the file: only the lines that differ, with the line ends that these had.
 
 A tree is never written back as a whole: what LibCST does not keep of a text outside the change stays as it is.
 """
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from leakcheck.source import Source
 
 _LINE = re.compile(r"[^\r\n]*(?:\r\n?|\n|$)")
+_END = re.compile(r"\r\n?|\n")
 _LONE = re.compile(r"(?<!\r)\n")
 
 
@@ -31,8 +32,8 @@ def lines_of(text: str) -> list[str]:
 
 
 def newline_of(source: Source) -> str:
-    """The line end for a line of its own."""
-    return "\r\n" if "\r\n" in source.text else "\n"
+    """The line end for a line of its own: that of most lines."""
+    return "\r\n" if 2 * source.text.count("\r\n") > source.text.count("\n") else "\n"
 
 
 def replaced(region: Region, statements: list[cst.BaseStatement], source: Source) -> Edit:
@@ -70,7 +71,7 @@ def changed(part: Slice, node: cst.CSTNode, by: cst.CSTNode, source: Source) -> 
     removed = "".join(old[start : len(old) - end])
     if source.rows(first, last) != removed:
         raise RefusedError(f"line {first} holds characters that a rewrite would lose")
-    return Edit(Span(Position(first, 1), Position(last + 1, 1)), _with_ends(inserted, source))
+    return Edit(Span(Position(first, 1), Position(last + 1, 1)), _with_ends(inserted, removed, source))
 
 
 def _common(one: list[str], other: list[str]) -> int:
@@ -83,9 +84,9 @@ def _common(one: list[str], other: list[str]) -> int:
     return count
 
 
-def _with_ends(text: str, source: Source) -> str:
-    """The text with the line ends of the file. Raises RefusedError where the file has several kinds."""
-    ends = set(re.findall(r"\r\n?|\n", source.text))
+def _with_ends(text: str, removed: str, source: Source) -> str:
+    """The text with the line ends of what it replaces. Raises RefusedError where that has several kinds."""
+    ends = set(_END.findall(removed)) or {newline_of(source)}
     if len(ends) > 1 or ends == {"\r"}:
-        raise RefusedError("the file mixes line ends")
+        raise RefusedError("the lines that would change mix line ends")
     return _LONE.sub("\r\n", text) if ends == {"\r\n"} else text

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _ENDING_METHODS = frozenset({
     "commit", "rollback", "begin", "begin_nested", "transaction", "autocommit", "set_session", "set_autocommit",
-    "cancel", "set_isolation_level", "reset", "close", "tpc_begin", "xid", "__enter__",
+    "cancel", "set_isolation_level", "isolation_level", "reset", "close", "tpc_begin", "xid", "__enter__",
 })  # fmt: skip
 _ENDING_SQL = re.compile(
     r"(?:^|;)\s*(?:BEGIN|START\s+TRANSACTION|COMMIT|END|ROLLBACK|ABORT|SAVEPOINT|RELEASE|VACUUM|PREPARE|CALL|DO)\b"

@@ -218,7 +218,8 @@ def _given(
         return [state.with_status(Status.MOVED)], []
     effect = obligation.callees.argument_effect(call, argument, obligation.resource, before)
     if obligation.callees.is_manager(call) and effect.releases:
-        return [state.bind({call.target: Hold.MANAGER})], [state]
+        _, raised = obligation.affected(effect, state, call, call.target)  # what comes before its `yield` may raise
+        return [state.bind({call.target: Hold.MANAGER})], raised
     if obligation.callees.is_coroutine(call):
         return [state.bind({call.target: Deferred(effect)})], []
     if not obligation.callees.is_resolved(call) and obligation.resource.is_owner:

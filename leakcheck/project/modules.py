@@ -117,6 +117,11 @@ class Modules:
                     found.setdefault(entry, place)
         return found
 
+    def start_of(self, path: str) -> str:
+        """The folder in which absolute imports of the package of a file, or of the file itself, start."""
+        top, is_package = self._top(os.path.dirname(path))
+        return os.path.dirname(os.path.abspath(top)) if is_package else top
+
     def _top(self, folder: str) -> tuple[str, bool]:
         """The outermost package around ``folder``, or the folder itself where it is none."""
         if "__init__.py" not in self._entries(folder):

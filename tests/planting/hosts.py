@@ -18,10 +18,11 @@ def hosts(folder: str = "") -> Iterator[tuple[str, str]]:
         if "site-packages" in path.parts or path.stat().st_size > _LARGEST:
             continue
         try:
-            text = path.read_bytes().decode("utf-8").replace("\r\n", "\n").removeprefix("\ufeff")
+            data = path.read_bytes()
+            text = data.decode("utf-8").replace("\r\n", "\n").removeprefix("\ufeff")
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                ast.parse(text)
+                ast.parse(data)  # not the text, which says nothing of an encoding that nobody knows
         except (SyntaxError, ValueError):
             continue
         if text.count("\r") == 0 and "\f" not in text:
