@@ -28,7 +28,7 @@ from leakcheck.project.large_stack import on_large_stack
 from leakcheck.project.modules import Modules
 from leakcheck.project.names import Class
 from leakcheck.project.resolver import Resolver
-from leakcheck.project.speaking import Vocabulary, takes_something
+from leakcheck.project.speaking import Vocabulary, takes_something, taking_rows
 from leakcheck.project.starting import Starting, starting_in
 from leakcheck.project.triggers import Triggers
 from leakcheck.source import Source, SourceError
@@ -113,6 +113,7 @@ class Program:
         self.resolver = Resolver(self)
         self.starting_functions = Starting(self)
         self._takes: dict[str, bool] = {}
+        self._taking_rows: dict[str, tuple[int, ...]] = {}
         self._starting: dict[str, frozenset[str]] = {}
         self.acquisitions = Acquisitions(self)
         self.handed_out: set[str] | None = None
@@ -177,6 +178,12 @@ class Program:
         if path not in self._takes:
             self._takes[path] = takes_something(self.data(path))
         return self._takes[path]
+
+    def taking_rows(self, path: str) -> tuple[int, ...]:
+        """The rows of a file on which such a statement stands, written as SQL is."""
+        if path not in self._taking_rows:
+            self._taking_rows[path] = taking_rows(self.data(path)) if self.takes(path) else ()
+        return self._taking_rows[path]
 
     def starting(self, path: str) -> frozenset[str]:
         """The functions of a file that may leave something open for their callers to end."""

@@ -11,9 +11,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from leakcheck import expression as ex
+from leakcheck.project.facts import FunctionFacts
 from leakcheck.project.names import Class, Instance, ProjectModule, Scope
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from leakcheck.project.facts import ModuleFacts
     from leakcheck.project.modules import Modules
     from leakcheck.project.names import Function, Symbol
@@ -48,7 +51,8 @@ class Definitions:
                 return self._name(name, scope, _IMPORTS)
             case ex.Attribute(base=base, name=name):
                 owners = self._program.resolver.resolve(base, scope)
-                return [d for owner in owners for d in self._member(owner, name)]
+                found = [d for owner in owners for d in self._member(owner, name)]
+                return self._given(base, name, owners, found, scope)
             case _:
                 return []
 
@@ -119,3 +123,30 @@ class Definitions:
             body = Scope(module, (), cls.qualname)
             return [(value, Scope.of(module, module.functions[m]) if m else body) for value, m in values]
         return []
+
+    # What an object was given when it was built
+
+    def _given(
+        self, base: ex.Expression, name: str, owners: Sequence[Symbol], found: list[Definition], scope: Scope
+    ) -> list[Definition]:
+        """The arguments for an attribute that the constructor only keeps, where it is seen what built the object."""
+        built = [(base, scope)] if isinstance(base, ex.Call) else self.of(base, scope) if owners else []
+        for call, where in built if len(built) == 1 else ():
+            for owner in owners if isinstance(call, ex.Call) else ():
+                of = owner.of if isinstance(owner, Instance) else None
+                parameter = self._kept_parameter(of, name, found) if isinstance(of, Class) else None
+                if parameter is not None and isinstance(call, ex.Call):
+                    place, keyword = parameter
+                    given = [v for k, v in call.keywords if k == keyword] or [*call.args[place : place + 1]]
+                    return [(value, where) for value in given]
+        return found
+
+    def _kept_parameter(self, of: Class, name: str, found: list[Definition]) -> tuple[int, str] | None:
+        """The position and name of the constructor's parameter that an attribute keeps."""
+        match found:
+            case [(ex.Name(id=given), Scope(functions=(*_, FunctionFacts(name="__init__") as constructor)))]:
+                names = [p.name for p in constructor.parameters if p.kind == "positional"][1:]
+                return (names.index(given), given) if given in names else None
+        facts = next((f for _, f, _ in self._program.resolver.hierarchy.lineage(of)), None)
+        generated = facts is not None and "__init__" not in facts.methods and name in facts.keys
+        return (facts.keys.index(name), name) if facts is not None and generated else None

@@ -108,10 +108,13 @@ def speaks(program: Program, module: ModuleFacts, function: FunctionFacts) -> bo
     imports_driver = not vocabulary.packages.isdisjoint(module.packages)
     if imports_driver and ("transaction" in calls or vocabulary.may_send(calls, module.packages)):
         return True
-    if (imports_driver or program.takes(module.path)) and _may_execute(function, vocabulary):
-        text = program.rows(module.path, function.first_row, function.last_row)
-        swallows = imports_driver and b"except" in text and _MAY_COMMIT.search(text) is not None
-        if swallows or _SQL.search(text) is not None:
+    if imports_driver or program.takes(module.path):
+        if may_execute(function, vocabulary):
+            text = program.rows(module.path, function.first_row, function.last_row)
+            swallows = imports_driver and b"except" in text and _MAY_COMMIT.search(text) is not None
+            if swallows or _SQL.search(text) is not None:
+                return True
+        elif any(function.first_row <= row <= function.last_row for row in program.taking_rows(module.path)):
             return True
     blocks = vocabulary.blocks
     inside = not blocks.isdisjoint(calls) or any(ex.last_name(d) in blocks for d in function.decorators)
@@ -126,12 +129,18 @@ def takes_something(data: bytes) -> bool:
     return _SQL.search(data) is not None
 
 
+def taking_rows(data: bytes) -> tuple[int, ...]:
+    """The rows on which a statement that takes something plainly stands."""
+    ends = [match.end() for match in _PLAIN_SQL.finditer(data)]
+    return tuple(data.count(b"\n", 0, end) + 1 for end in ends)
+
+
 def starts(function: FunctionFacts, text: str, vocabulary: Vocabulary) -> bool:
     """Whether a function with this text may leave something open for its callers to end."""
-    return _may_execute(function, vocabulary) and _PLAIN_SQL.search(text.encode()) is not None
+    return may_execute(function, vocabulary) and _PLAIN_SQL.search(text.encode()) is not None
 
 
-def _may_execute(function: FunctionFacts, vocabulary: Vocabulary) -> bool:
+def may_execute(function: FunctionFacts, vocabulary: Vocabulary) -> bool:
     """Whether a function calls something that could send SQL, as far as names say."""
     calls = function.calls.keys()
     executes = not vocabulary.executing.isdisjoint(calls) or not _METHODS.isdisjoint(calls)

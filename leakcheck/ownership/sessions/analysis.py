@@ -22,11 +22,12 @@ from leakcheck.ownership.sessions import connections
 from leakcheck.ownership.sessions.blocks import block_faults
 from leakcheck.ownership.sessions.callees import SessionCallees, SessionGiven
 from leakcheck.ownership.sessions.connections import Connection
+from leakcheck.ownership.sessions.executing import Executing
 from leakcheck.ownership.sessions.following import Following, Taken, refers_to
 from leakcheck.ownership.sessions.lent import Lent, agreed, behind_yield, in_exit, lending
 from leakcheck.ownership.sessions.pool_statements import pool_faults
 from leakcheck.ownership.sessions.session import Held, Open, Session
-from leakcheck.ownership.sessions.statements import QUIET, Action, Statements, executed_name
+from leakcheck.ownership.sessions.statements import QUIET, Action, Statements
 from leakcheck.ownership.state import Hold, State, Status
 from leakcheck.ownership.steps import short
 from leakcheck.project.names import Class, Function, Method
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from leakcheck.ownership.program import Program
     from leakcheck.ownership.unit import Unit
     from leakcheck.ownership.units import Units
-    from leakcheck.project.facts import FunctionFacts
 
 
 class Sessions:
@@ -51,8 +51,8 @@ class Sessions:
         self._units = units
         self._given: dict[Held, SessionGiven] = {}
         self._left: dict[Function, tuple[tuple[str, Action], ...]] = {}
-        self._executed: dict[Function, tuple[tuple[str, str], ...]] = {}
         self._lent: dict[Function | Class, tuple[Connection, Lent] | None] = {}
+        self.executing = Executing(program, units)
 
     def found(self, unit: Unit, acquired: Iterable[Found]) -> tuple[Sequence[SessionFound], Sequence[Fault]]:
         """Everything that the unit takes on its connections, with what becomes of it on all paths; and other faults."""
@@ -110,35 +110,6 @@ class Sessions:
         function = next(found, None)
         return self._units.of(function) if function is not None else None
 
-    def executed_by(self, function: Function) -> tuple[tuple[str, str], ...]:
-        """Which parameters of a project function it executes as SQL, each with the connection as it knows it."""
-        key = replace(function, bound=False)
-        if key not in self._executed:
-            self._executed[key] = ()
-            module = self._program.facts(key.path)
-            facts = module.functions.get(key.qualname) if module is not None else None
-            if facts is not None and not self._program.vocabulary.executing.isdisjoint(facts.calls):
-                unit = self._units.of(key) if facts.parameters else None
-                self._executed[key] = tuple(self._executing(unit, facts)) if unit is not None else ()
-        return self._executed[key]
-
-    def _executing(self, unit: Unit, facts: FunctionFacts) -> Iterator[tuple[str, str]]:
-        """The connection and the parameter of each call that executes one, on a connection that is not its own."""
-        parameters = [p.name for p in facts.parameters]
-        calls = [i for block in self._units.graph(unit).blocks for i in block.instructions if isinstance(i, g.Call)]
-        for call in calls:
-            name = connections.root(call, unit) if call.method in self._program.vocabulary.executing else None
-            given = executed_name(call)
-            if name is None or given not in parameters or not self._is_connection(name, call, unit):
-                continue
-            owner = name.partition(".")[0]
-            if owner != given and (owner in parameters or not facts.binds(owner)):
-                yield name, given
-
-    def _is_connection(self, name: str, call: g.Call, unit: Unit) -> bool:
-        symbols = self._program.resolver.resolve(call.func, unit.scope)
-        return any(isinstance(s, Method) for s in symbols) or (not symbols and connections.is_word(name))
-
 
 class _Search:
     """Follows the connections of one unit."""
@@ -162,8 +133,8 @@ class _Search:
         self.faults += block_faults(self._program, self._unit, graph, speech)
         for connection in self._taken(graph, acquired):
             self._follow(connection)
-        names = self._unheard(graph)
-        given = connections.given(names, self._unit, self._program) if names else None
+        names, certain = self._unheard(graph)
+        given = connections.given(names, self._unit, self._program, certain=certain) if names else None
         if given is not None:
             self._follow(given)
 
@@ -254,11 +225,12 @@ class _Search:
         graph, constants = self._units.graph(self._unit), self._units.constants(self._unit)
         return Explorer(graph, constants, self._following(connection, held))
 
-    def _unheard(self, graph: g.ControlFlowGraph) -> frozenset[str]:
-        """What the connection is called that was not taken here."""
+    def _unheard(self, graph: g.ControlFlowGraph) -> tuple[frozenset[str], bool]:
+        """What the connection is called that was not taken here; and whether what is called knows it for one."""
         callees = SessionCallees(self._unit, self._program, None)
         names: set[str | None] = set()
         own: set[str | None] = {None}
+        known: set[str] = set()
         for block in graph.blocks:
             for call in block.instructions:
                 if not isinstance(call, g.Call):
@@ -267,12 +239,13 @@ class _Search:
                     own.add(connections.root(call, self._unit))
                     continue
                 left = (*callees.leaves(call), *callees.says(call))
-                names.update(each.path if each.argument is None else each.argument.operand for each in left)
+                known.update(each.place if isinstance(each.place, str) else each.place.operand for each in left)
                 symbols = callees.symbols(call)
                 if call.method is not None and not any(isinstance(s, Function) for s in symbols):
                     methods = [s for s in symbols if isinstance(s, Method)]
                     names.add(self._named_by(call, methods))
-        return frozenset(n for n in names - own if n is not None and n[0] not in "%#")
+        found = frozenset(n for n in (names | known) - own if n is not None and n[0] not in "%#")
+        return found, not known.isdisjoint(found)
 
     def _named_by(self, call: g.Call, methods: Sequence[Method]) -> str | None:
         """What a call on it calls the connection; None where it is on something else."""

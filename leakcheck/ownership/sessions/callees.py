@@ -16,7 +16,6 @@ import libcst as cst
 from leakcheck import expression as ex
 from leakcheck.cfg.walk import reduce, walk
 from leakcheck.driver import ClassKind
-from leakcheck.ownership.arguments import parameter_at, place_of
 from leakcheck.ownership.callees import Callees
 from leakcheck.ownership.given import Given
 from leakcheck.ownership.sessions.connections import UNKNOWN_DRIVER
@@ -25,22 +24,25 @@ from leakcheck.ownership.sessions.session import HeldKind, Open, Session
 from leakcheck.ownership.sessions.slow import is_coroutine, is_slow
 from leakcheck.ownership.sessions.statements import Action, Statements, most_telling
 from leakcheck.ownership.state import Hold, Scope
-from leakcheck.project.names import Function, Method
+from leakcheck.ownership.summary import End
+from leakcheck.project.names import Class, Function, Instance, Method
 from leakcheck.project.texts import sql_texts
+from leakcheck.sql.event import SqlKind
 from leakcheck.sql.events import events
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable
 
     from leakcheck.cfg import graph as g
     from leakcheck.driver import DriverClass
+    from leakcheck.ownership.arguments import Start
     from leakcheck.ownership.effects import Effects
     from leakcheck.ownership.program import Program
     from leakcheck.ownership.sessions.session import Held
     from leakcheck.ownership.state import State, Value
+    from leakcheck.ownership.summary import Effect
     from leakcheck.ownership.unit import Unit
     from leakcheck.ownership.units import Units
-    from leakcheck.project.facts import FunctionFacts
     from leakcheck.sql.event import SqlEvent
 
 _SPEAKING = frozenset({"commit", "rollback", "begin", "execute", "cursor", "close", "run", "query", "transaction"})
@@ -48,10 +50,9 @@ _SPEAKING = frozenset({"commit", "rollback", "begin", "execute", "cursor", "clos
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """What a call leaves open: on the connection of an argument, or on the one that the caller calls ``path``."""
+    """What a call leaves open, or says: on the connection of an argument, or on the one that the caller calls so."""
 
-    argument: g.Argument | None
-    path: str | None
+    place: g.Argument | str
     action: Action
 
 
@@ -80,6 +81,14 @@ class SessionGiven(Given):
             for_caller=True,
         )
 
+    def _follow(self, unit: Unit, variable: str, resource: DriverClass, start: Start) -> Effect:
+        """As for the connection; where its object decides whether to end what is held, it knows that it need not."""
+        effect = super()._follow(unit, variable, resource, start)
+        if "." not in variable or not {End.RELEASED, End.BORROWED} <= effect.normal & effect.quiet:
+            return effect
+        raised = effect.raised - {End.BORROWED} if End.RELEASED in effect.raised else effect.raised
+        return replace(effect, normal=effect.normal - {End.BORROWED}, raised=raised)
+
     def _started(self, state: State) -> State:
         opened = Open.YES if self._held.kind is HeldKind.TRANSACTION else Open.MAYBE
         return replace(state, session=Session(open=opened, wrote=True))
@@ -106,57 +115,50 @@ class SessionCallees(Callees):
 
     def leaves(self, call: g.Call) -> tuple[Left, ...]:
         """What a called project function leaves open on a connection that it is given, or finds on its object."""
-        found: list[Left] = []
-        for symbol in self.symbols(call):
-            if not isinstance(symbol, Function):
-                continue
-            facts, _ = self._program.resolver.function(symbol)
-            if facts is not None:
-                for name, action in self._program.functions.sessions.left_by(symbol):
-                    found += self._placed(call, symbol, facts, name, action)
-        return tuple(found)
+        sessions = self._program.functions.sessions
+        called = (sessions.executing.called(symbol, call, self._unit) for symbol in self.symbols(call))
+        return tuple(
+            Left(place, action)
+            for each in called
+            if each is not None
+            for name, action in sessions.left_by(each.function)
+            if (place := each.connection(name)) is not None
+        )
 
     def says(self, call: g.Call) -> tuple[Left, ...]:
         """What a called project function sends that executes what it is given: ``run("BEGIN")``."""
-        found: list[Left] = []
+        executing, found = self._program.functions.sessions.executing, list[Left]()
         for symbol in self.symbols(call):
-            facts = self._program.resolver.function(symbol)[0] if isinstance(symbol, Function) else None
-            if not isinstance(symbol, Function) or facts is None:
-                continue
-            for name, parameter in self._program.functions.sessions.executed_by(symbol):
-                said = self._said_as(call, symbol, facts, parameter)
-                for event in said:
-                    found += self._placed(call, symbol, facts, name, Action(event, alone=len(said) == 1))
+            called = executing.called(symbol, call, self._unit)
+            for each in executing.by(called.function) if called is not None else ():
+                assert called is not None
+                place, said = called.connection(each.connection), self._said_as(called.given(each.sql))
+                if place is not None and not (each.ends and any(e.kind is SqlKind.BEGIN for e in said)):
+                    found += [Left(place, Action(event, alone=len(said) == 1)) for event in said]
         return tuple(found)
 
-    def _said_as(self, call: g.Call, function: Function, facts: FunctionFacts, parameter: str) -> tuple[SqlEvent, ...]:
-        """What the argument for a parameter says; of several possible texts the one that does most."""
-        assert isinstance(call.node, cst.Call)
-        for argument, given in zip(call.arguments, call.node.args, strict=False):
-            place = place_of(call, argument) if not argument.star else None
-            if place is not None and parameter_at(facts, place, bound=function.bound) == parameter:
-                texts = sql_texts(reduce(given.value), self._unit.scope, self._program) or ()
-                return most_telling(events(text) for text in texts)
-        return ()
+    def _said_as(self, sql: ex.Expression | None) -> tuple[SqlEvent, ...]:
+        """What SQL says; of several possible texts the one that does most."""
+        texts = sql_texts(sql, self._unit.scope, self._program) if sql is not None else None
+        return most_telling(events(text) for text in texts or ())
 
-    def _placed(
-        self, call: g.Call, function: Function, facts: FunctionFacts, name: str, action: Action
-    ) -> Iterator[Left]:
-        """Where the caller has the connection that the callee calls ``name``."""
-        root, _, rest = name.partition(".")
-        parameters = [p.name for p in facts.parameters]
-        if root not in parameters:
-            yield Left(None, name, action)  # a name of the module
-            return
-        if function.bound and root == parameters[0]:
-            base = ex.dotted(call.func.base) if isinstance(call.func, ex.Attribute) else None
-            if base is not None:
-                yield Left(None, f"{base}.{rest}" if rest else base, action)
-            return
-        for argument in call.arguments:
-            place = place_of(call, argument) if not argument.star else None
-            if place is not None and parameter_at(facts, place, bound=function.bound) == root and not rest:
-                yield Left(argument, None, action)
+    def ends_when_left(self, instruction: g.Exit, names: Iterable[str], resource: DriverClass) -> bool:
+        """Whether an object whose ``with`` block is left ends what is held on a connection that it keeps."""
+        item = instruction.node
+        assert isinstance(item, cst.WithItem)
+        for node in (item.item, item.asname.name if item.asname is not None else None):
+            path = ex.dotted(reduce(node)) if isinstance(node, (cst.Name, cst.Attribute)) else None
+            attributes = [n.removeprefix(f"{path}.") for n in names if n.startswith(f"{path}.")]
+            for symbol in self._program.resolver.resolve(reduce(node), self._unit.scope) if attributes and node else ():
+                of = symbol.of if isinstance(symbol, Instance) else None
+                for name in ("__exit__", "__aexit__") if isinstance(of, Class) else ():
+                    assert isinstance(of, Class)
+                    for method in self._program.resolver.member(of, name, bound=True):
+                        facts = self._program.resolver.function(method)[0] if isinstance(method, Function) else None
+                        if isinstance(method, Function) and facts is not None:
+                            ways = [self.given.left(method, facts, a, resource) for a in attributes]
+                            return any(way[instruction.exceptional].releases for way in ways)
+        return False
 
     def is_forgotten(self, call: g.Call, receiver: Value | None) -> bool:
         """Whether the call certainly makes a coroutine that nobody awaits; a class that is guessed is no evidence."""

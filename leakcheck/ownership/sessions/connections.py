@@ -87,13 +87,13 @@ def taken(found: Found, program: Program) -> Connection | None:
 
 def root(call: g.Call, unit: Unit) -> str | None:
     """What the connection is called on which a method is called."""
-    return _root(call.func.base, unit) if isinstance(call.func, ex.Attribute) else None
+    return root_of(call.func.base, unit) if isinstance(call.func, ex.Attribute) else None
 
 
-def given(names: Iterable[str], unit: Unit, program: Program) -> Connection | None:
-    """The connection that a function knows by these names and has not taken itself."""
+def given(names: Iterable[str], unit: Unit, program: Program, *, certain: bool) -> Connection | None:
+    """The connection that a function knows by these names and has not taken itself; ``certain``: it is one."""
     resource = _class_of(sorted(names), unit, program)
-    if resource is None and not any(is_word(n) for n in names):
+    if resource is None and not certain and not any(is_word(n) for n in names):
         return None
     resource = resource or program.drivers.classes[_FLEXIBLE]
     acquisition = Acquisition(resource, Protocol.VALUE, None)
@@ -105,17 +105,17 @@ def is_word(name: str) -> bool:
     return any(ending in _WORDS for ending in endings(name.rpartition(".")[2]))
 
 
-def _root(expression: ex.Expression, unit: Unit, depth: int = 6) -> str | None:
+def root_of(expression: ex.Expression, unit: Unit, depth: int = 6) -> str | None:
     """The variable or dotted path that holds the connection on which ``expression`` works."""
     if depth == 0:
         return None
     match expression:
         case ex.Await(value=value) | ex.Entered(value=value):
-            return _root(value, unit, depth - 1)
+            return root_of(value, unit, depth - 1)
         case ex.Call(func=ex.Attribute(base=base, name=name)) if name in _DERIVING:
-            return _root(base, unit, depth - 1)
+            return root_of(base, unit, depth - 1)
         case ex.Attribute(base=base, name=name) if name in BACK_TO_OWNER and _is_cursor(base):
-            return _root(base, unit, depth - 1)
+            return root_of(base, unit, depth - 1)
         case ex.Attribute():
             return ex.dotted(expression)
         case ex.Name(id=name):
@@ -127,9 +127,9 @@ def _root(expression: ex.Expression, unit: Unit, depth: int = 6) -> str | None:
                         and isinstance(inner.func, ex.Attribute)
                         and inner.func.name in _DERIVING
                     ):
-                        return _root(inner.func.base, unit, depth - 1) or name
+                        return root_of(inner.func.base, unit, depth - 1) or name
                     if isinstance(inner, (ex.Name, ex.Attribute)) and inner != expression:
-                        return _root(inner, unit, depth - 1) or name
+                        return root_of(inner, unit, depth - 1) or name
                 if name in facts.scope.assignments:
                     break
             return name

@@ -191,9 +191,8 @@ class Following(Effects):
         """What a project function sends for its caller, or leaves open for it to end: it says as much."""
         found: list[Action] = []
         for left in (*(self.speech.leaves(call) if self.held is None else ()), *self.speech.says(call)):
-            operand = next((a.operand for a in call.arguments if a is left.argument), None)
-            holds = refers_to(state, operand) if operand is not None else left.path in self.names
-            if holds:
+            place = left.place
+            if place in self.names if isinstance(place, str) else refers_to(state, place.operand):
                 found.append(left.action)
         return tuple(found)
 
@@ -313,6 +312,9 @@ class Following(Effects):
             commits = self.driver.commits and not instruction.exceptional
             kind = SqlKind.COMMIT if commits else SqlKind.ROLLBACK
             return [transaction.ended(self, instruction, kind, after)], []
+        held = self.held is not None and state.status is Status.HELD
+        if held and self.names and self.speech.ends_when_left(instruction, self.names, self.resource):
+            return [self.done(instruction, state)], []
         return Effects.apply(self, instruction, state)
 
     @staticmethod

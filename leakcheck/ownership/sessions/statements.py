@@ -173,16 +173,16 @@ def most_telling(found: Iterable[tuple[SqlEvent, ...]]) -> tuple[SqlEvent, ...]:
     return (telling or possible or [()])[0]
 
 
-def executed_name(call: g.Call) -> str | None:
-    """The name that is given to a call as its SQL: ``cur.execute(sql)``, ``conn.execute(text(sql))``."""
-    reduced = reduce(call.node) if isinstance(call.node, cst.Call) else None
-    if not isinstance(reduced, ex.Call):
+def executed(call: g.Call) -> ex.Expression | None:
+    """What is given to a call as its SQL: ``cur.execute(sql)``, ``conn.execute(text(sql))``, ``cur.execute(*args)``."""
+    if not isinstance(call.node, cst.Call):
         return None
-    given = [*reduced.args[:1], *(v for k, v in reduced.keywords if k in _SQL_KEYWORDS)]
-    value = given[0] if given else None
+    given = [a.value for a in call.node.args[:1] if a.keyword is None and a.star != "**"]
+    given += [a.value for a in call.node.args if a.keyword is not None and a.keyword.value in _SQL_KEYWORDS]
+    value = reduce(given[0]) if given else None
     if isinstance(value, ex.Call) and ex.last_name(value.func) in _MAKING_TEXT and len(value.args) == 1:
         value = value.args[0]
-    return value.id if isinstance(value, ex.Name) else None
+    return value
 
 
 _MAKING_TEXT = frozenset({"text", "SQL"})
