@@ -180,9 +180,10 @@ def _check_commit(following: Following, instruction: g.Instruction, state: State
 
 
 def after_failed_commit(following: Following, instruction: g.Instruction, state: State) -> State:
-    """What a COMMIT that raises leaves: it is rolled back, or where nothing was written the connection is gone."""
+    """What a COMMIT that raises leaves: it is rolled back, or where nothing is to be committed the connection is gone."""
     session = state.session
-    if not session.wrote:
+    alone = session.autocommit is True or following.driver.begins is Begins.NEVER
+    if not session.wrote or (session.open is Open.NO and alone):
         return following.done(instruction, state, by_statement=False)
     if following.held is not None and (session.resetting or following.held.kind is HeldKind.TRANSACTION):
         return following.done(instruction, state)
