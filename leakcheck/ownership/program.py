@@ -28,7 +28,7 @@ from leakcheck.project.large_stack import on_large_stack
 from leakcheck.project.modules import Modules
 from leakcheck.project.names import Class
 from leakcheck.project.resolver import Resolver
-from leakcheck.project.speaking import Vocabulary, takes_something, taking_rows
+from leakcheck.project.speaking import Vocabulary, takes_something, taking_names, taking_rows
 from leakcheck.project.starting import Starting, starting_in
 from leakcheck.project.triggers import Triggers
 from leakcheck.source import Source, SourceError
@@ -113,6 +113,7 @@ class Program:
         self.resolver = Resolver(self)
         self.starting_functions = Starting(self)
         self._takes: dict[str, bool] = {}
+        self._taking_names: dict[str, frozenset[bytes]] = {}
         self._taking_rows: dict[str, tuple[int, ...]] = {}
         self._starting: dict[str, frozenset[str]] = {}
         self.acquisitions = Acquisitions(self)
@@ -184,6 +185,12 @@ class Program:
         if path not in self._taking_rows:
             self._taking_rows[path] = taking_rows(self.data(path)) if self.takes(path) else ()
         return self._taking_rows[path]
+
+    def taking_names(self, module: ModuleFacts) -> frozenset[bytes]:
+        """The constants of a file that hold such a statement."""
+        if module.path not in self._taking_names:
+            self._taking_names[module.path] = taking_names(module) if self.takes(module.path) else frozenset()
+        return self._taking_names[module.path]
 
     def starting(self, path: str) -> frozenset[str]:
         """The functions of a file that may leave something open for their callers to end."""

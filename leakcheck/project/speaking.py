@@ -112,7 +112,7 @@ def speaks(program: Program, module: ModuleFacts, function: FunctionFacts) -> bo
         if may_execute(function, vocabulary):
             text = program.rows(module.path, function.first_row, function.last_row)
             swallows = imports_driver and b"except" in text and _MAY_COMMIT.search(text) is not None
-            if swallows or _SQL.search(text) is not None:
+            if swallows or _SQL.search(text) is not None or any(n in text for n in program.taking_names(module)):
                 return True
         elif any(function.first_row <= row <= function.last_row for row in program.taking_rows(module.path)):
             return True
@@ -133,6 +133,26 @@ def taking_rows(data: bytes) -> tuple[int, ...]:
     """The rows on which a statement that takes something plainly stands."""
     ends = [match.end() for match in _PLAIN_SQL.finditer(data)]
     return tuple(data.count(b"\n", 0, end) + 1 for end in ends)
+
+
+def taking_names(module: ModuleFacts) -> frozenset[bytes]:
+    """The constants of a module and of its classes that hold such a statement."""
+    constants = [(name, value) for name, found in module.scope.assignments.items() for value in found]
+    for known in module.classes.values():
+        constants += [(n, value) for n, found in known.attributes.items() for value, method in found if method is None]
+    return frozenset(name.encode() for name, value in constants if _holds_statement(value))
+
+
+def _holds_statement(value: ex.Expression) -> bool:
+    match value:
+        case ex.Constant(value=str() as text):
+            return _PLAIN_SQL.search(b'"' + text.encode("utf-8", "replace")) is not None
+        case ex.Call(args=(first, *_)):
+            return _holds_statement(first)
+        case ex.Text(parts=(first, *_)):
+            return _holds_statement(first)
+        case _:
+            return False
 
 
 def starts(function: FunctionFacts, text: str, vocabulary: Vocabulary) -> bool:

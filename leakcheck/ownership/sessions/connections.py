@@ -24,7 +24,7 @@ from leakcheck.ownership.sessions import autocommit
 from leakcheck.project.names import External, Instance, Method
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
 
     from leakcheck.cfg import graph as g
     from leakcheck.ownership.found import Found
@@ -141,7 +141,7 @@ def _is_cursor(expression: ex.Expression) -> bool:
     return any(e.startswith(("cur", "crsr")) for e in endings(ex.last_name(expression) or "")[-1:])
 
 
-def _class_of(names: Iterable[str], unit: Unit, program: Program) -> DriverClass | None:
+def _class_of(names: Sequence[str], unit: Unit, program: Program) -> DriverClass | None:
     """The class of the connection: as its names resolve, else that of the only driver the file imports."""
     drivers = program.drivers
     for name in names:
@@ -163,4 +163,16 @@ def _class_of(names: Iterable[str], unit: Unit, program: Program) -> DriverClass
             known = next((drivers.classes[i] for i in ids if i in drivers.classes and drivers.classes[i].session), None)
             if known is not None:
                 found.append(known)
+    if len(found) > 1:
+        common = {m for m, operation in drivers.classes[_FLEXIBLE].methods.items() if operation.sends}
+        own = program.vocabulary.sending.keys() - common
+        begun = own.intersection(_called_on(names, unit))
+        found = [known for known in found if begun and begun <= known.methods.keys()] or found
     return found[0] if len(found) == 1 else drivers.classes[_FLEXIBLE] if found else None
+
+
+def _called_on(names: Sequence[str], unit: Unit) -> Iterator[str]:
+    """The methods of a connection that the function calls by these names: they tell drivers apart."""
+    for name, callees in unit.facts.calls.items() if unit.facts is not None else ():
+        if any(isinstance(c, ex.Attribute) and ex.dotted(c.base) in names for c in callees):
+            yield name

@@ -180,7 +180,7 @@ def _check_commit(following: Following, instruction: g.Instruction, state: State
 
 
 def after_failed_commit(following: Following, instruction: g.Instruction, state: State) -> State:
-    """What a COMMIT that raises leaves: it is rolled back, or where nothing is to be committed the connection is gone."""
+    """What a COMMIT that raises leaves: it is rolled back; with nothing to commit the connection is gone."""
     session = state.session
     alone = session.autocommit is True or following.driver.begins is Begins.NEVER
     if not session.wrote or (session.open is Open.NO and alone):
