@@ -235,11 +235,12 @@ class _Search:
             for call in block.instructions:
                 if not isinstance(call, g.Call):
                     continue
-                if id(call.node) in self._heard:
-                    own.add(connections.root(call, self._unit))
-                    continue
                 left = (*callees.leaves(call), *callees.says(call))
-                known.update(each.place if isinstance(each.place, str) else each.place.operand for each in left)
+                places = {each.place if isinstance(each.place, str) else each.place.operand for each in left}
+                if id(call.node) in self._heard:
+                    own.update(places, (connections.root(call, self._unit),))
+                    continue
+                known |= places
                 symbols = callees.symbols(call)
                 if call.method is not None and not any(isinstance(s, Function) for s in symbols):
                     methods = [s for s in symbols if isinstance(s, Method)]

@@ -8,6 +8,7 @@ The same questions as about the connection itself, answered by following what is
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
     from leakcheck.sql.event import SqlEvent
 
 _SPEAKING = frozenset({"commit", "rollback", "begin", "execute", "cursor", "close", "run", "query", "transaction"})
+_UNDOING = re.compile(r"unlock|release|rollback|roll_back|abort|undo|reset|unlisten", re.IGNORECASE)
+"""What a function is called that is there to end something, whatever raises in it before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,8 @@ class SessionGiven(Given):
     def _follow(self, unit: Unit, variable: str, resource: DriverClass, start: Start) -> Effect:
         """As for the connection; where its object decides whether to end what is held, it knows that it need not."""
         effect = super()._follow(unit, variable, resource, start)
+        if unit.facts is not None and _UNDOING.search(unit.facts.name):
+            effect = effect.as_release()
         if "." not in variable or not {End.RELEASED, End.BORROWED} <= effect.normal & effect.quiet:
             return effect
         raised = effect.raised - {End.BORROWED} if End.RELEASED in effect.raised else effect.raised

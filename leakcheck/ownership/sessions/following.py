@@ -193,6 +193,7 @@ class Following(Effects):
         for left in (*(self.speech.leaves(call) if self.held is None else ()), *self.speech.says(call)):
             place = left.place
             if place in self.names if isinstance(place, str) else refers_to(state, place.operand):
+                self.heard.add(id(call.node))
                 found.append(left.action)
         return tuple(found)
 
