@@ -62,7 +62,7 @@ def nothing_to_say(paths: Sequence[str]) -> bool:
 def _is_silent(path: str) -> bool:
     """Whether a file is Python in which nothing of ours occurs."""
     data = _read(path)
-    if data is None or any(word in data for word in (*TRIGGERS, *_DOUBTFUL)):
+    if data is None or path.endswith(".ipynb") or any(word in data for word in (*TRIGGERS, *_DOUBTFUL)):
         return False
     import warnings
 
@@ -128,7 +128,7 @@ class _Imports:
                     continue
                 seen.add(target)
                 data = _read(target)
-                if data is None or any(word in data for word in TRIGGERS):
+                if data is None or path.endswith(".ipynb") or any(word in data for word in TRIGGERS):
                     return True
                 if depth + 1 < _DEPTH:
                     pending.append((target, depth + 1))

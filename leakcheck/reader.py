@@ -56,9 +56,11 @@ class Reader:
         return data
 
     def parses(self, path: str) -> bool:
-        """Whether the running Python accepts a file; if not, the analysis may know a newer grammar."""
+        """Whether the running Python accepts a file; if not, the analysis may know a newer grammar, or what it is."""
         import warnings
 
+        if path.endswith(".ipynb"):
+            return False  # though most are expressions
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # about the code's own escapes, not ours to print

@@ -54,6 +54,13 @@ def action(workspace: Path, **inputs: str) -> subprocess.CompletedProcess[str]:
     return bash(check["run"], workspace, GITHUB_STEP_SUMMARY=str(workspace / "summary.md"), **environment)
 
 
+@pytest.mark.parametrize(("schema", "file"), [("github-actions", "action.yml"), ("gitlab-ci", "docs/gitlab-ci.yml")])
+def test_what_the_services_publish_about_their_files(schema: str, file: str) -> None:
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", f"vendor.{schema}", str(ROOT / file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_the_action_annotates_and_fails(workspace: Path) -> None:
     done = action(workspace, paths="demo", sarif="out.sarif")
     assert done.returncode == 1, done.stderr

@@ -200,6 +200,14 @@ class TestOptions:
         result = run("--quiet", ".")
         assert (result.out, result.err) == ("", "")
 
+    @pytest.mark.parametrize("text", ['{"cells": []}', '{"cells": ["pool.getconn()"]}'])
+    def test_a_notebook_that_is_named_does_not_pass_for_clean(self, text: str) -> None:
+        write("a.ipynb", text)
+        assert python(".").returncode == 0
+        result = python("a.ipynb")
+        assert result.returncode == 1
+        assert "LC900 this file was not checked: it is a notebook" in result.stdout
+
     def test_colour(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         write("a.py")
         assert "\033[" not in run("a.py").out

@@ -19,6 +19,7 @@ from leakcheck.output import one_line
 from leakcheck.report import Report
 
 _MOST = 5
+_UNPARSABLE = "LC900"  # nobody expects a fix of that
 _PARTICULAR = re.compile(r"`[^`]*`|\b\d+\b")
 _SKETCH = "only a sketch, shown above"
 
@@ -51,13 +52,13 @@ def _fixable(total: int, safe: int, unsafe: int) -> str:
 
 def _without(found: tuple[Diagnostic, ...]) -> Iterator[str]:
     reasons = Counter(reason for one in found if (reason := _reason(one)) is not None)
-    never = [one.code for one in found if one.fix is None and one.fix_refused is None]
+    never = [one.code for one in found if one.fix is None and one.fix_refused is None and one.code != _UNPARSABLE]
     if never:
         codes = sorted(set(never))
         rules = "this rule has" if len(codes) == 1 else "these rules have"
         reasons[f"{', '.join(codes)}: {rules} no fixes"] = len(never)
     number = sum(reasons.values())
-    if len(found) == 1:
+    if len(found) == 1 or not number:
         return  # the finding itself says so
     yield f"No fix for {number}:"
     listed = sorted(reasons.items(), key=lambda pair: (-pair[1], pair[0]))

@@ -372,6 +372,8 @@ def parse(path: str, source: Source | Failure) -> ModuleFacts | Failure:
     """The facts of a file with this text, or why it has none."""
     if isinstance(source, Failure):
         return source
+    if path.endswith(".ipynb"):
+        return Failure("it is a notebook: write it out by `jupyter nbconvert --to script`, and check that", 1, 1)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
