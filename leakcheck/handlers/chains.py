@@ -201,10 +201,10 @@ class Chains:
             return _Way(_Runner(tree, None), steps, per_object, story.stores, memoised)
         kept = self._roles.is_kept(facts) and facts.owner is not None
         if (story.fate is Fate.OWNED or kept) and facts.owner is not None:
-            cls = tree.facts.classes[facts.owner]
+            cls = Class(tree.path, facts.owner)
             if self._roles.is_singleton(cls):
                 return None
-            runner = _Runner(tree, Class(tree.path, facts.owner))
+            runner = _Runner(tree, cls)
             return _Way(runner, steps, per_object=True, stored=story.stores, memoised=memoised)
         memoised = memoised or self._roles.is_memoised(facts)
         return _Way(_Runner(tree, Function(tree.path, facts.qualname)), steps, per_object, story.stores, memoised)
@@ -257,10 +257,11 @@ class Chains:
             case How.GIVES if isinstance(node, ast.Call) and self._runs(tree, node):
                 return self._called(way, tree, node)
             case How.DERIVES if isinstance(of, Class) and isinstance(node, ast.ClassDef):
-                cls = next((c for c in tree.facts.classes.values() if c.name == node.name), None)
+                facts = next((c for c in tree.facts.classes.values() if c.name == node.name), None)
+                cls = Class(tree.path, facts.qualname) if facts is not None else None
                 if cls is None or self._roles.is_singleton(cls):
                     return None
-                return replace(way, runner=_Runner(tree, Class(tree.path, cls.qualname)))
+                return replace(way, runner=_Runner(tree, cls))
             case _:
                 return None
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from leakcheck.handlers.search import Mention
     from leakcheck.handlers.syntax import Tree
     from leakcheck.ownership.program import Program
-    from leakcheck.project.facts import ClassFacts, FunctionFacts, ModuleFacts
+    from leakcheck.project.facts import FunctionFacts, ModuleFacts
 
 _VERBS = frozenset({"route", "get", "post", "put", "patch", "delete", "websocket", "api_route"})
 
@@ -58,10 +58,14 @@ class Roles:
         """Whether a decorator makes the method run once for its object."""
         return any(ex.last_name(d) in self.frameworks.keepers for d in _called(facts.decorators))
 
-    def is_singleton(self, cls: ClassFacts) -> bool:
-        """Whether the class itself sees to it that there is one object of it."""
-        decorated = any(ex.last_name(d) in self.frameworks.memoisers for d in _called(cls.decorators))
-        return decorated or "__new__" in cls.methods
+    def is_singleton(self, cls: Class) -> bool:
+        """Whether the class itself sees to it that there is one object of it, or a base or its metaclass does."""
+        return any(
+            "__new__" in facts.methods
+            or facts.has_special_metaclass
+            or any(ex.last_name(d) in self.frameworks.memoisers for d in _called(facts.decorators))
+            for _, facts, _ in self._program.resolver.hierarchy.lineage(cls)
+        )
 
     def of_class(self, cls: Class) -> Role | None:
         """The role of constructing a class: a view that is built for each request."""

@@ -33,7 +33,6 @@ _NOT_OPENING = frozenset({"__init__", "__new__", "__enter__", "__aenter__", "__e
 """Methods that are called by other means, or judged elsewhere."""
 _SHARING = ("singleton", "shared", "cache", "lru_cache")
 """Decorators of classes of which there is one object, whoever calls them."""
-_PLAIN_METACLASSES = ("ABCMeta", "type")
 
 
 class Openings:
@@ -132,7 +131,7 @@ class Openings:
         for _, facts, _ in self._program.resolver.hierarchy.lineage(cls):
             if "__new__" in facts.methods or any(ex.last_name(d) in _SHARING for d in facts.decorators):
                 return True
-            if facts.metaclass is not None and ex.last_name(facts.metaclass) not in _PLAIN_METACLASSES:
+            if facts.has_special_metaclass:
                 return True
         return False
 

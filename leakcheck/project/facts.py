@@ -14,6 +14,7 @@ from leakcheck.expression import Name, last_name
 if TYPE_CHECKING:
     from leakcheck.expression import Expression
 
+_PLAIN_METACLASSES = ("ABCMeta", "type")
 SELF = ("self", "cls")
 """What methods call their own object or class."""
 
@@ -103,6 +104,11 @@ class ClassFacts:
     annotations: dict[str, Expression] = field(default_factory=dict)
     keys: list[str] = field(default_factory=list)
     """Annotated names of the body in order: the fields of a dataclass."""
+
+    @property
+    def has_special_metaclass(self) -> bool:
+        """Whether calling the class does what its metaclass says: it may give an object that others have, too."""
+        return self.metaclass is not None and last_name(self.metaclass) not in _PLAIN_METACLASSES
 
 
 @dataclass(slots=True)
