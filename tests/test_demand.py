@@ -12,7 +12,9 @@ from leakcheck.diagnostic import Diagnostic
 from leakcheck.engine import check
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
-SEVERAL_FILES = sorted(path for path in FIXTURES.rglob("*.py") if "# --- file: " in path.read_text(encoding="utf-8"))
+FILES = sorted(FIXTURES.rglob("*.py"))
+SEVERAL_FILES = [path for path in FILES if len(read_fixture(path).files) > 1]
+ONE_FILE = [path for path in FILES if path not in SEVERAL_FILES]
 MANY = 50
 """Of so many files, those that matter are found in another way than of a few."""
 
@@ -34,6 +36,32 @@ def test_a_file_alone_and_among_others(location: Path, tmp_path: Path) -> None:
     for path in files:
         spelled = str(tmp_path / path)
         assert _found(tmp_path, path) == [one for one in everything if one.path == spelled]
+
+
+def test_some_files_alone_and_all_of_them_together(tmp_path: Path) -> None:
+    names = [f"case_{number}.py" for number, _ in enumerate(ONE_FILE)]
+    for name, location in zip(names, ONE_FILE, strict=True):
+        (text,) = read_fixture(location).files.values()
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    together = _found(tmp_path, *names)
+    assert len({one.code for one in together}) > MANY / 2
+    for name in names[::4]:
+        spelled = str(tmp_path / name)
+        assert _found(tmp_path, name) == [one for one in together if one.path == spelled], name
+
+
+def test_what_hands_out_is_asked_before_what_it_hands_out_to(tmp_path: Path) -> None:
+    files = {
+        "a_store.py": "import psycopg2\nfrom z_open import open_it\n\n\nclass Store:\n    def __init__(self):\n"
+        "        self.conn = open_it()\n\n    def close(self):\n        self.conn.close()\n",
+        "b_use.py": "from a_store import Store\n\n\ndef use():\n    store = Store()\n    store.conn.cursor()\n",
+        "z_open.py": "import psycopg2\n\n\ndef open_it():\n    return psycopg2.connect('')\n",
+    }
+    others = {f"other{number}.py": "" for number in range(MANY)}
+    for path, text in (files | others).items():
+        (tmp_path / path).write_text(text, encoding="utf-8")
+    found = _found(tmp_path, *files, *others)
+    assert [(one.path, one.code) for one in found] == [(str(tmp_path / "b_use.py"), "LC101")]
 
 
 def _found(root: Path, *paths: str) -> list[Diagnostic]:

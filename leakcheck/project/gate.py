@@ -20,6 +20,7 @@ from leakcheck.project.speaking import speaks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from collections.abc import Set as AbstractSet
 
     from leakcheck.ownership.program import Program
     from leakcheck.project.names import Symbol
@@ -74,7 +75,7 @@ def _add_users(program: Program, paths: Sequence[str], chosen: set[str], others:
     named = set(paths)
     sources = set(chosen)
     sources.update(p for p in _unnamed(program, paths) if p not in named and program.has_trigger(p))
-    program.handed_out = set()
+    handed: set[str] = set()
     while sources:
         fresh: set[tuple[bytes, bytes]] = set()
         for path in sorted(sources):
@@ -83,14 +84,14 @@ def _add_users(program: Program, paths: Sequence[str], chosen: set[str], others:
                 parts = path.removesuffix(".py").removesuffix("/__init__").split("/")[-2:]
                 module = parts[-1] if len(parts) < 2 or "." in parts[0] else parts[0]
                 fresh.update(
-                    (name.encode(), m.encode()) for name in exported(program, facts) for m in {module, parts[-1]}
+                    (name.encode(), m.encode()) for name in exported(program, facts, handed) for m in {module, parts[-1]}
                 )
         fresh -= words
         words |= fresh
-        program.handed_out.update(name.decode() for name, _ in fresh)
+        handed.update(name.decode() for name, _ in fresh)
         sources = set()
         if not fresh:
-            return
+            break
         patterns = {name: re.compile(rb"\b" + re.escape(name) + rb"\b") for name, _ in fresh}
         modules = {module: [name for name, origin in fresh if origin == module] for _, module in fresh}
         for path in others:
@@ -101,6 +102,7 @@ def _add_users(program: Program, paths: Sequence[str], chosen: set[str], others:
             if any(patterns[name].search(data) is not None for name in near):
                 chosen.add(path)
                 sources.add(path)
+    program.handed_out = handed
 
 
 def _unnamed(program: Program, paths: Sequence[str]) -> Iterable[str]:
@@ -119,7 +121,7 @@ def _unnamed(program: Program, paths: Sequence[str]) -> Iterable[str]:
             )
 
 
-def exported(program: Program, facts: ModuleFacts) -> set[str]:
+def exported(program: Program, facts: ModuleFacts, known: AbstractSet[str]) -> set[str]:
     """Names of this file whose callers receive something they must give back, or end."""
     found = {qualname.rpartition(".")[2] for qualname in program.starting(facts.path)}
     for function in facts.functions.values():
@@ -128,7 +130,6 @@ def exported(program: Program, facts: ModuleFacts) -> set[str]:
     for cls in facts.classes.values():
         if program.construction(Class(facts.path, cls.qualname)) is not None:
             found.add(cls.name)
-    known = program.handed_out or ()
     found.update(n for n, ts in facts.scope.imports.items() if any(t.rpartition(".")[2] in known for t in ts))
     scope = Scope(facts)
     assigned = [(n, v) for n, values in facts.scope.assignments.items() for v in values]
