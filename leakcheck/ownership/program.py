@@ -385,6 +385,6 @@ def parse(path: str, source: Source | Failure) -> ModuleFacts | Failure:
         return Failure("it is nested too deeply to parse", 1, 1)
     except ValueError as error:
         return Failure(f"it is not valid Python: {error}", 1, 1)
-    from leakcheck.project.newer import facts_by_libcst
+    from leakcheck.project.newer import facts_of_newer
 
-    return on_large_stack(lambda: facts_by_libcst(path, source.text)) or failure
+    return on_large_stack(lambda: facts_of_newer(path, source.text)) or failure

@@ -84,7 +84,9 @@ def _add_users(program: Program, paths: Sequence[str], chosen: set[str], others:
                 parts = path.removesuffix(".py").removesuffix("/__init__").split("/")[-2:]
                 module = parts[-1] if len(parts) < 2 or "." in parts[0] else parts[0]
                 fresh.update(
-                    (name.encode(), m.encode()) for name in exported(program, facts, handed) for m in {module, parts[-1]}
+                    (name.encode(), m.encode())
+                    for name in exported(program, facts, handed)
+                    for m in {module, parts[-1]}
                 )
         fresh -= words
         words |= fresh

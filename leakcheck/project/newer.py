@@ -1,7 +1,11 @@
 """Facts of files whose grammar is newer than the running Python's.
 
-LibCST knows newer grammar than ``ast`` of an older Python. The tree is rewritten to what the older one accepts,
-row by row, so that the facts keep their places; functions are later read from the original text.
+The text is rewritten to what the older one accepts, row by row, so that the facts keep their places; functions are
+later read from the original text. Type parameters and aliases are taken out of the text as it stands:
+
+    def first[T](rows: list[T]) -> T:      →   def first   (rows: list[T]) -> T:
+
+LibCST knows the rest of the newer grammar, and takes a hundred times longer to rewrite a tree.
 """
 
 from __future__ import annotations
@@ -9,106 +13,73 @@ from __future__ import annotations
 import ast
 import re
 import warnings
-from functools import lru_cache
 from typing import TYPE_CHECKING
-
-import libcst as cst
 
 from leakcheck.project.collector import facts_of
 
 if TYPE_CHECKING:
     from leakcheck.project.facts import ModuleFacts
 
-_KEPT = 64
-"""Rewritten texts that are kept: facts, pools and fixes each ask for them, and a rewrite takes long."""
-_BRACKET_LIMIT = 100
-_CHAIN = re.compile(r"(?:\.\s*\w+\s*\([^()]*\)\s*){200}")
-_STRING_OR_COMMENT = re.compile(
+STRING_OR_COMMENT = re.compile(
     r'"""(?:\\.|[^\\])*?"""|\'\'\'(?:\\.|[^\\])*?\'\'\'|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|#[^\n]*', re.DOTALL
 )
+_GENERIC = re.compile(r"\b(?:def|class)[ \t]+\w+[ \t]*(?=\[)")
+_ALIAS = re.compile(r"^[ \t]*(?P<type>type)[ \t]+(?P<name>\w+)[ \t]*(?=[\[=])", re.MULTILINE)
 
 
-def facts_by_libcst(path: str, text: str) -> ModuleFacts | None:
-    """The facts of a file that ``ast`` rejects, None where LibCST rejects it too."""
-    tree = tree_by_libcst(text)
+def facts_of_newer(path: str, text: str) -> ModuleFacts | None:
+    """The facts of a file that ``ast`` rejects, None where LibCST rejects it, too."""
+    tree = tree_of_newer(text)
     try:
         return None if tree is None else facts_of(path, tree)
     except RecursionError:
         return None
 
 
-def tree_by_libcst(text: str) -> ast.Module | None:
+def tree_of_newer(text: str) -> ast.Module | None:
     """The tree of a text that ``ast`` rejects, rewritten to older grammar of the same rows."""
-    older = _older(text)
-    if older is None:
-        return None
+    plain = _without_type_parameters(text)
+    tree = _parsed(plain) if plain != text else None
+    if tree is not None:
+        return tree
+    from leakcheck.project.rewritten import in_older_grammar
+
+    older = in_older_grammar(text)
+    return None if older is None else _parsed(older)
+
+
+def _parsed(text: str) -> ast.Module | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return ast.parse(older)
+            return ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
 
 
-@lru_cache(maxsize=_KEPT)
-def _older(text: str) -> str | None:
-    """The text in older grammar, None where LibCST rejects it, too."""
-    if _too_deep(text):
-        return None
-    try:
-        return cst.parse_module(text).visit(_Older()).code
-    except Exception:  # noqa: BLE001 - LibCST raises several unrelated types; the file stays unparsable
-        return None
+def _without_type_parameters(text: str) -> str:
+    """The text with blanks for type parameters, and with plain assignments for aliases of types."""
+    bare = STRING_OR_COMMENT.sub(lambda found: _blank(found.group()), text)
+    edits = [(found.end(), _closed(bare, found.end()), "") for found in _GENERIC.finditer(bare)]
+    for found in _ALIAS.finditer(bare):
+        end = _closed(bare, found.end()) if bare[found.end()] == "[" else found.end()
+        edits.append((found.start("type"), end, found["name"]))
+    pieces, done = [], 0
+    for first, last, kept in sorted(edits):
+        pieces += [text[done:first], kept, _blank(text[first + len(kept) : last]).replace("\n", "\\\n")]
+        done = last
+    return "".join((*pieces, text[done:]))
 
 
-def _too_deep(text: str) -> bool:
-    """Whether LibCST's parser could exhaust the stack, which ends the process."""
-    bare = _STRING_OR_COMMENT.sub("", text)
-    depth = deepest = 0
-    for character in re.findall(r"[\[({\])}]", bare):
-        depth = depth + 1 if character in "[({" else max(depth - 1, 0)
-        deepest = max(deepest, depth)
-    return deepest > _BRACKET_LIMIT or _CHAIN.search(bare) is not None
+def _blank(text: str) -> str:
+    return re.sub(r"[^\n]", " ", text)
 
 
-class _Older(cst.CSTTransformer):
-    """Rewrites newer syntax to older syntax of the same rows."""
-
-    def leave_FunctionDef(self, original_node: cst.FunctionDef, updated_node: cst.FunctionDef) -> cst.FunctionDef:  # noqa: ARG002, N802 - LibCST's names
-        return updated_node.with_changes(type_parameters=None)
-
-    def leave_ClassDef(self, original_node: cst.ClassDef, updated_node: cst.ClassDef) -> cst.ClassDef:  # noqa: ARG002, N802 - LibCST's names
-        return updated_node.with_changes(type_parameters=None)
-
-    def leave_TypeAlias(self, original_node: cst.TypeAlias, updated_node: cst.TypeAlias) -> cst.BaseSmallStatement:  # noqa: ARG002, N802 - LibCST's names
-        return cst.Assign(targets=[cst.AssignTarget(updated_node.name)], value=updated_node.value)
-
-    def leave_FormattedString(  # noqa: N802 - LibCST's names
-        self, original_node: cst.FormattedString, updated_node: cst.FormattedString
-    ) -> cst.BaseExpression:
-        calls = [p.expression for p in updated_node.parts if isinstance(p, cst.FormattedStringExpression)]
-        rows = cst.Module([]).code_for_node(original_node).count("\n")
-        if rows or not calls:
-            return cst.SimpleString('"""' + "\n" * rows + '"""', lpar=updated_node.lpar, rpar=updated_node.rpar)
-        parentheses = {"lpar": [cst.LeftParen()], "rpar": [cst.RightParen()]}
-        return cst.Tuple([cst.Element(c) for c in calls], **parentheses)  # type: ignore[arg-type]  # two plain keywords
-
-    def visit_ConcatenatedString(self, node: cst.ConcatenatedString) -> bool:  # noqa: ARG002, N802 - LibCST's names
-        return False
-
-    def leave_ConcatenatedString(  # noqa: N802 - LibCST's names
-        self, original_node: cst.ConcatenatedString, updated_node: cst.ConcatenatedString
-    ) -> cst.BaseExpression:
-        rows = cst.Module([]).code_for_node(original_node.with_changes(lpar=[], rpar=[])).count("\n")
-        return cst.SimpleString('"""' + "\n" * rows + '"""', lpar=updated_node.lpar, rpar=updated_node.rpar)
-
-    def leave_ExceptHandler(  # noqa: N802 - LibCST's names
-        self,
-        original_node: cst.ExceptHandler,  # noqa: ARG002 - LibCST's names
-        updated_node: cst.ExceptHandler,
-    ) -> cst.ExceptHandler:
-        caught = updated_node.type
-        if isinstance(caught, cst.Tuple) and not caught.lpar:
-            enclosed = caught.with_changes(lpar=[cst.LeftParen()], rpar=[cst.RightParen()])
-            return updated_node.with_changes(type=enclosed)
-        return updated_node
+def _closed(bare: str, opened: int) -> int:
+    """Where the bracket ends that is opened here."""
+    depth = 0
+    for found in re.compile(r"[\[\]]").finditer(bare, opened):
+        depth += 1 if found.group() == "[" else -1
+        if not depth:
+            return found.end()
+    return opened

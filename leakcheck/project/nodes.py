@@ -37,9 +37,9 @@ def parsed(text: str) -> ast.Module:
             warnings.simplefilter("ignore")
             return ast.parse(text)
     except SyntaxError:
-        from leakcheck.project.newer import tree_by_libcst
+        from leakcheck.project.newer import tree_of_newer
 
-        tree = tree_by_libcst(text)
+        tree = tree_of_newer(text)
         if tree is None:
             raise
         return tree

@@ -25,18 +25,18 @@ _TAKING = (b"BEGIN", b"START TRANSACTION", b"SET ", b"LISTEN ", b"LOCK TABLE", b
 """What a statement begins with that takes something."""
 _INSIDE = (
     rb"set_config\s*\(|advisory_lock|GET_LOCK\s*\(|\bSESSION\s+AUTHORIZATION|\bSET\s+(?:LOCAL\s+|SESSION\s+)?ROLE\b"
+    rb"|[\"';]\s*START\s+TRANSACTION|[\"';]\s*BEGIN(?:\s+(?:TRANSACTION|IMMEDIATE|EXCLUSIVE|DEFERRED|WORK))?\s*[\"';]"
 )
+"""What takes something in any spelling: no sentence has these words."""
 
 
-def _taking(words: Iterable[bytes]) -> bytes:
-    begun = b"|".join(word.replace(b" ", rb"\s+") for word in words)
-    return rb"\.(?:begin|start_transaction)\(|[\"';]\s*(?:" + begun + rb")|(?i:" + _INSIDE + rb")"
+def _written(words: Iterable[bytes]) -> bytes:
+    """The words in capitals, or in small letters: what says ``Set the volume`` is a sentence."""
+    return b"|".join(each.replace(b" ", rb"\s+") for word in words for each in (word, word.lower()))
 
 
-_SQL = re.compile(_taking(_TAKING), re.IGNORECASE)
+_SQL = re.compile(rb"\.(?:begin|start_transaction)\(|[\"';]\s*(?:" + _written(_TAKING) + rb")|(?i:" + _INSIDE + rb")")
 """Statements that take something, as they stand in source text."""
-_PLAIN_SQL = re.compile(_taking((*_TAKING, *(word.lower() for word in _TAKING))))
-"""The same, but not as sentences begin: what says ``Set the volume`` is a comment."""
 _BLOCKS = (b"transaction.atomic", b"import atomic", b".set_autocommit(")
 """So is Django's transaction named, or imported, or begun by turning autocommit off."""
 _WRAPPING = re.compile(r"exec|query|run|sql|statement|command|cmd|fetch|(?:^|_)do(?:$|_)", re.IGNORECASE)
@@ -92,14 +92,13 @@ def _evidence(drivers: Drivers, classes: Iterable[str]) -> frozenset[str]:
     return frozenset(p.partition(".")[0] for found in packages for p in found) if all(packages) else frozenset()
 
 
-def says_something(data: bytes, packages: Iterable[bytes]) -> bool:
-    """Whether a file with these bytes may change a session; ``packages`` are those of drivers."""
+def says_something(data: bytes, *, imports_driver: bool) -> bool:
+    """Whether a file with these bytes may change a session."""
     if any(word in data for word in _BLOCKS):
         return True
     if not any(word in data for word in _EXECUTING):
         return False
-    commits = b".commit(" in data and any(package in data for package in packages)
-    return commits or _SQL.search(data) is not None
+    return (imports_driver and b".commit(" in data) or _SQL.search(data) is not None
 
 
 def speaks(program: Program, module: ModuleFacts, function: FunctionFacts) -> bool:
@@ -131,7 +130,7 @@ def takes_something(data: bytes) -> bool:
 
 def taking_rows(data: bytes) -> tuple[int, ...]:
     """The rows on which a statement that takes something plainly stands."""
-    ends = [match.end() for match in _PLAIN_SQL.finditer(data)]
+    ends = [match.end() for match in _SQL.finditer(data)]
     return tuple(data.count(b"\n", 0, end) + 1 for end in ends)
 
 
@@ -157,7 +156,7 @@ def _holds_statement(value: ex.Expression) -> bool:
 
 def starts(function: FunctionFacts, text: str, vocabulary: Vocabulary) -> bool:
     """Whether a function with this text may leave something open for its callers to end."""
-    return may_execute(function, vocabulary) and _PLAIN_SQL.search(text.encode()) is not None
+    return may_execute(function, vocabulary) and _SQL.search(text.encode()) is not None
 
 
 def may_execute(function: FunctionFacts, vocabulary: Vocabulary) -> bool:

@@ -1,7 +1,7 @@
 """Which bytes a file must hold to be worth a parse: words first, then one pattern on what is left.
 
 The words are roots of all acquiring calls, so they are common (``connect`` is in ``disconnected``). The pattern asks
-for more: a call of a driver needs the driver's package in the file, a method the package of some driver that takes
+for more: a call of a driver needs an import of the driver's package in the file, a method one of some driver that takes
 anything, or a receiver named like a pool.
 """
 
@@ -32,8 +32,9 @@ class Triggers:
             if taken is not None:
                 called.setdefault(drivers.packages_of(taken), set()).add(name.rpartition(".")[2])
         methods: set[str] = set()
-        spelled: set[str] = set()
+        spelled: set[tuple[bytes, bytes]] = set()
         alone: set[str] = set()
+        factories: set[str] = set()
         named: dict[tuple[str, ...], set[str]] = {}
         taking = {package for packages in called for package in packages}
         for known in drivers.classes.values():
@@ -42,46 +43,61 @@ class Triggers:
                     continue
                 taking.update(drivers.packages_of(known.id))
                 if name == "__call__":
-                    alone.update(known.receivers)
+                    factories.update(known.receivers)
                 elif operation.token:
-                    spelled.add(operation.token)
+                    spelled.add((operation.token.encode(), name.encode()))
                 elif operation.distinctive:
                     alone.add(name)
                 else:
                     methods.add(name)
                     if known.receivers:
                         named.setdefault(known.receivers, set()).add(name)
-        self._packages = _encoded(drivers.packages)
-        self._taking = _encoded(taking)
+        self._packages = {word: _import_of(word) for word in _encoded(drivers.packages)}
+        self._taking = frozenset(_encoded(taking))
         self._called = tuple(
             (_encoded(packages), re.compile(rb"\b(?:" + _either(names) + rb")\b")) for packages, names in called.items()
         )
-        self._with_package = re.compile(rb"\.\s*(?:" + _either(methods) + rb")\b|" + _either(spelled))
+        self._method = re.compile(rb"\.\s*(?:" + _either(methods) + rb")\b" + _NO_VALUE)
+        self._spelled = tuple(sorted(spelled))
         self._methods = tuple(b"." + name.encode() for name in sorted(set().union(*named.values())))
         self._receiver = re.compile(b"|".join(_called_on(words, names) for words, names in sorted(named.items())))
-        self._alone = _encoded({word.replace("_", "").lower() for word in alone})
+        self._alone = _encoded(alone)
+        self._factories = _encoded({word.replace("_", "").lower() for word in factories})
 
     def in_(self, data: bytes) -> bool:
         """Whether a file with these bytes can hold an acquire of its own, or change the session of a connection."""
-        return self._acquires(data) or says_something(data, self._packages)
+        imported = frozenset(
+            word for word, of in self._packages.items() if word in data and of.search(data) is not None
+        )
+        return self._acquires(data, imported) or says_something(data, imports_driver=bool(imported))
 
-    def _acquires(self, data: bytes) -> bool:
+    def _acquires(self, data: bytes, imported: frozenset[bytes]) -> bool:
         if not any(token in data for token in self._tokens):
             return False
-        if any(package in data for package in self._taking) and self._takes_with_package(data):
+        if not imported.isdisjoint(self._taking) and self._takes_with_package(data, imported):
             return True
         if any(method in data for method in self._methods) and self._receiver.search(data) is not None:
             return True
+        if any(word in data for word in self._alone):
+            return True
         folded = data.lower().replace(b"_", b"")
-        return any(word in folded for word in self._alone)
+        return any(word in folded for word in self._factories)
 
-    def _takes_with_package(self, data: bytes) -> bool:
-        if self._with_package.search(data) is not None:
+    def _takes_with_package(self, data: bytes, imported: frozenset[bytes]) -> bool:
+        if self._method.search(data) is not None or any(word in data and name in data for word, name in self._spelled):
             return True
         return any(
-            any(package in data for package in packages) and names.search(data) is not None
-            for packages, names in self._called
+            not imported.isdisjoint(packages) and names.search(data) is not None for packages, names in self._called
         )
+
+
+_NO_VALUE = rb"(?!\s*(?:\.|\[|=[^=]))"
+"""What follows a method that is called or handed on, and not an attribute that something is read of or put in."""
+
+
+def _import_of(package: bytes) -> re.Pattern[bytes]:
+    """A line that imports a package or a member of it, or imports it from somewhere."""
+    return re.compile(rb"\b(?:import|from)\b[^\n]*(?:\\\r?\n[^\n]*)*\b" + re.escape(package) + rb"\b")
 
 
 def _called_on(receivers: Iterable[str], methods: Iterable[str]) -> bytes:
