@@ -15,7 +15,7 @@ TEXTS = {
     "a generic function": "def first[T](rows: list[T]) -> T:\n    return take(rows)\n",
     "a bound and a default": "def first[T: (int, str), *Ts, **P](rows: list[T]) -> T:\n    return take(rows)\n",
     "a generic class": "class Stack[T](list[T]):\n    def push(self):\n        take(self)\n",
-    "parameters over rows": "class Stack[\n    T: int,  # ]\n    S,\n](list[T]):\n    def push(self):\n        take(self)\n",
+    "parameters over rows": "class Stack[\n    T,  # ]\n    S,\n](list[T]):\n    def push(self):\n        take(self)\n",
     "an alias": "type Row = dict[str, int]\ntake()\n",
     "an alias in a block": "if True:\n    type Row[T] = dict[str, T]\n    take()\n",
     "a word in a string": 'NAME = "def first[T](rows)"\ntype Row = int\ntake()\n',

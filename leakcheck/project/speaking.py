@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from leakcheck import expression as ex
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from collections.abc import Set as AbstractSet
 
     from leakcheck.calls import Calls
@@ -92,13 +92,13 @@ def _evidence(drivers: Drivers, classes: Iterable[str]) -> frozenset[str]:
     return frozenset(p.partition(".")[0] for found in packages for p in found) if all(packages) else frozenset()
 
 
-def says_something(data: bytes, *, imports_driver: bool) -> bool:
+def says_something(data: bytes, imports_driver: Callable[[], bool]) -> bool:
     """Whether a file with these bytes may change a session."""
     if any(word in data for word in _BLOCKS):
         return True
     if not any(word in data for word in _EXECUTING):
         return False
-    return (imports_driver and b".commit(" in data) or _SQL.search(data) is not None
+    return (b".commit(" in data and imports_driver()) or _SQL.search(data) is not None
 
 
 def speaks(program: Program, module: ModuleFacts, function: FunctionFacts) -> bool:

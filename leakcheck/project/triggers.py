@@ -53,7 +53,7 @@ class Triggers:
                     if known.receivers:
                         named.setdefault(known.receivers, set()).add(name)
         self._packages = {word: _import_of(word) for word in _encoded(drivers.packages)}
-        self._taking = frozenset(_encoded(taking))
+        self._taking = _encoded(taking)
         self._called = tuple(
             (_encoded(packages), re.compile(rb"\b(?:" + _either(names) + rb")\b")) for packages, names in called.items()
         )
@@ -66,15 +66,16 @@ class Triggers:
 
     def in_(self, data: bytes) -> bool:
         """Whether a file with these bytes can hold an acquire of its own, or change the session of a connection."""
-        imported = frozenset(
-            word for word, of in self._packages.items() if word in data and of.search(data) is not None
-        )
-        return self._acquires(data, imported) or says_something(data, imports_driver=bool(imported))
+        return self._acquires(data) or says_something(data, lambda: self._imports(data, self._packages))
 
-    def _acquires(self, data: bytes, imported: frozenset[bytes]) -> bool:
+    def _imports(self, data: bytes, packages: Iterable[bytes]) -> bool:
+        """Whether one of these drivers' packages is imported."""
+        return any(word in data and self._packages[word].search(data) is not None for word in packages)
+
+    def _acquires(self, data: bytes) -> bool:
         if not any(token in data for token in self._tokens):
             return False
-        if not imported.isdisjoint(self._taking) and self._takes_with_package(data, imported):
+        if self._imports(data, self._taking) and self._takes_with_package(data):
             return True
         if any(method in data for method in self._methods) and self._receiver.search(data) is not None:
             return True
@@ -83,12 +84,10 @@ class Triggers:
         folded = data.lower().replace(b"_", b"")
         return any(word in folded for word in self._factories)
 
-    def _takes_with_package(self, data: bytes, imported: frozenset[bytes]) -> bool:
+    def _takes_with_package(self, data: bytes) -> bool:
         if self._method.search(data) is not None or any(word in data and name in data for word, name in self._spelled):
             return True
-        return any(
-            not imported.isdisjoint(packages) and names.search(data) is not None for packages, names in self._called
-        )
+        return any(names.search(data) is not None and self._imports(data, packages) for packages, names in self._called)
 
 
 _NO_VALUE = rb"(?!\s*(?:\.|\[|=[^=]))"
