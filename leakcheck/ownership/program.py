@@ -10,8 +10,6 @@ other files are checked.
 
 from __future__ import annotations
 
-import ast
-import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +25,7 @@ from leakcheck.project.facts import FunctionFacts, ModuleFacts
 from leakcheck.project.large_stack import on_large_stack
 from leakcheck.project.modules import Modules
 from leakcheck.project.names import Class
+from leakcheck.project.nodes import parsed
 from leakcheck.project.resolver import Resolver
 from leakcheck.project.speaking import Vocabulary, takes_something, taking_names, taking_rows
 from leakcheck.project.starting import Starting, starting_in
@@ -375,16 +374,10 @@ def parse(path: str, source: Source | Failure) -> ModuleFacts | Failure:
     if path.endswith(".ipynb"):
         return Failure("it is a notebook: write it out by `jupyter nbconvert --to script`, and check that", 1, 1)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tree = ast.parse(source.text)
-        return facts_of(path, tree)
+        return facts_of(path, parsed(source.text))
     except SyntaxError as error:
-        failure = Failure(f"it is not valid Python: {error.msg}", error.lineno or 1, error.offset or 1)
+        return Failure(f"it is not valid Python: {error.msg}", error.lineno or 1, error.offset or 1)
     except (RecursionError, MemoryError):
         return Failure("it is nested too deeply to parse", 1, 1)
     except ValueError as error:
         return Failure(f"it is not valid Python: {error}", 1, 1)
-    from leakcheck.project.newer import facts_of_newer
-
-    return on_large_stack(lambda: facts_of_newer(path, source.text)) or failure

@@ -1,6 +1,6 @@
-"""Facts of files whose grammar is newer than the running Python's.
+"""Trees of files whose grammar is newer than the running Python's.
 
-The text is rewritten to what the older one accepts, row by row, so that the facts keep their places; functions are
+The text is rewritten to what the older one accepts, row by row, so that everything keeps its place; functions are
 later read from the original text. Type parameters and aliases are taken out of the text as it stands:
 
     def first[T](rows: list[T]) -> T:      →   def first   (rows: list[T]) -> T:
@@ -13,27 +13,12 @@ from __future__ import annotations
 import ast
 import re
 import warnings
-from typing import TYPE_CHECKING
-
-from leakcheck.project.collector import facts_of
-
-if TYPE_CHECKING:
-    from leakcheck.project.facts import ModuleFacts
 
 STRING_OR_COMMENT = re.compile(
     r'"""(?:\\.|[^\\])*?"""|\'\'\'(?:\\.|[^\\])*?\'\'\'|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|#[^\n]*', re.DOTALL
 )
 _GENERIC = re.compile(r"\b(?:def|class)[ \t]+\w+[ \t]*(?=\[)")
 _ALIAS = re.compile(r"^[ \t]*(?P<type>type)[ \t]+(?P<name>\w+)[ \t]*(?=[\[=])", re.MULTILINE)
-
-
-def facts_of_newer(path: str, text: str) -> ModuleFacts | None:
-    """The facts of a file that ``ast`` rejects, None where LibCST rejects it, too."""
-    tree = tree_of_newer(text)
-    try:
-        return None if tree is None else facts_of(path, tree)
-    except RecursionError:
-        return None
 
 
 def tree_of_newer(text: str) -> ast.Module | None:

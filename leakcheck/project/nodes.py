@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import ast
 import warnings
+from functools import lru_cache
+
+from leakcheck.project.large_stack import on_large_stack
 
 _BARE = frozenset({
     "ctx", "op", "ops", "id", "attr", "arg", "kind", "type_comment", "conversion", "level", "module", "simple",
@@ -25,12 +28,15 @@ class _Fields(dict[type[ast.AST], tuple[str, ...]]):
 
 
 _FIELDS = _Fields()
+_KEPT = 4
+"""Trees that are kept: after each keystroke, facts and pools both ask for the one of the file."""
 
 
+@lru_cache(maxsize=_KEPT)
 def parsed(text: str) -> ast.Module:
     """The tree of a text; of newer grammar than the running Python's, with older words in the same rows.
 
-    Raises SyntaxError, ValueError or RecursionError as ``ast.parse`` does.
+    Nobody may change it. Raises SyntaxError, ValueError, RecursionError or MemoryError as ``ast.parse`` does.
     """
     try:
         with warnings.catch_warnings():
@@ -39,7 +45,7 @@ def parsed(text: str) -> ast.Module:
     except SyntaxError:
         from leakcheck.project.newer import tree_of_newer
 
-        tree = tree_of_newer(text)
+        tree = on_large_stack(lambda: tree_of_newer(text))
         if tree is None:
             raise
         return tree
