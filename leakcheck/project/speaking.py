@@ -145,7 +145,7 @@ def taking_names(module: ModuleFacts) -> frozenset[bytes]:
 def _holds_statement(value: ex.Expression) -> bool:
     match value:
         case ex.Constant(value=str() as text):
-            return _PLAIN_SQL.search(b'"' + text.encode("utf-8", "replace")) is not None
+            return _SQL.search(b'"' + text.encode("utf-8", "replace")) is not None
         case ex.Call(args=(first, *_)):
             return _holds_statement(first)
         case ex.Text(parts=(first, *_)):
