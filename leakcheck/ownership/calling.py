@@ -112,9 +112,11 @@ def _method(obligation: Obligation, call: g.Call, state: State, name: str) -> Ou
             obligation.event(EventKind.NEAR_MISS, call, operation.near_miss)
             state = missed(state, 2)
         return [state], [state]
-    if operation.pauses:
+    if operation.pauses and operation.derives is None:
         return [replace(state, paused=True)], [state]
     normal, raised = obligation.used(call, state)
+    if operation.pauses:
+        raised = []  # it only starts a block that commits
     if operation.derives is not None:
         same = operation.derives == obligation.resource.id
         if same and (call.receiver or "").startswith("%"):

@@ -2,12 +2,14 @@
 
     async with pool.acquire() as conn:   →   HELD by a manager, released when the block is left
     with conn:                           →   a near miss, where the driver only ends a transaction
+    with session.begin():                →   paused when the block is left, as by ``session.commit()``
 
 Each function takes an obligation, an instruction and a state, and returns the states after it and when it raises.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from leakcheck.cfg import graph as g
@@ -54,6 +56,8 @@ def enter(obligation: Obligation, instruction: g.Enter, state: State) -> Outcome
         return [state.bind({instruction.target: Hold.OWN})], []
     if value is Fact.NONE:
         return [], [state]
+    if obligation.commits_with_block(instruction, state):
+        return [state.bind({instruction.manager: Hold.DERIVED, instruction.target: None})], []
     raised = [] if obligation.callees.is_quiet_enter(instruction) else [state]
     return [state.bind({instruction.target: None})], raised
 
@@ -70,6 +74,8 @@ def exit_(obligation: Obligation, instruction: g.Exit, state: State) -> Outcome:
         if after.status is Status.HELD:
             obligation.event(EventKind.NEAR_MISS, instruction)
             after = missed(after, 1)
+    if value is Hold.DERIVED and obligation.commits_with_block(instruction, state):
+        after = replace(after, paused=True)
     return [after], []
 
 

@@ -18,6 +18,7 @@ from leakcheck.driver import Operation, Protocol
 from leakcheck.ownership.acquire import Acquisition
 from leakcheck.ownership.conditional import Condition, condition_of
 from leakcheck.ownership.owners import PROPERTIES
+from leakcheck.ownership.reopening import Reopening
 from leakcheck.project.facts import is_self, is_static
 from leakcheck.project.gate import matters
 from leakcheck.project.names import Class, Function
@@ -47,10 +48,12 @@ class Openings:
         for attribute, owned, opening in self._opened(cls):
             resource = self._owners.resource(owned.resource)
             releases = self._owners.releasing_methods(cls, attribute, resource)
+            again = Reopening(self._program, cls, attribute, releases).methods()
+            releases = {name: is_async for name, is_async in releases.items() if name not in again}
             if not self._owners.are_told(releases) or "__del__" in releases or self._is_shared(cls):
                 continue
             openings = self._openings(cls, {*opening}.difference(releases))
-            openings = {name: o for name, o in openings.items() if name not in releases}  # it opens and closes
+            openings = {n: o for n, o in openings.items() if n not in releases and again.get(n, True)}
             wrapped = self._owners.register(cls, attribute, resource, releases, openings)
             given = self._given(cls, attribute)
             return Acquisition(wrapped, Protocol.VALUE, None, steps=owned.steps, unopened=True, condition=given)

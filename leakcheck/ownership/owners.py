@@ -20,6 +20,7 @@ from leakcheck.ownership.acquire import Acquisition
 from leakcheck.ownership.conditional import condition_of
 from leakcheck.ownership.leak import LeakKind
 from leakcheck.ownership.program import Failure
+from leakcheck.ownership.reopening import Reopening
 from leakcheck.ownership.summary import BORROWS, TAKES, Effect, End
 from leakcheck.project.facts import is_self
 from leakcheck.project.names import Class, Function
@@ -215,6 +216,8 @@ class Owners:
         for attribute, owned in summary.stores if summary is not None else ():
             resource = self.resource(owned.resource)
             methods = self.releasing_methods(cls, attribute, resource)
+            again = Reopening(self._program, cls, attribute, methods).methods()
+            methods = {name: is_async for name, is_async in methods.items() if name not in again}
             if not methods or "__del__" in methods:
                 continue
             wrapped = self.register(cls, attribute, resource, methods)
