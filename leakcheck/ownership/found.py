@@ -13,7 +13,7 @@ from leakcheck.calls import load_calls
 from leakcheck.cfg.walk import reduce
 from leakcheck.ownership.obligation import EventKind
 from leakcheck.ownership.sessions.session import HeldKind
-from leakcheck.ownership.state import Status
+from leakcheck.ownership.state import Hold, Status
 from leakcheck.project.facts import is_self
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Found:
     @property
     def release_text(self) -> str:
         """The call that would give the resource back: as the function writes it, else as the driver's file does."""
-        name, pool = self.effects.name or "conn", self.acquisition.pool or "pool"
+        name, pool = self.effects.name or self.kept_in or "conn", self.acquisition.pool or "pool"
         nodes = [i.node for i in self.exploration.releases.values()]
         awaited = [n for n in nodes if isinstance(n, cst.Await)]
         inside = {id(n.expression) for n in awaited}
@@ -69,6 +69,12 @@ class Found:
         name = ex.last_name(reduce(call.func)) or ""
         own = self.acquisition.resource.methods.get(name)
         return (own is not None and own.releases is not None) or load_calls().says_release(name)
+
+    @property
+    def kept_in(self) -> str | None:
+        """The attribute of self that still keeps it where a path ends that loses it."""
+        kept = (n for e in self.leaks for n, v in e.state.variables if v is Hold.OWN and n.startswith("self."))
+        return next(kept, None)
 
     @property
     def leaks(self) -> list[Ending]:

@@ -21,6 +21,7 @@ from leakcheck.ownership.acquire import advanced_operand
 from leakcheck.ownership.conditional import assumed, required_null
 from leakcheck.ownership.consumers import left_early
 from leakcheck.ownership.effects import Effects
+from leakcheck.ownership.entry import is_entry
 from leakcheck.ownership.explore import BoundReachedError, Explorer, seeds
 from leakcheck.ownership.found import AllFound, Found
 from leakcheck.ownership.given import Given
@@ -152,9 +153,20 @@ class Functions:
                 continue
             if self.owners.released_elsewhere(cls, attribute, found.acquisition.resource):
                 continue
-            if self.owners.takes_back(cls, found.acquisition.resource):
+            if self.owners.takes_back(cls, found.acquisition.resource) or not self._outlives(found, attribute):
                 continue
             yield stored_leak(found, f"self.{attribute}", ending)
+
+    def _outlives(self, found: Found, attribute: str) -> bool:
+        """Whether what self keeps is still there when the function returns: it may have given it back itself."""
+        if found.effects.entering or found.acquisition.unopened:
+            return True
+        try:
+            followed = self.explore(found.unit, found.call, found.acquisition, followed=True)
+        except BoundReachedError:
+            return True
+        stores = (stored for each in followed for stored in each.stores())
+        return any(name == attribute and not ending.state.raised for name, ending in stores)
 
     def _left_held(self, found: Found, cls: Class, attribute: str) -> Iterator[Leak]:
         left = self.owners.left_held(cls, attribute, found.acquisition.resource)
@@ -258,8 +270,8 @@ class Functions:
             return False
         return re.search(rf"(?:patch|setattr)[\w.]*\([^)]*\b{re.escape(name)}\b", text) is not None
 
-    def explore(self, unit: Unit, call: g.Call, acquisition: Acquisition) -> Sequence[Found]:
-        """What becomes of what one call takes. Raises BoundReachedError."""
+    def explore(self, unit: Unit, call: g.Call, acquisition: Acquisition, *, followed: bool = False) -> Sequence[Found]:
+        """What becomes of what one call takes; ``followed``: also where self keeps it. Raises BoundReachedError."""
         graph, constants = self.units.graph(unit), self.units.constants(unit)
         effects = Effects(
             acquisition.resource,
@@ -271,7 +283,7 @@ class Functions:
             acquisition.takes_receiver,
             acquisition.unopened,
             acquisition.advances,
-            unit.is_entering,
+            followed or is_entry(self._program, unit),
             certain=acquisition.certain_parts,
         )
         explorer = Explorer(graph, constants, effects)

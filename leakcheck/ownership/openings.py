@@ -52,6 +52,8 @@ class Openings:
             releases = {name: is_async for name, is_async in releases.items() if name not in again}
             if not self._owners.are_told(releases) or "__del__" in releases or self._is_shared(cls):
                 continue
+            if self._owners.arranges(cls, attribute, resource, releases):
+                continue
             openings = self._openings(cls, {*opening}.difference(releases))
             openings = {n: o for n, o in openings.items() if n not in releases and again.get(n, True)}
             wrapped = self._owners.register(cls, attribute, resource, releases, openings)

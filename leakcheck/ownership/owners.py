@@ -9,6 +9,7 @@ A class that keeps a resource and has a way to give it back is a resource itself
 
 from __future__ import annotations
 
+import re
 import sys
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -218,7 +219,7 @@ class Owners:
             methods = self.releasing_methods(cls, attribute, resource)
             again = Reopening(self._program, cls, attribute, methods).methods()
             methods = {name: is_async for name, is_async in methods.items() if name not in again}
-            if not methods or "__del__" in methods:
+            if not methods or "__del__" in methods or self.arranges(cls, attribute, resource, methods):
                 continue
             wrapped = self.register(cls, attribute, resource, methods)
             condition = condition_of(init, owned.unless, bound=True)
@@ -238,6 +239,21 @@ class Owners:
         wrapped = _as_resource(cls, releases, openings, attribute, resource, release=next(iter(named), None))
         self._resources[wrapped.id] = wrapped
         return wrapped
+
+    def arranges(self, cls: Class, attribute: str, resource: DriverClass, releases: Iterable[str]) -> bool:
+        """Whether making an object hands one of these methods on to be called later: ``atexit.register(self.stop)``.
+
+        So does a ``lambda: self.stop()``, or ``self.conn.close``. The object sees to its end itself then.
+        """
+        own = [f"{attribute}.{name}" for name, o in resource.methods.items() if o.releases == RECEIVER]
+        methods = "|".join(map(re.escape, (*releases, *own)))
+        for owner, facts, module in self._program.resolver.hierarchy.lineage(cls):
+            if "__init__" in facts.methods:
+                init = module.functions[facts.methods["__init__"]]
+                text = self._program.rows(owner.path, init.row, init.last_row).decode(errors="replace")
+                method = rf"{re.escape(init.parameters[0].name)}\.(?:{methods})"
+                return re.search(rf"[(,=]\s*{method}\s*[,)]|\blambda\b[^:\n]*:\s*{method}\(", text) is not None
+        return False
 
     def are_told(self, releases: Iterable[str]) -> bool:
         """Whether one of these methods is there to give back: it is called so, or leaves a ``with``."""

@@ -92,7 +92,7 @@ def _release_leak(found: Found, *, module_level: bool) -> Leak | None:
         kind = LeakKind.ON_PATH
     elif _is_generator(found) and _raised_by_yields(found, leaks):
         kind = LeakKind.ACROSS_YIELD
-    elif found.unit.is_entering:
+    elif found.effects.entering:
         kind = LeakKind.OWNER_NEVER_RELEASES
     if found.acquisition.takes_receiver and not ended and not found.is_local_receiver:
         return None  # opened for longer than this function: a start-up hook
@@ -102,7 +102,10 @@ def _release_leak(found: Found, *, module_level: bool) -> Leak | None:
         severity = Severity.NOTE
     steps = [*acquire_steps(found), *path_steps(found, ending)]
     cause = cause_text(found, ending, kind)
-    return replace(_leak(found, kind, severity, steps, cause=cause, reason=reason_text(found, ending)), gap=gap)
+    name = found.kept_in if found.effects.name is None else None
+    return replace(
+        _leak(found, kind, severity, steps, cause=cause, reason=reason_text(found, ending), name=name), gap=gap
+    )
 
 
 def _leak(
@@ -236,5 +239,8 @@ def _only_gap(found: Found, leaks: Sequence[Ending]) -> bool:
     releases = [i.node for i in found.exploration.releases.values()]
     if not raising or not releases:
         return False
-    last = max(unit.order(i.node) for i in raising)
-    return any(id(r) in guards for order, guards in unit.protections if order > last for r in releases)
+    places = [unit.order(i.node) for i in raising]
+    protecting = [p for p in unit.protections if any(id(r) in p.guards for r in releases)]
+    if any(p.first < place <= p.last for p in protecting for place in places):
+        return False  # it was protected, and what gives it back did not come so far
+    return any(p.first > max(places) for p in protecting)

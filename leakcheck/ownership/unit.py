@@ -126,7 +126,7 @@ class Unit:
     consumed_by_aclosing: bool = False
     """For an async generator: somebody in its file closes it with ``aclosing``."""
     _order: dict[int, int] | None = None
-    _protections: tuple[tuple[int, frozenset[int]], ...] | None = None
+    _protections: tuple[Protection, ...] | None = None
 
     @property
     def path(self) -> str:
@@ -155,15 +155,31 @@ class Unit:
         return self._order.get(id(node), -1)
 
     @property
-    def protections(self) -> tuple[tuple[int, frozenset[int]], ...]:
-        """The place of each statement that protects what runs in it, with the nodes that run however it is left."""
+    def protections(self) -> tuple[Protection, ...]:
+        """The statements that protect what runs in them."""
         if self._protections is None:
             self._protections = tuple(
-                (self.order(node), frozenset(id(n) for guard in _guards(node) for n in walk(guard)))
+                Protection(
+                    first=self.order(node),
+                    last=max(self.order(n) for n in walk(node.body)),
+                    guards=frozenset(id(n) for guard in _guards(node) for n in walk(guard)),
+                )
                 for node in walk(self.node)
                 if isinstance(node, (cst.Try, cst.TryStar, cst.With))
             )
         return self._protections
+
+
+@dataclass(frozen=True, slots=True)
+class Protection:
+    """A statement that protects what runs in it: the places of its start and of its body's end, in source order.
+
+    ``guards`` are the nodes that run however it is left.
+    """
+
+    first: int
+    last: int
+    guards: frozenset[int]
 
 
 def _guards(node: cst.Try | cst.TryStar | cst.With) -> Iterator[cst.CSTNode]:
