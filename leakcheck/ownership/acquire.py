@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from leakcheck import expression as ex
 from leakcheck.driver import ClassKind, DriverClass, Drivers, Operation, Protocol
 from leakcheck.ownership.conditional import Condition, condition_of
+from leakcheck.ownership.pools import pool_as_called
 from leakcheck.project.facts import is_static
 from leakcheck.project.names import Class, External, Function, Instance, Method, Scope, narrowed
 
@@ -248,21 +249,21 @@ class Acquisitions:
                 if summary is None or summary.manages or not summary.returns:
                     return None
                 protocol = Protocol.COROUTINE if summary.is_async else Protocol.VALUE
-                first, *rest = (self._handed_over(symbol, owned, protocol) for owned in summary.returned_together)
+                first, *rest = (self._handed_over(symbol, call, owned, protocol) for owned in summary.returned_together)
                 return replace(first, beside=tuple(rest))
             case Class():
                 return self._program.construction(symbol) or self._derived_connection(symbol)
             case _:
                 return None
 
-    def _handed_over(self, function: Function, owned: Owned, protocol: Protocol) -> Acquisition:
+    def _handed_over(self, function: Function, call: ex.Call, owned: Owned, protocol: Protocol) -> Acquisition:
         """What a call of a project function takes that returns this."""
         facts, _ = self._program.resolver.function(function)
         bound = function.bound and facts is not None and not is_static(facts)
         return Acquisition(
             self._program.functions.owners.resource(owned.resource),
             protocol,
-            owned.pool,
+            pool_as_called(owned.pool, facts, call, bound=bound),
             owned.position,
             owned.steps,
             owned.companions,

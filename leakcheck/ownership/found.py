@@ -17,7 +17,7 @@ from leakcheck.ownership.state import Hold, Status
 from leakcheck.project.facts import is_self
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator, Sequence
+    from collections.abc import Callable, Container, Iterator, Sequence
 
     from leakcheck.cfg import graph as g
     from leakcheck.ownership.acquire import Acquisition
@@ -46,6 +46,8 @@ class Found:
     effects: Effects
     unless: str | None = None
     """The parameter that is None wherever it is taken."""
+    giver: Callable[[], str | None] = lambda: None
+    """How the project itself gives it back, with ``{name}`` for the resource; see ``givers``."""
 
     @property
     def release_text(self) -> str:
@@ -59,7 +61,8 @@ class Found:
         telling = [text for text in written if len(text) <= _LONGEST and re.search(rf"\b{re.escape(name)}\b", text)]
         if telling:
             return max(telling, key=telling.count)
-        return self.acquisition.resource.release.format(name=name, pool=pool)
+        template = self.giver() or self.acquisition.resource.release
+        return template.format(name=name, pool=pool)
 
     def _is_plain(self, release: cst.BaseExpression) -> bool:
         """Whether a release is named like one, and not told how: ``close=True`` may not be right elsewhere."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import libcst as cst
@@ -25,6 +26,7 @@ from leakcheck.ownership.entry import is_entry
 from leakcheck.ownership.explore import BoundReachedError, Explorer, seeds
 from leakcheck.ownership.found import AllFound, Found
 from leakcheck.ownership.given import Given
+from leakcheck.ownership.givers import giver
 from leakcheck.ownership.handing_back import lost_in_handing_back, parameter_node
 from leakcheck.ownership.leak import LeakKind
 from leakcheck.ownership.owners import Owners
@@ -302,7 +304,8 @@ class Functions:
         if not required:
             return ()
         unless = required.pop() if len(required) == 1 else None
-        return (Found(unit, call, acquisition, explorer.result, effects, unless),)
+        by_project = partial(giver, self._program, unit, call, acquisition)
+        return (Found(unit, call, acquisition, explorer.result, effects, unless, by_project),)
 
     def _copies(self, unit: Unit, call: g.Call) -> Sequence[tuple[g.BasicBlock, int, g.Call]]:
         """The copies of a call that some path reaches: one in `finally` may serve only an exception that cannot be."""

@@ -75,6 +75,7 @@ class Leak:
     reason: str
     noun: str  # "connection", "session", …: what the driver's file calls the resource
     gap: bool = False  # only what stands between taking it and the `try` that gives it back loses it
+    handed_on: bool = False  # other paths hand it to the caller, who must get it open
     function: str = ""  # the qualified name of the function around it; "" at module level
     fix: Fix | None = None
     fix_refused: str | None = None

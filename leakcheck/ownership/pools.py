@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from leakcheck.driver import DriverClass
     from leakcheck.ownership.program import Program
+    from leakcheck.project.facts import FunctionFacts
     from leakcheck.project.names import Symbols
 
 _CALLS = 3
@@ -35,6 +36,22 @@ def pool_place(program: Program, scope: Scope, pool: str) -> tuple[str, str] | N
         found = program.modules.member(target, scope.module.path)
         return (found[0], pool.replace(root, found[1] or root, 1)) if found is not None else (target, pool)
     return scope.module.path, pool
+
+
+def pool_as_called(pool: str | None, facts: FunctionFacts | None, call: ex.Call, *, bound: bool) -> str | None:
+    """The pool of a called function as its caller writes it: of another object, or the one that the caller passes."""
+    root, dot, rest = (pool or "").partition(".")
+    names = [p.name for p in facts.parameters if p.kind == "positional"] if facts is not None else []
+    if pool is None or root not in names:
+        return pool
+    of_class = facts is not None and any(ex.last_name(d) == "classmethod" for d in facts.decorators)
+    if (bound or of_class) and root == names[0]:
+        holder = ex.dotted(call.func.base) if isinstance(call.func, ex.Attribute) else None
+        return f"{holder}{dot}{rest}" if holder is not None else pool
+    position = names.index(root) - int(bound)
+    given = dict(call.keywords).get(root) or (call.args[position] if position < len(call.args) else None)
+    holder = ex.dotted(given) if given is not None else None
+    return f"{holder}{dot}{rest}" if holder is not None else None
 
 
 def constructors(program: Program, pool: str, scope: Scope) -> list[tuple[ex.Call, Scope]]:

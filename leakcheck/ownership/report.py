@@ -103,9 +103,9 @@ def _release_leak(found: Found, *, module_level: bool) -> Leak | None:
     steps = [*acquire_steps(found), *path_steps(found, ending)]
     cause = cause_text(found, ending, kind)
     name = found.kept_in if found.effects.name is None else None
-    return replace(
-        _leak(found, kind, severity, steps, cause=cause, reason=reason_text(found, ending), name=name), gap=gap
-    )
+    handed_on = any(e.state.status is Status.MOVED and not e.state.raised for e in found.exploration.endings)
+    leak = _leak(found, kind, severity, steps, cause=cause, reason=reason_text(found, ending), name=name)
+    return replace(leak, gap=gap, handed_on=handed_on)
 
 
 def _leak(

@@ -49,6 +49,7 @@ def path_steps(found: Found, ending: Ending) -> Iterator[Step]:
     part, path = found.unit.part, found.unit.path
     release = found.release_text
     where: cst.CSTNode | None = None
+    opened: cst.CSTNode | None = None
     seen: set[int] = set()
     hops = found.exploration.path(ending.node)
     for event, hop in _history(hops, ending):
@@ -59,16 +60,19 @@ def path_steps(found: Found, ending: Ending) -> Iterator[Step]:
         if event is not None and event.kind is EventKind.OPENED and id(event.instruction.node) not in seen:
             seen.add(id(event.instruction.node))
             yield from found.acquisition.steps
-            yield Step(StepKind.CALL, path, part.span(event.instruction.node), "opened here")
+            opened = event.instruction.node
+            yield Step(StepKind.CALL, path, part.span(opened), "opened here")
         if event is not None and event.kind is EventKind.BORROW and id(event.instruction.node) not in seen:
             seen.add(id(event.instruction.node))
             yield Step(StepKind.CALL, path, part.span(event.instruction.node), "does not give it back on this path")
         if hop is not None and hop.edge.raised is not None and hop.source.instructions:
             instruction = hop.source.instructions[-1]
             where = instruction.node
-            if id(where) not in seen:
-                seen.add(id(where))
+            if where is opened:
+                yield Step(StepKind.RAISE, path, part.span(where), "goes on when it has opened it, and may raise then")
+            elif id(where) not in seen:
                 yield Step(StepKind.RAISE, path, part.span(where), _raise_text(found, instruction))
+            seen.add(id(where))
         if hop is not None and hop.source.branch is not None and _finds_closed(found, hop):
             yield Step(StepKind.BRANCH, path, part.span(hop.source.branch), "closed: its pool goes on counting it")
     if ending.lost is not None:

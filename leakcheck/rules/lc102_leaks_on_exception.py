@@ -88,7 +88,8 @@ def say(leak: Leak) -> str:
     when = f"when `{leak.cause}` raises" if leak.cause else _when(leak)
     if leak.gap:
         return f"`{holder}` is not given back {when}; start the `try` directly after the {leak.noun} is taken"
-    return f"`{holder}` is not given back {when}; release it in `finally`: `{leak.release}`"
+    remedy = "release it and re-raise" if leak.handed_on else "release it in `finally`"
+    return f"`{holder}` is not given back {when}; {remedy}: `{leak.release}`"
 
 
 def _when(leak: Leak) -> str:
