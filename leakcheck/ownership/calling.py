@@ -168,9 +168,9 @@ def _unrelated(obligation: Obligation, call: g.Call, before: State, state: State
     if obligation.callees.closes_pool(call, obligation.pool):
         released = obligation.released(call, state, by_with=True)
         return [released], [released]
-    kept = next((n for n, v in before.variables if v is Hold.OWN and n.startswith(f"{call.receiver}.")), None)
-    if call.receiver is not None and kept is not None:
-        effect = obligation.callees.attribute_effect(call, kept.partition(".")[2], obligation.resource, before)
+    kept = [n for n, v in before.variables if v is Hold.OWN and n.startswith(f"{call.receiver}.")]
+    for name in kept if call.receiver is not None else ():
+        effect = obligation.callees.attribute_effect(call, name.partition(".")[2], obligation.resource, before)
         if effect is not BORROWS:
             return obligation.affected(effect, state, call, call.target)
     captured = obligation.callees.captured_effect(call, obligation.resource, before)

@@ -21,7 +21,8 @@ from leakcheck.driver_session import Session as DriverSession
 from leakcheck.ownership.acquire import Acquisition
 from leakcheck.ownership.movement import BACK_TO_OWNER
 from leakcheck.ownership.sessions import autocommit
-from leakcheck.project.names import External, Instance, Method
+from leakcheck.project.facts import SELF
+from leakcheck.project.names import Class, External, Instance, Method
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -97,7 +98,42 @@ def given(names: Iterable[str], unit: Unit, program: Program, *, certain: bool) 
         return None
     resource = resource or program.drivers.classes[_FLEXIBLE]
     acquisition = Acquisition(resource, Protocol.VALUE, None)
-    return Connection(acquisition, resource.session or UNKNOWN_DRIVER, frozenset(names))
+    known = frozenset({*names, *_beside(names, unit, program)})
+    return Connection(acquisition, resource.session or UNKNOWN_DRIVER, known)
+
+
+def _beside(names: Iterable[str], unit: Unit, program: Program) -> Iterator[str]:
+    """What else the object calls its connection: ``self.cursor = self.conn.cursor()``, wherever it is assigned."""
+    holder = unit.facts.parameters[0].name if unit.facts is not None and unit.facts.parameters else ""
+    owner = unit.scope.owner
+    kept = {attribute for own, _, attribute in (n.partition(".") for n in names) if own == holder}
+    if not kept or owner is None or holder not in SELF:
+        return
+    sources: dict[str, set[str]] = {}
+    for _, facts, _ in program.resolver.hierarchy.lineage(Class(unit.path, owner)):
+        for attribute, values in facts.attributes.items():
+            found = sources.setdefault(attribute, {f"{holder}.{attribute}"})
+            for value, method in values:
+                source = _source(value) if method is not None else None
+                if source is not None:
+                    found.add(source if source.startswith(f"{holder}.") else f"{source} in {method}")
+    wanted = {source for attribute in kept for source in sources.get(attribute, ())}
+    for attribute, found in sources.items():
+        if attribute not in kept and not found.isdisjoint(wanted):
+            yield f"{holder}.{attribute}"
+
+
+def _source(value: ex.Expression) -> str | None:
+    """The variable or path of a connection of which an attribute keeps the cursor, or which it keeps itself."""
+    match value:
+        case ex.Await(value=inner) | ex.Entered(value=inner):
+            return _source(inner)
+        case ex.Call(func=ex.Attribute(base=base, name=name)) if name in _DERIVING:
+            return ex.dotted(base)
+        case ex.Name() | ex.Attribute():
+            return ex.dotted(value)
+        case _:
+            return None
 
 
 def is_word(name: str) -> bool:
