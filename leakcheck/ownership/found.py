@@ -17,7 +17,7 @@ from leakcheck.ownership.state import Hold, Status
 from leakcheck.project.facts import is_self
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
     from leakcheck.cfg import graph as g
     from leakcheck.ownership.acquire import Acquisition
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from leakcheck.ownership.sessions.following import Following
     from leakcheck.ownership.sessions.session import Held
     from leakcheck.ownership.unit import Unit
+    from leakcheck.project.facts import FunctionFacts
 
 
 _LONGEST = 60
@@ -98,8 +99,13 @@ class Found:
         made = facts.scope.assignments.get(self.call.receiver or "", ()) if facts is not None else ()
         return any(isinstance(v, ex.Call) and (ex.last_name(v.func) or "a")[0].isupper() for v in made)
 
-    def stores(self, *, elsewhere: bool = False) -> Iterator[tuple[str, Ending]]:
-        """Attributes of self that took the resource, or those of other objects, as ``g.db``."""
+    def stores(self, *, elsewhere: bool = False, by_others: bool = True) -> Iterator[tuple[str, Ending]]:
+        """Attributes of self that took the resource, or those of other objects, as ``g.db``.
+
+        Of an object that was made unopened only where it is opened: here, or ``by_others`` of the file, too.
+        """
+        facts = self.unit.facts
+        opening = [*self.unit.scope.module.functions.values()] if by_others else [facts] if facts is not None else []
         seen: set[str] = set()
         for ending in self.exploration.endings:
             attribute = ending.state.moved_to
@@ -107,17 +113,17 @@ class Found:
                 continue
             if ("." in attribute) is elsewhere and attribute not in seen:
                 seen.add(attribute)
-                if not self.acquisition.unopened or self._is_opened(attribute, ending):
+                if not self.acquisition.unopened or self._is_opened(attribute, ending, opening):
                     yield attribute, ending
 
-    def _is_opened(self, attribute: str, ending: Ending) -> bool:
-        """Whether an object that was made unopened was open when it was stored, or code of the file opens it there."""
+    def _is_opened(self, attribute: str, ending: Ending, opening: Iterable[FunctionFacts]) -> bool:
+        """Whether an object that was made unopened was open when it was stored, or one of these opens it there."""
         events = (*(e for hop in self.exploration.path(ending.node) for e in hop.events), *ending.events)
         if any(event.kind is EventKind.OPENED for event in events):
             return True
         name = attribute.rpartition(".")[2]
         openings = {n for n, o in self.acquisition.resource.methods.items() if o.acquires_receiver}
-        for function in self.unit.scope.module.functions.values():
+        for function in opening:
             for callee in (c for callees in function.calls.values() for c in callees):
                 holder = _holder(callee, name, openings)
                 if holder is not None and (not is_self(holder) or function.owner == self.unit.scope.owner):

@@ -359,7 +359,7 @@ def _owned_by(found: Sequence[Found]) -> tuple[tuple[Owned, ...], tuple[tuple[st
             given = owned if value is Hold.OWN else _in_box(owned, value) if isinstance(value, Box) else None
             if given is not None:
                 returns[given.resource, given.position] = given
-        stores += [(attribute, owned) for attribute, _ in each.stores()]
+        stores += [(attribute, owned) for attribute, _ in each.stores(by_others=False)]
     return tuple(returns.values()), tuple(dict(stores).items()), tuple(checks_out)
 
 
