@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
 MANAGING = frozenset({"contextmanager", "asynccontextmanager"})
 """Decorators that make a generator function a context manager."""
+_MOST_BYTES = 100_000_000
+"""So much of files that do not matter is kept: half of it is a large project."""
 DEPTH_LIMIT = 400
 """LibCST recurses, and its parser ends the process on deep nesting: deeper functions are skipped."""
 
@@ -102,6 +104,7 @@ class Program:
     def _begin(self) -> None:
         """Start with no answer: everything from here on is learnt from files and remembered."""
         self._data: dict[str, bytes] = {}
+        self._kept_bytes = 0
         self._triggered: dict[str, bool] = {}
         self._sources: dict[str, Source | Failure] = {}
         self._facts: dict[str, ModuleFacts | Failure] = {}
@@ -201,8 +204,10 @@ class Program:
         return self._starting[path]
 
     def forget(self, path: str) -> None:
-        """Drop the bytes of a file that cannot matter."""
-        self._data.pop(path, None)
+        """Drop the bytes of a file that cannot matter, where too many are kept for who searches them all."""
+        self._kept_bytes += len(self._data.get(path, b""))
+        if self._kept_bytes > _MOST_BYTES:
+            self._data.pop(path, None)
 
     def source(self, path: str) -> Source | Failure:
         """The decoded text of a file."""
