@@ -17,7 +17,7 @@ from leakcheck.ownership.state import Hold, Status
 from leakcheck.project.facts import is_self
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Container, Iterator, Sequence
 
     from leakcheck.cfg import graph as g
     from leakcheck.ownership.acquire import Acquisition
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from leakcheck.ownership.sessions.following import Following
     from leakcheck.ownership.sessions.session import Held
     from leakcheck.ownership.unit import Unit
-    from leakcheck.project.facts import FunctionFacts
 
 
 _LONGEST = 60
@@ -104,8 +103,6 @@ class Found:
 
         Of an object that was made unopened only where it is opened: here, or ``by_others`` of the file, too.
         """
-        facts = self.unit.facts
-        opening = [*self.unit.scope.module.functions.values()] if by_others else [facts] if facts is not None else []
         seen: set[str] = set()
         for ending in self.exploration.endings:
             attribute = ending.state.moved_to
@@ -113,17 +110,18 @@ class Found:
                 continue
             if ("." in attribute) is elsewhere and attribute not in seen:
                 seen.add(attribute)
-                if not self.acquisition.unopened or self._is_opened(attribute, ending, opening):
+                if not self.acquisition.unopened or self._is_opened(attribute, ending, by_others=by_others):
                     yield attribute, ending
 
-    def _is_opened(self, attribute: str, ending: Ending, opening: Iterable[FunctionFacts]) -> bool:
-        """Whether an object that was made unopened was open when it was stored, or one of these opens it there."""
+    def _is_opened(self, attribute: str, ending: Ending, *, by_others: bool) -> bool:
+        """Whether an object that was made unopened was open when it was stored, or code of the file opens it there."""
         events = (*(e for hop in self.exploration.path(ending.node) for e in hop.events), *ending.events)
         if any(event.kind is EventKind.OPENED for event in events):
             return True
         name = attribute.rpartition(".")[2]
         openings = {n for n, o in self.acquisition.resource.methods.items() if o.acquires_receiver}
-        for function in opening:
+        facts, module = self.unit.facts, self.unit.scope.module
+        for function in module.functions.values() if by_others else [facts] if facts is not None else []:
             for callee in (c for callees in function.calls.values() for c in callees):
                 holder = _holder(callee, name, openings)
                 if holder is not None and (not is_self(holder) or function.owner == self.unit.scope.owner):
