@@ -64,6 +64,22 @@ def test_what_hands_out_is_asked_before_what_it_hands_out_to(tmp_path: Path) -> 
     assert [(one.path, one.code) for one in found] == [(str(tmp_path / "b_use.py"), "LC101")]
 
 
+def test_a_statement_that_a_function_of_the_project_sends(tmp_path: Path) -> None:
+    files = {
+        "database.py": "import psycopg2\n\n\nclass Database:\n    def __init__(self):\n"
+        "        self.conn = psycopg2.connect('')\n\n    def run(self, statement):\n"
+        "        with self.conn.cursor() as cur:\n            cur.execute(statement)\n\n    def close(self):\n"
+        "        self.conn.close()\n\n\ndatabase = Database()\n",
+        "orders.py": "from database import database\n\n\ndef pay(order):\n    database.run('BEGIN')\n"
+        "    if order is None:\n        return\n    database.run('COMMIT')\n",
+    }
+    others = {f"other{number}.py": "" for number in range(MANY)}
+    for path, text in (files | others).items():
+        (tmp_path / path).write_text(text, encoding="utf-8")
+    found = _found(tmp_path, *files, *others)
+    assert [(one.path, one.code) for one in found] == [(str(tmp_path / "orders.py"), "LC303")]
+
+
 def _found(root: Path, *paths: str) -> list[Diagnostic]:
     report = check([str(root / path) for path in paths], Config(root=root, select=("ALL",)))
     assert report.breakdowns == ()

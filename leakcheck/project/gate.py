@@ -16,7 +16,7 @@ from leakcheck.project.annotations import injections
 from leakcheck.project.facts import FunctionFacts, ModuleFacts, Statement
 from leakcheck.project.imports import imported_files
 from leakcheck.project.names import Class, External, Function, Instance, Method, Scope
-from leakcheck.project.speaking import speaks
+from leakcheck.project.speaking import speaks, takes_plainly
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -70,9 +70,13 @@ def _imports_matter(program: Program, path: str) -> bool:
 
 
 def _add_users(program: Program, paths: Sequence[str], chosen: set[str], others: list[str]) -> None:
-    """Add the files that mention a name which the chosen files, or files of the same packages, hand out."""
+    """Add the files that mention a name which the chosen files, or files of the same packages, hand out.
+
+    And those with a statement that a function of the project may send.
+    """
     words: set[tuple[bytes, bytes]] = set()
     named = set(paths)
+    chosen.update(p for p in others if takes_plainly(program.data(p)) and _imports_matter(program, p))
     sources = set(chosen)
     sources.update(p for p in _unnamed(program, paths) if p not in named and program.has_trigger(p))
     handed: set[str] = set()
