@@ -128,7 +128,7 @@ class _Imports:
                     continue
                 seen.add(target)
                 data = _read(target)
-                if data is None or path.endswith(".ipynb") or any(word in data for word in TRIGGERS):
+                if data is None or any(word in data for word in TRIGGERS):
                     return True
                 if depth + 1 < _DEPTH:
                     pending.append((target, depth + 1))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
+from fixture_file import read_fixture
 
 from leakcheck.config import Config
 from leakcheck.engine import check
@@ -119,3 +121,22 @@ def test_entries_that_are_no_files_are_passed(tmp_path: Path) -> None:
     report = check([str(tmp_path)], Config())
     assert codes(report) == ["LC101"]
     assert {Path(each.path).name for each in report.not_analysed} == {"gone.py", "pipe.py"}
+
+
+OWNERS = Path(__file__).parent.parent / "fixtures" / "lc109_owner_never_releases"
+EXITS = [
+    "lc102_leaks_on_exception/exit_after_a_block_that_raised.py",
+    "lc303_transaction_open_on_path/decided_by_its_object.py",
+]
+
+
+@pytest.mark.parametrize("methods", [r"\w+", r"__\w+__"], ids=["all", "special"])
+def test_methods_without_parameters_end_no_analysis(tmp_path: Path, methods: str) -> None:
+    locations = [*OWNERS.glob("*.py"), *(OWNERS.parent / name for name in EXITS)]
+    for number, location in enumerate(locations):
+        for path, text in read_fixture(location).files.items():
+            place = tmp_path / str(number) / path
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(re.sub(rf"(def {methods})\((?:self|cls)\b[^)]*\)", r"\1()", text), encoding="utf-8")
+    for folder in tmp_path.iterdir():
+        assert not check([str(folder)], Config(root=folder, select=("ALL",))).breakdowns

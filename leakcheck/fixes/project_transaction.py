@@ -3,9 +3,9 @@
     helper_for(region, program)   →   Helper("app.db", "with_transaction", …), or what is wrong with it
 
 A helper that `leakcheck init` wrote is right while it is as it was written. Another is believed only when it is seen to
-be right: a context manager over one argument, a pool or a connection of
-which it gets hold, that commits when its body ends, rolls back and raises again whatever the body raises, and gives the
-connection back on every way. And only where its import works: where the file's own imports start, or its package does.
+be right: a context manager over one argument, a pool or a connection of which it gets hold, that commits when its body
+ends, rolls back and raises again whatever the body raises, and gives the connection back on every way. And only where
+its import works: where the file's own imports start, or its package does.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from leakcheck.project.names import Function
 from leakcheck.templates import is_as_written
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from leakcheck.driver import DriverClass
     from leakcheck.fixes.region import Region
@@ -119,9 +119,7 @@ def _start(path: str, module: str) -> str:
 
 def _starts(program: Program, path: str) -> set[str]:
     """The directories where imports of a file start: around its package, and where its own imports are found."""
-    facts = program.facts(path)
-    targets = (*facts.scope.modules, *(t for targets in facts.scope.imports.values() for t in targets)) if facts else ()
-    found = {_start(place, target) for target, place in _found(program, path, targets) if target[0] != "."}
+    found = {_start(place, target) for target, place in _imports(program, path) if target[0] != "."}
     return found | {os.path.abspath(program.modules.start_of(path))}
 
 
@@ -186,24 +184,19 @@ def _reached(program: Program, path: str) -> set[str]:
     queue = [(path, 0)]
     while queue:
         current, depth = queue.pop()
-        for target in _imports(program, current):
+        for _, target in _imports(program, current):
             if target not in seen and depth < _DEPTH:
                 seen.add(target)
                 queue.append((target, depth + 1))
     return seen
 
 
-def _imports(program: Program, path: str) -> Iterator[str]:
+def _imports(program: Program, path: str) -> Iterator[tuple[str, str]]:
+    """The modules among what a file imports that are files of the project, each with its file."""
     facts = program.facts(path)
     if facts is None:
         return
-    targets = (*facts.scope.modules, *(t for targets in facts.scope.imports.values() for t in targets))
-    yield from (place for _, place in _found(program, path, targets))
-
-
-def _found(program: Program, path: str, targets: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """The modules among what a file imports that are files of the project, each with its file."""
-    for target in targets:
+    for target in (*facts.scope.modules, *(t for targets in facts.scope.imports.values() for t in targets)):
         for spelling in (target, target.rpartition(".")[0]):
             found = program.modules.find(spelling, path) if spelling.strip(".") else None
             if found is not None:

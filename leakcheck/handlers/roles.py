@@ -60,12 +60,7 @@ class Roles:
 
     def is_singleton(self, cls: Class) -> bool:
         """Whether the class itself sees to it that there is one object of it, or a base or its metaclass does."""
-        return any(
-            "__new__" in facts.methods
-            or facts.has_special_metaclass
-            or any(ex.last_name(d) in self.frameworks.memoisers for d in _called(facts.decorators))
-            for _, facts, _ in self._program.resolver.hierarchy.lineage(cls)
-        )
+        return self._program.resolver.hierarchy.is_shared(cls, self.frameworks.memoisers)
 
     def of_class(self, cls: Class) -> Role | None:
         """The role of constructing a class: a view that is built for each request."""

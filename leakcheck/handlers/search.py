@@ -9,7 +9,6 @@ among them only for what a test defines.
 from __future__ import annotations
 
 import ast
-import os
 import re
 from dataclasses import dataclass
 from enum import Enum
@@ -60,7 +59,6 @@ class Search:
         self._program = program
         self._trees: dict[str, Tree | None] = {}
         self._mentions: dict[Function | Class, tuple[Mention, ...]] = {}
-        self._projects: dict[str, tuple[str, ...]] = {}
 
     def tree(self, path: str) -> Tree | None:
         """The tree of a file, None where it is no Python."""
@@ -132,11 +130,8 @@ class Search:
 
     def project(self, path: str) -> tuple[str, ...]:
         """The Python files of the project that ``path`` belongs to, of its own package where those are too many."""
-        folder = os.path.dirname(path)
-        if folder not in self._projects:
-            modules = self._program.modules
-            self._projects[folder] = modules.project_of(path) or tuple(sorted(modules.beside([path])))
-        return self._projects[folder]
+        modules = self._program.modules
+        return modules.project_of(path) or tuple(sorted({path, *modules.beside([path])}))
 
 
 def _is_test(path: str) -> bool:

@@ -70,7 +70,10 @@ class Given:
 
         Its parameters tell it which of the two it was.
         """
-        holder, *told = (p.name for p in method.parameters if p.kind == "positional")
+        names = [p.name for p in method.parameters if p.kind == "positional"]
+        if not names:
+            return [BORROWS, BORROWS]  # a method without parameters fails before it does anything
+        holder, *told = names
         starts = [Start(known=tuple((name, fact) for name in sorted(told))) for fact in (Fact.NONE, Fact.TRUE)]
         return [self.parameter(function, f"{holder}.{attribute}", resource, start) for start in starts]
 

@@ -50,7 +50,8 @@ class Openings:
             releases = self._owners.releasing_methods(cls, attribute, resource)
             again = Reopening(self._program, cls, attribute, releases).methods()
             releases = {name: is_async for name, is_async in releases.items() if name not in again}
-            if not self._owners.are_told(releases) or "__del__" in releases or self._is_shared(cls):
+            shared = self._program.resolver.hierarchy.is_shared(cls, _SHARING)
+            if not self._owners.are_told(releases) or "__del__" in releases or shared:
                 continue
             if self._owners.arranges(cls, attribute, resource, releases):
                 continue
@@ -130,15 +131,6 @@ class Openings:
                 if name not in seen and not on_class:
                     yield module, method
             seen.update(facts.methods)
-
-    def _is_shared(self, cls: Class) -> bool:
-        """Whether calling the class may give an object that others have, too."""
-        for _, facts, _ in self._program.resolver.hierarchy.lineage(cls):
-            if "__new__" in facts.methods or any(ex.last_name(d) in _SHARING for d in facts.decorators):
-                return True
-            if facts.has_special_metaclass:
-                return True
-        return False
 
 
 def _tells(method: FunctionFacts) -> bool:

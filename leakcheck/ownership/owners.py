@@ -250,6 +250,8 @@ class Owners:
         for owner, facts, module in self._program.resolver.hierarchy.lineage(cls):
             if "__init__" in facts.methods:
                 init = module.functions[facts.methods["__init__"]]
+                if not init.parameters:
+                    return False
                 text = self._program.rows(owner.path, init.row, init.last_row).decode(errors="replace")
                 method = rf"{re.escape(init.parameters[0].name)}\.(?:{methods})"
                 return re.search(rf"[(,=]\s*{method}\s*[,)]|\blambda\b[^:\n]*:\s*{method}\(", text) is not None

@@ -76,10 +76,11 @@ def _add_users(program: Program, paths: Sequence[str], chosen: set[str], others:
     """
     words: set[tuple[bytes, bytes]] = set()
     named = set(paths)
-    chosen.update(p for p in others if takes_plainly(program.data(p)) and _imports_matter(program, p))
+    saying = (p for p in others if takes_plainly(program.data(p)) and program.takes(p))
+    chosen.update(p for p in saying if _imports_matter(program, p))
     sources = set(chosen)
     sources.update(p for p in _unnamed(program, paths) if p not in named and program.has_trigger(p))
-    handed: set[str] = set()
+    known: set[str] = set()
     while sources:
         fresh: set[tuple[bytes, bytes]] = set()
         for path in sorted(sources):
@@ -87,14 +88,11 @@ def _add_users(program: Program, paths: Sequence[str], chosen: set[str], others:
             if facts is not None:
                 parts = path.removesuffix(".py").removesuffix("/__init__").split("/")[-2:]
                 module = parts[-1] if len(parts) < 2 or "." in parts[0] else parts[0]
-                fresh.update(
-                    (name.encode(), m.encode())
-                    for name in exported(program, facts, handed)
-                    for m in {module, parts[-1]}
-                )
+                names = exported(program, facts, known)
+                fresh.update((name.encode(), m.encode()) for name in names for m in {module, parts[-1]})
         fresh -= words
         words |= fresh
-        handed.update(name.decode() for name, _ in fresh)
+        known = {name.decode() for name, _ in words}
         sources = set()
         if not fresh:
             break
@@ -108,7 +106,7 @@ def _add_users(program: Program, paths: Sequence[str], chosen: set[str], others:
             if any(patterns[name].search(data) is not None for name in near):
                 chosen.add(path)
                 sources.add(path)
-    program.handed_out = handed
+    program.handed_out = known
 
 
 def _unnamed(program: Program, paths: Sequence[str]) -> Iterable[str]:

@@ -14,7 +14,7 @@ from leakcheck import expression as ex
 from leakcheck.project.names import Class, External, Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Container, Iterator
 
     from leakcheck.project.facts import ClassFacts, ModuleFacts
     from leakcheck.project.names import Symbols
@@ -62,6 +62,15 @@ class Hierarchy:
             for base in facts.bases:
                 found.extend(s.name for s in self._resolve(plain_base(base), Scope(module)) if isinstance(s, External))
         return found
+
+    def is_shared(self, of: Class, decorators: Container[str | None]) -> bool:
+        """Whether calling the class may give an object that others have, too; these ``decorators`` see to that."""
+        return any(
+            "__new__" in facts.methods
+            or facts.has_special_metaclass
+            or any(ex.last_name(decorator) in decorators for decorator in facts.decorators)
+            for _, facts, _ in self.lineage(of)
+        )
 
     def has_unknown_base(self, of: Class, is_known: Callable[[str], bool]) -> bool:
         """Whether some base is neither a project class nor ``object`` and friends: it may define anything.

@@ -46,6 +46,7 @@ class Modules:
         self._found: dict[tuple[str, str], str | None] = {}
         self._above: dict[str, str] = {}
         self._projects: dict[str, tuple[str, ...]] = {}
+        self._files: dict[tuple[str, bool], tuple[str, ...]] = {}
         self._places: dict[str, tuple[list[str], list[str]]] = {}
         self._held: dict[str, dict[str, list[str]]] = {}
 
@@ -61,13 +62,17 @@ class Modules:
     def beside(self, paths: Sequence[str]) -> list[str]:
         """All Python files of the packages that these files belong to, and of the folders of those in none."""
         tops = {self._top(os.path.dirname(path)) for path in paths}
-        found: list[str] = []
-        for folder, recurse in sorted(tops):
+        return [path for folder, recurse in sorted(tops) for path in self._files_in(folder, recurse=recurse)]
+
+    def _files_in(self, folder: str, *, recurse: bool) -> tuple[str, ...]:
+        if (folder, recurse) not in self._files:
+            found: list[str] = []
             for base, folders, files in os.walk(folder or "."):
                 folders[:] = [f for f in folders if not f.startswith(".") and f != "__pycache__"] if recurse else []
                 prefix = base.removeprefix("./") if base != "." else ""
                 found.extend(os.path.join(prefix, f) for f in files if f.endswith(".py"))
-        return found
+            self._files[folder, recurse] = tuple(found)
+        return self._files[folder, recurse]
 
     def project_of(self, path: str) -> tuple[str, ...]:
         """The Python files of the project that a file belongs to, in the order of their names; none where too many."""

@@ -10,14 +10,19 @@ LibCST knows the rest of the newer grammar, and takes a hundred times longer to 
 
 from __future__ import annotations
 
-import ast
 import re
-import warnings
+from typing import TYPE_CHECKING
+
+from leakcheck.project.nodes import plainly_parsed
+
+if TYPE_CHECKING:
+    import ast
 
 STRING_OR_COMMENT = re.compile(
     r'"""(?:\\.|[^\\])*?"""|\'\'\'(?:\\.|[^\\])*?\'\'\'|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|#[^\n]*', re.DOTALL
 )
 _GENERIC = re.compile(r"\b(?:def|class)[ \t]+\w+[ \t]*(?=\[)")
+_BRACKET = re.compile(r"[\[\]]")
 _ALIAS = re.compile(r"^[ \t]*(?P<type>type)[ \t]+(?P<name>\w+)[ \t]*(?=[\[=])", re.MULTILINE)
 
 
@@ -35,9 +40,7 @@ def tree_of_newer(text: str) -> ast.Module | None:
 
 def _parsed(text: str) -> ast.Module | None:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return ast.parse(text)
+        return plainly_parsed(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
 
@@ -63,7 +66,7 @@ def _blank(text: str) -> str:
 def _closed(bare: str, opened: int) -> int:
     """Where the bracket ends that is opened here."""
     depth = 0
-    for found in re.compile(r"[\[\]]").finditer(bare, opened):
+    for found in _BRACKET.finditer(bare, opened):
         depth += 1 if found.group() == "[" else -1
         if not depth:
             return found.end()

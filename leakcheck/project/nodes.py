@@ -39,9 +39,7 @@ def parsed(text: str) -> ast.Module:
     Nobody may change it. Raises SyntaxError, ValueError, RecursionError or MemoryError as ``ast.parse`` does.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return ast.parse(text)
+        return plainly_parsed(text)
     except SyntaxError:
         from leakcheck.project.newer import tree_of_newer
 
@@ -49,6 +47,13 @@ def parsed(text: str) -> ast.Module:
         if tree is None:
             raise
         return tree
+
+
+def plainly_parsed(text: str) -> ast.Module:
+    """The tree of a text in the running Python's grammar, without its warnings, which are not ours to print."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ast.parse(text)
 
 
 def children(node: ast.AST) -> list[ast.AST]:

@@ -131,8 +131,8 @@ def takes_something(data: bytes) -> bool:
 
 
 def takes_plainly(data: bytes) -> bool:
-    """The same as ``takes_something``, for whom that takes too long: without the rarer statements."""
-    return any(word in data for word in _PLAIN) and takes_something(data)
+    """Whether words of the statements that are written most occur, which is sooner known than ``takes_something``."""
+    return any(word in data for word in _PLAIN)
 
 
 def taking_rows(data: bytes) -> tuple[int, ...]:

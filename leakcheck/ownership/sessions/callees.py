@@ -44,9 +44,11 @@ if TYPE_CHECKING:
     from leakcheck.ownership.summary import Effect
     from leakcheck.ownership.unit import Unit
     from leakcheck.ownership.units import Units
+    from leakcheck.project.facts import FunctionFacts
     from leakcheck.sql.event import SqlEvent
 
 _SPEAKING = frozenset({"commit", "rollback", "begin", "execute", "cursor", "close", "run", "query", "transaction"})
+_EXITS = ("__exit__", "__aexit__")
 _UNDOING = re.compile(r"unlock|release|rollback|roll_back|abort|undo|reset|unlisten", re.IGNORECASE)
 """What a function is called that is there to end something, whatever raises in it before."""
 
@@ -121,22 +123,18 @@ class SessionCallees(Callees):
     def leaves(self, call: g.Call) -> tuple[Left, ...]:
         """What a called project function leaves open on a connection that it is given, or finds on its object."""
         sessions = self._program.functions.sessions
-        called = (sessions.executing.called(symbol, call, self._unit) for symbol in self.symbols(call))
         return tuple(
             Left(place, action)
-            for each in called
-            if each is not None
-            for name, action in sessions.left_by(each.function)
-            if (place := each.connection(name)) is not None
+            for called in sessions.executing.called(self.symbols(call), call, self._unit)
+            for name, action in sessions.left_by(called.function)
+            if (place := called.connection(name)) is not None
         )
 
     def says(self, call: g.Call) -> tuple[Left, ...]:
         """What a called project function sends that executes what it is given: ``run("BEGIN")``."""
         executing, found = self._program.functions.sessions.executing, list[Left]()
-        for symbol in self.symbols(call):
-            called = executing.called(symbol, call, self._unit)
-            for each in executing.by(called.function) if called is not None else ():
-                assert called is not None
+        for called in executing.called(self.symbols(call), call, self._unit):
+            for each in executing.by(called.function):
                 place, said = called.connection(each.connection), self._said_as(called.given(each.sql))
                 if place is not None and not (each.ends and any(e.kind is SqlKind.BEGIN for e in said)):
                     found += [Left(place, Action(event, alone=len(said) == 1)) for event in said]
@@ -154,16 +152,24 @@ class SessionCallees(Callees):
         for node in (item.item, item.asname.name if item.asname is not None else None):
             path = ex.dotted(reduce(node)) if isinstance(node, (cst.Name, cst.Attribute)) else None
             attributes = [n.removeprefix(f"{path}.") for n in names if n.startswith(f"{path}.")]
-            for symbol in self._program.resolver.resolve(reduce(node), self._unit.scope) if attributes and node else ():
-                of = symbol.of if isinstance(symbol, Instance) else None
-                for name in ("__exit__", "__aexit__") if isinstance(of, Class) else ():
-                    assert isinstance(of, Class)
-                    for method in self._program.resolver.member(of, name, bound=True):
-                        facts = self._program.resolver.function(method)[0] if isinstance(method, Function) else None
-                        if isinstance(method, Function) and facts is not None:
-                            ways = [self.given.left(method, facts, a, resource) for a in attributes]
-                            return any(way[instruction.exceptional].releases for way in ways)
+            method = self._exit_of(reduce(node)) if node is not None and attributes else None
+            if method is not None:
+                function, facts = method
+                ways = [self.given.left(function, facts, attribute, resource) for attribute in attributes]
+                return any(way[instruction.exceptional].releases for way in ways)
         return False
+
+    def _exit_of(self, entered: ex.Expression) -> tuple[Function, FunctionFacts] | None:
+        """The method of a project class that runs when a block is left that such an object was entered for."""
+        for symbol in self._program.resolver.resolve(entered, self._unit.scope):
+            of = symbol.of if isinstance(symbol, Instance) else None
+            members = self._program.resolver.member
+            exits = (members(of, name, bound=True) for name in _EXITS) if isinstance(of, Class) else ()
+            for method in (m for found in exits for m in found if isinstance(m, Function)):
+                facts, _ = self._program.resolver.function(method)
+                if facts is not None:
+                    return method, facts
+        return None
 
     def is_forgotten(self, call: g.Call, receiver: Value | None) -> bool:
         """Whether the call certainly makes a coroutine that nobody awaits; a class that is guessed is no evidence."""

@@ -27,7 +27,7 @@ from leakcheck.project.names import Function, Method
 from leakcheck.project.speaking import may_execute
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from leakcheck.ownership.program import Program
     from leakcheck.ownership.unit import Unit
@@ -130,10 +130,12 @@ class Executing:
                 self._known[key] = tuple(dict.fromkeys(self._read(unit, facts))) if unit is not None else ()
         return self._known[key]
 
-    def called(self, symbol: Symbol, call: g.Call, unit: Unit) -> Called | None:
-        """A call in a unit of a function of the project, None of anything else."""
-        facts = self._program.resolver.function(symbol)[0] if isinstance(symbol, Function) else None
-        return Called(call, symbol, facts, unit) if isinstance(symbol, Function) and facts is not None else None
+    def called(self, symbols: Iterable[Symbol], call: g.Call, unit: Unit) -> Iterator[Called]:
+        """A call in a unit, once for each function of the project among what it may mean."""
+        for symbol in symbols:
+            facts = self._program.resolver.function(symbol)[0] if isinstance(symbol, Function) else None
+            if isinstance(symbol, Function) and facts is not None:
+                yield Called(call, symbol, facts, unit)
 
     def _read(self, unit: Unit, facts: FunctionFacts) -> Iterator[Executed]:
         graph = self._units.graph(unit)
@@ -157,10 +159,8 @@ class Executing:
             is_method = any(isinstance(s, Method) for s in symbols)
             if name is not None and sql is not None and (is_method or (not symbols and connections.is_word(name))):
                 yield sql, name, False
-        for symbol in symbols:
-            called = self.called(symbol, call, unit)
-            for each in self.by(called.function) if called is not None else ():
-                assert called is not None
+        for called in self.called(symbols, call, unit):
+            for each in self.by(called.function):
                 sql, place = called.given(each.sql), called.connection(each.connection)
                 if isinstance(place, g.Argument):
                     given = called.given(each.connection)
@@ -174,9 +174,8 @@ class Executing:
         if name is None or facts is None or not facts.binds(name):
             return name
         made = facts.scope.assignments.get(name, [])
-        inner = (
-            made[0].value if len(made) == 1 and isinstance(made[0], ex.Await) else made[0] if len(made) == 1 else None
-        )
+        inner = made[0] if len(made) == 1 else None
+        inner = inner.value if isinstance(inner, ex.Await) else inner
         if not isinstance(inner, ex.Call) or inner.args or inner.keywords:
             return name
         for symbol in self._program.resolver.resolve(inner.func, unit.scope):
@@ -188,11 +187,8 @@ class Executing:
     def _kept_by(self, function: Function) -> str | None:
         """The attribute of its object that a method returns, always the same."""
         facts, _ = self._program.resolver.function(function)
-        names = (
-            {ex.dotted(value) if isinstance(value, ex.Attribute) else None for value in facts.returned}
-            if facts
-            else {None}
-        )
+        returned = facts.returned if facts is not None else ()
+        names = {ex.dotted(value) if isinstance(value, ex.Attribute) else None for value in returned}
         name = names.pop() if len(names) == 1 else None
         return name if name is not None and name.partition(".")[0] in ("self", "cls") else None
 
