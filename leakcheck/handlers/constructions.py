@@ -86,7 +86,7 @@ class Constructions:
         imported = tree.facts.scope.imports.items()
         aliases = {local for local, targets in imported if any(t.rpartition(".")[2] in words for t in targets)}
         found: list[ast.Call] = []
-        for call in tree.calls:
+        for call in tree.below(tree.root, ast.Call):
             name = ex.last_name(ex.from_ast(call.func)) or ""
             if name in words or name in aliases or name.endswith(_CLASSES):
                 found.append(call)

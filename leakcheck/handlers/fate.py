@@ -113,12 +113,13 @@ class Fates:
     ) -> bool:
         """Whether the function that made it closes it, however it is reached there."""
         around = function if function is not None else tree.root
-        receivers = (held.names | held.stores) - self._checked_out(tree, call, around)
+        receivers = held.names | held.stores
+        receivers -= self._checked_out(tree, call, around, receivers)
         if isinstance(call.func, ast.Attribute):  # `await db.connect()` is ended by `db.disconnect()`
             receiver = chain(call.func.value)
             if receiver is not None and receiver not in ("self", "cls"):
                 receivers.add(receiver)
-        for node in tree.below(around):
+        for node in tree.below(around, ast.Attribute, ast.Call, ast.With, ast.AsyncWith):
             match node:
                 case ast.Attribute(value=base, attr=attr) if attr in _CLOSERS:
                     if attr in _ALWAYS_CLOSING and function is not None:
@@ -136,13 +137,15 @@ class Fates:
                     pass
         return False
 
-    def _checked_out(self, tree: Tree, call: ast.Call, around: ast.AST) -> set[str]:
-        """The names of connections and sessions: closing ``Session(engine)`` closes no engine."""
+    def _checked_out(self, tree: Tree, call: ast.Call, around: ast.AST, names: set[str]) -> set[str]:
+        """Those of ``names`` that are connections and sessions: closing ``Session(engine)`` closes no engine."""
         found: set[str] = set()
-        for node in tree.below(around):
+        for node in tree.below(around, ast.Assign):
             match node:
-                case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call() as made) if made is not call:
-                    if self._program.acquisitions.possible(ex.from_ast(made.func), tree.scope(made)):
+                case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call() as made) if name in names:
+                    if made is not call and self._program.acquisitions.possible(
+                        ex.from_ast(made.func), tree.scope(made)
+                    ):
                         found.add(name)
                 case _:
                     pass
@@ -152,9 +155,8 @@ class Fates:
 def _is_closed_elsewhere(tree: Tree, place: str) -> bool:
     """Whether another function of the file closes what it takes from a place: ``g.pop("db").close()`` at the end."""
     root, _, attribute = place.rpartition(".")
-    for function in tree.below(tree.root):
-        if not root or not isinstance(function, FUNCTIONS):
-            continue
+    functions: list[Definition] = tree.below(tree.root, *FUNCTIONS) if root else []
+    for function in functions:
         named = {n.value for n in walk(function) if isinstance(n, ast.Constant)}
         named |= {n.attr for n in walk(function) if isinstance(n, ast.Attribute)}
         origins = _origins(function)
@@ -199,8 +201,8 @@ class _Holders:
         self.stores: set[str] = set()
         self.leaves = False
         around = function if function is not None else tree.root
-        nodes = tree.below(around)
-        declared = {name for node in nodes if isinstance(node, (ast.Global, ast.Nonlocal)) for name in node.names}
+        declarations: list[ast.Global | ast.Nonlocal] = tree.below(around, ast.Global, ast.Nonlocal)
+        declared = {name for node in declarations for name in node.names}
         carriers: set[int] = {id(node) for node in (call, value)}
         pending: list[ast.AST] = [call, value]
         while pending:

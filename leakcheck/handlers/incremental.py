@@ -14,7 +14,7 @@ What is computed from text alone is kept by that text: the facts of a file, the 
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from leakcheck.fixes.offer import offered
@@ -45,14 +45,37 @@ _FILES_AT_ONCE = 40
 class _Answer:
     """The analysis of one function, loop, or of a file's pools, and by path what was looked at.
 
-    ``rows`` are where the functions stood: a leak tells rows, so it only stands while they do.
     ``seen`` are the files for which the looks were last found to hold.
     """
 
     analysis: FileAnalysis
-    looks: dict[str, dict[Look, object]]
-    rows: dict[str, list[tuple[Look, int]]]
+    looks: dict[str, set[Look]]
     seen: dict[str, File]
+
+    @property
+    def tells_rows(self) -> bool:
+        """Whether it only stands while the functions stay where they are."""
+        return bool(self.analysis.leaks or self.analysis.skipped)
+
+
+@dataclass(slots=True)
+class _Change:
+    """From one version of a file to another: of the looks that were compared, those that see something else."""
+
+    before: File
+    after: File
+    compared: set[Look] = field(default_factory=set)
+    differing: set[Look] = field(default_factory=set)
+    moved: set[Look] = field(default_factory=set)
+    """The looks at functions and loops that now start in another row."""
+
+    def compare(self, look: Look) -> None:
+        """Compare one look; what it sees is known of both versions."""
+        self.compared.add(look)
+        if self.before.value(*look) != self.after.value(*look):
+            self.differing.add(look)
+        elif self.before.row(*look) != self.after.row(*look):
+            self.moved.add(look)
 
 
 class Incremental:
@@ -67,6 +90,7 @@ class Incremental:
         self._program = WatchedProgram(config, self._file, roots, self._syntax)
         self._config = config
         self._offers: dict[Leak, Leak] = {}
+        self._changes: dict[str, _Change] = {}
         self.asked: tuple[str, range] | None = None
         """The file and the rows whose leaks are to have fixes; making one takes longer than a keystroke may."""
 
@@ -74,6 +98,7 @@ class Incremental:
         """Start a round: every file is read anew, once."""
         self._read = read
         self._current = {}
+        self._changes = {}
         return self
 
     def select(self, paths: Sequence[str]) -> list[str]:
@@ -127,13 +152,7 @@ class Incremental:
         program = self._program.fresh()
         program.look(path, *item)
         analysis = self._analysed(program, path, item)
-        seen = {each: self._file(each) for each in program.looks}
-        rows: dict[str, list[tuple[Look, int]]] = {}
-        if analysis.leaks or analysis.skipped:
-            for each, looks in program.looks.items():
-                found = [(look, seen[each].row(*look)) for look in looks]
-                rows[each] = [(look, row) for look, row in found if row]
-        return _Answer(analysis, program.looks, rows, seen)
+        return _Answer(analysis, program.looks, {each: self._file(each) for each in program.looks})
 
     def _analysed(self, program: WatchedProgram, path: str, item: Look) -> FileAnalysis:
         module = program.facts(path)
@@ -152,15 +171,27 @@ class Incremental:
             file = self._file(path)
             if file is seen:
                 continue
-            if any(self._value(file, look) != value for look, value in answer.looks[path].items()):
+            change = self._change(seen, file, answer.looks[path])
+            if not change.differing.isdisjoint(answer.looks[path]):
                 return False
-            if any(file.row(*look) != row for look, row in answer.rows.get(path, ())):
+            if answer.tells_rows and not change.moved.isdisjoint(answer.looks[path]):
                 return False
         for path in answer.seen:
             answer.seen[path] = self._file(path)
         return True
 
-    def _value(self, file: File, look: Look) -> object:
+    def _change(self, before: File, after: File, looks: set[Look]) -> _Change:
+        """The change of a file, with these looks compared; most answers ask about the same one, and the same looks."""
+        change = self._changes.get(after.path)
+        if change is None or change.before is not before or change.after is not after:
+            change = self._changes[after.path] = _Change(before, after)
+        for look in looks - change.compared:
+            self._see(after, look)
+            change.compare(look)
+        return change
+
+    def _see(self, file: File, look: Look) -> None:
+        """Let a file know what only a program can tell of it."""
         match look[0]:
             case Table.TRIGGER:
                 self._program.has_trigger(file.path)
@@ -170,7 +201,6 @@ class Incremental:
                 self._program.starting(file.path)
             case _:
                 pass
-        return file.value(*look)
 
     def _file(self, path: str) -> File:
         """The file as it is in this round; the same object while its bytes are the same."""
@@ -179,7 +209,7 @@ class Incremental:
             data = self._bytes(path)
             file = self._known.get(path)
             if file is None or file.data != data:
-                file = File(path, data)
+                file = File(path, data, former=file)
                 self._offers.clear()
             self._current[path] = self._known[path] = file
         return file

@@ -8,7 +8,8 @@ Only files that build a pool, or that mention a function that does, ever get a t
 from __future__ import annotations
 
 import ast
-from typing import TYPE_CHECKING
+from collections import OrderedDict
+from typing import TYPE_CHECKING, TypeVar
 
 from leakcheck.diagnostic import Position, Span
 from leakcheck.project.names import Scope
@@ -23,6 +24,41 @@ if TYPE_CHECKING:
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 LOOPS = (ast.For, ast.AsyncFor, ast.While)
 Definition = ast.FunctionDef | ast.AsyncFunctionDef
+_Node = TypeVar("_Node", bound=ast.AST)
+
+
+class _Part:
+    """One module-level statement: the nodes at and below it by their types, and what is asked about them."""
+
+    def __init__(self, statement: ast.stmt) -> None:
+        self.nodes: dict[type[ast.AST], list[ast.AST]] = {}
+        self.parents: dict[ast.AST, ast.AST] = {}
+        self.mentions: dict[str, list[ast.Name | ast.Attribute]] = {}
+        pending: list[ast.AST] = [statement]
+        for node in pending:
+            if type(node) is ast.Name:
+                self.mentions.setdefault(node.id, []).append(node)
+                continue
+            self.nodes.setdefault(type(node), []).append(node)
+            below = children(node)
+            if below:
+                pending.extend(below)
+                self.parents.update(dict.fromkeys(below, node))
+            if type(node) is ast.Attribute:
+                self.mentions.setdefault(node.attr, []).append(node)
+
+
+_KEPT = 4
+_parts: OrderedDict[str, dict[ast.stmt, _Part]] = OrderedDict()
+"""Of the files that were asked for last: after a keystroke most nodes of a file are those that it had before."""
+
+
+def _parts_of(path: str, root: ast.Module) -> list[_Part]:
+    known = _parts.pop(path, {})
+    _parts[path] = {statement: known.get(statement) or _Part(statement) for statement in root.body}
+    if len(_parts) > _KEPT:
+        _parts.popitem(last=False)
+    return list(_parts[path].values())
 
 
 class Tree:
@@ -34,36 +70,26 @@ class Tree:
         self.facts = facts
         self.root = parsed(source.text)
         self._source = source
-        self.parents: dict[ast.AST, ast.AST] = {}
-        self.calls: list[ast.Call] = []
-        self._mentions: dict[str, list[ast.Name | ast.Attribute]] = {}
+        self._parts = _parts_of(facts.path, self.root)
+        self.parents: dict[ast.AST, ast.AST] = dict.fromkeys(self.root.body, self.root)
+        for part in self._parts:
+            self.parents.update(part.parents)
         rows = {(f.row, f.name): f for f in facts.functions.values()}
-        self._functions: dict[ast.AST, FunctionFacts] = {}
-        self._definitions: dict[str, Definition] = {}
-        self._nodes: list[ast.AST] = [self.root]
-        for node in self._nodes:
-            if type(node) is ast.Name:
-                self._mentions.setdefault(node.id, []).append(node)
-                continue
-            below = children(node)
-            if below:
-                self._nodes.extend(below)
-                self.parents.update(dict.fromkeys(below, node))
-            if isinstance(node, ast.Attribute):
-                self._mentions.setdefault(node.attr, []).append(node)
-            elif isinstance(node, ast.Call):
-                self.calls.append(node)
-            elif isinstance(node, FUNCTIONS) and (node.lineno, node.name) in rows:
-                self._functions[node] = rows[node.lineno, node.name]
-                self._definitions[self._functions[node].qualname] = node
+        definitions: list[Definition] = self.below(self.root, ast.FunctionDef, ast.AsyncFunctionDef)
+        known = [node for node in definitions if (node.lineno, node.name) in rows]
+        self._functions: dict[ast.AST, FunctionFacts] = {node: rows[node.lineno, node.name] for node in known}
+        self._definitions = {rows[node.lineno, node.name].qualname: node for node in known}
 
-    def below(self, node: ast.AST) -> list[ast.AST]:
-        """All nodes below a node, itself first, those nearer to it before those deeper."""
-        return self._nodes if node is self.root else walk(node)
+    def below(self, node: ast.AST, *kinds: type[_Node]) -> list[_Node]:
+        """The nodes of these types (``ast.Name`` is none of them) at or below a node."""
+        if node is not self.root:
+            return [each for each in walk(node) if isinstance(each, kinds)]
+        groups = (part.nodes.get(kind, ()) for part in self._parts for kind in kinds)
+        return [each for group in groups for each in group if isinstance(each, kinds)]
 
     def mentions(self, name: str) -> Sequence[ast.Name | ast.Attribute]:
         """Every place that reads this name, or an attribute of this name, in source order."""
-        found = [n for n in self._mentions.get(name, ()) if isinstance(n.ctx, ast.Load)]
+        found = [n for part in self._parts for n in part.mentions.get(name, ()) if isinstance(n.ctx, ast.Load)]
         return sorted(found, key=lambda n: (n.lineno, n.col_offset))
 
     def definition(self, qualname: str) -> Definition | None:

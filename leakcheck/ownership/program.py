@@ -372,14 +372,14 @@ def source_of(data: bytes) -> Source | Failure:
         return Failure(error.message, error.row, error.column)
 
 
-def parse(path: str, source: Source | Failure) -> ModuleFacts | Failure:
-    """The facts of a file with this text, or why it has none."""
+def parse(path: str, source: Source | Failure, former: Source | None = None) -> ModuleFacts | Failure:
+    """The facts of a file with this text, or why it has none; ``former`` was its text a moment ago."""
     if isinstance(source, Failure):
         return source
     if path.endswith(".ipynb"):
         return Failure("it is a notebook: write it out by `jupyter nbconvert --to script`, and check that", 1, 1)
     try:
-        return facts_of(path, parsed(source.text))
+        return facts_of(path, parsed(source.text, former.text if former is not None else None))
     except SyntaxError as error:
         return Failure(f"it is not valid Python: {error.msg}", error.lineno or 1, error.offset or 1)
     except (RecursionError, MemoryError):

@@ -2,7 +2,7 @@
 
     program = WatchedProgram(config, file_of, roots)
     program.analyse("app/views.py")
-    program.looks["app/db.py"]    →   {(Table.FUNCTIONS, "connect"): "def connect():…", …}
+    program.looks["app/db.py"]    →   {(Table.FUNCTIONS, "connect"), (Table.IMPORTS, "psycopg2"), …}
 
 A look is one fact of one file: a function's text, what a module-level name is bound to, whether a word of a driver
 occurs. Whoever looks at everything (iterates over the functions, reads the whole text) has looked at the bytes.
@@ -55,10 +55,14 @@ Look = tuple[Table, str]
 
 
 class File:
-    """One version of a file, with what is computed from its bytes when first asked for."""
+    """One version of a file, with what is computed from its bytes when first asked for.
 
-    def __init__(self, path: str, data: bytes) -> None:
+    ``former`` is the version before: what both share is not computed anew.
+    """
+
+    def __init__(self, path: str, data: bytes, former: File | None = None) -> None:
         self.path, self.data = path, data
+        self._before = former.source if former is not None else None
         self.triggered: bool | None = None
         self.takes: bool | None = None
         self.starting: frozenset[str] | None = None
@@ -77,7 +81,8 @@ class File:
     def parsed(self) -> ModuleFacts | Failure:
         """The facts, or why there are none."""
         if self._parsed is None:
-            self._parsed = parse(self.path, self.source)
+            before = self._before if isinstance(self._before, Source) else None
+            self._parsed, self._before = parse(self.path, self.source, before), None
         return self._parsed
 
     def value(self, table: Table, key: str) -> object:
@@ -150,7 +155,7 @@ class File:
 
 
 class WatchedProgram(Program):
-    """A program over ``File``s; ``looks`` are, by path, those of this program and what they saw."""
+    """A program over ``File``s; ``looks`` are, by path, those of this program."""
 
     def __init__(
         self,
@@ -162,7 +167,7 @@ class WatchedProgram(Program):
         super().__init__(config, lambda path: file(path).data, roots)
         self._file = file
         self._syntax = syntax
-        self.looks: dict[str, dict[Look, object]] = {}
+        self.looks: dict[str, set[Look]] = {}
 
     def fresh(self) -> WatchedProgram:
         """The same program before it has looked at anything."""
@@ -173,9 +178,7 @@ class WatchedProgram(Program):
 
     def look(self, path: str, table: Table, key: str = "") -> None:
         """Note that an answer depends on this."""
-        looks = self.looks.setdefault(path, {})
-        if (table, key) not in looks:
-            looks[table, key] = self._file(path).value(table, key)
+        self.looks.setdefault(path, set()).add((table, key))
 
     def data(self, path: str) -> bytes:
         """The bytes of a file; empty where it cannot be read."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from leakcheck.expression import OPAQUE, Constant, Element, Entered, Item, Sequence, annotation, from_ast
 from leakcheck.project.endings import last_call, never_returns
@@ -18,7 +19,7 @@ from leakcheck.project.facts import SELF, ClassFacts, FunctionFacts, ModuleFacts
 from leakcheck.project.nodes import walk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from leakcheck.expression import Expression
 
@@ -36,11 +37,25 @@ _PLAIN_FIELDS = frozenset({
 """Fields that hold no syntax, or none with a call in it."""
 
 
+_parts: WeakKeyDictionary[ast.stmt, ModuleFacts] = WeakKeyDictionary()
+"""What single statements add to the facts, as long as their nodes are there: most outlive a change of the file."""
+
+
 def facts_of(path: str, tree: ast.Module) -> ModuleFacts:
     """The facts of a parsed file."""
-    collector = _Collector(path)
-    collector.module(tree)
-    return collector.facts
+    facts = ModuleFacts(path, ScopeFacts())
+    for statement in tree.body:
+        part = _parts.get(statement)
+        if part is None or not part.functions.keys().isdisjoint(facts.functions):
+            collector = _Collector(facts.functions.keys())
+            collector.statement(statement)
+            part = collector.facts
+            if not collector.renames:
+                _parts[statement] = part
+        facts.add(part)
+    if tree.body and isinstance(tree.body[-1], ast.Expr):
+        facts.main_calls |= _called_names(tree.body[-1])
+    return facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,46 +67,48 @@ class _Place:
     owner: ClassFacts | None
 
 
-def _child_fields(kind: type[ast.AST]) -> tuple[str, ...]:
-    """The fields of a node type that can hold syntax with a call in it, last first."""
-    return () if kind in _LEAVES else tuple(name for name in reversed(kind._fields) if name not in _PLAIN_FIELDS)
+class _Fields(dict[type[ast.AST], tuple[str, ...]]):
+    """The fields of each type of node that can hold syntax with a call in it, last first."""
+
+    def __missing__(self, kind: type[ast.AST]) -> tuple[str, ...]:
+        fields = () if kind in _LEAVES else tuple(name for name in reversed(kind._fields) if name not in _PLAIN_FIELDS)
+        self[kind] = fields
+        return fields
+
+
+_FIELDS = _Fields()
 
 
 class _Collector:
-    """Fills the facts of one file.
+    """Fills the facts of one module-level statement.
 
+    ``taken`` are the qualified names that functions before it have; ``renames`` says whether one of them was met.
     ``calls``, ``unlisted`` and ``depth`` belong to the function or statement being walked.
     """
 
-    def __init__(self, path: str) -> None:
-        self.facts = ModuleFacts(path, ScopeFacts())
+    def __init__(self, taken: Collection[str]) -> None:
+        self.facts = ModuleFacts("", ScopeFacts())
+        self.taken = taken
+        self.renames = False
         self.calls: dict[str, list[Expression]] = {}
         self.unlisted = False
         self.depth = 0
-        self._fields: dict[type[ast.AST], tuple[str, ...]] = {}
 
-    def module(self, tree: ast.Module) -> None:
-        place = _Place(self.facts.scope, None, None)
-        for node in tree.body:
-            self.calls, self.unlisted, self.depth = {}, False, 0
-            self.visit(node, place)
-            if self.calls and not isinstance(node, (*_FUNCTIONS, ast.ClassDef)):
-                self.facts.statements.append(
-                    Statement(
-                        node.lineno,
-                        node.end_lineno or node.lineno,
-                        self.calls,
-                        self.unlisted,
-                        self.depth,
-                        any(isinstance(n, (ast.For, ast.While, ast.AsyncFor)) for n in walk(node)),
-                    )
+    def statement(self, node: ast.stmt) -> None:
+        self.visit(node, _Place(self.facts.scope, None, None))
+        if self.calls and not isinstance(node, (*_FUNCTIONS, ast.ClassDef)):
+            self.facts.statements.append(
+                Statement(
+                    node.lineno,
+                    node.end_lineno or node.lineno,
+                    self.calls,
+                    self.unlisted,
+                    self.depth,
+                    any(isinstance(n, (ast.For, ast.While, ast.AsyncFor)) for n in walk(node)),
                 )
-            if isinstance(node, ast.If) and any(
-                isinstance(n, ast.Name) and n.id == "__name__" for n in walk(node.test)
-            ):
-                self.facts.main_calls |= _called_names(node)
-        if tree.body and isinstance(tree.body[-1], ast.Expr):
-            self.facts.main_calls |= _called_names(tree.body[-1])
+            )
+        if isinstance(node, ast.If) and any(isinstance(n, ast.Name) and n.id == "__name__" for n in walk(node.test)):
+            self.facts.main_calls |= _called_names(node)
 
     def visit(self, root: ast.AST, place: _Place) -> None:
         """Collect from ``root`` without entering the scopes that functions and classes open."""
@@ -106,10 +123,7 @@ class _Collector:
             if collect is not None and collect(self, node, place):
                 continue
             depth += 1
-            fields = self._fields.get(kind)
-            if fields is None:
-                fields = self._fields[kind] = _child_fields(kind)
-            for name in fields:
+            for name in _FIELDS[kind]:
                 value = getattr(node, name)
                 if type(value) is list:
                     stack.extend([(v, depth) for v in reversed(value) if type(v) not in _LEAVES])
@@ -248,7 +262,8 @@ class _Collector:
         prefix = f"{owner.qualname}." if is_method and owner is not None else (f"{parent.qualname}." if parent else "")
         qualname = prefix + node.name
         number = 2
-        while qualname in self.facts.functions:  # an overload, a property setter, an `else:` variant
+        while qualname in self.facts.functions or qualname in self.taken:  # an overload, a setter, an `else:` variant
+            self.renames = self.renames or qualname in self.taken
             qualname, number = f"{prefix}{node.name}@{number}", number + 1
         facts = FunctionFacts(
             name=node.name,

@@ -46,6 +46,18 @@ class ScopeFacts:
         """Add an expression to those that the name is bound to."""
         self.assignments.setdefault(name, []).append(value)
 
+    def add(self, later: ScopeFacts) -> None:
+        """Add what a later statement of the same scope binds."""
+        for target, values in later.imports.items():
+            self.imports.setdefault(target, []).extend(values)
+        for name, bound in later.assignments.items():
+            self.assignments.setdefault(name, []).extend(bound)
+        self.star_imports += later.star_imports
+        self.modules += later.modules
+        self.annotations |= later.annotations
+        self.functions |= later.functions
+        self.classes |= later.classes
+
 
 @dataclass(slots=True)
 class FunctionFacts:
@@ -138,6 +150,16 @@ class ModuleFacts:
     statements: list[Statement] = field(default_factory=list)
     main_calls: set[str] = field(default_factory=set)
     """Functions of this file that a script calls: in ``if __name__ == "__main__":`` or as its last statement."""
+
+    def add(self, later: ModuleFacts) -> None:
+        """Add the facts of a later statement of the same file."""
+        self.scope.add(later.scope)
+        self.functions |= later.functions
+        self.classes |= later.classes
+        self.packages |= later.packages
+        self.imported |= later.imported
+        self.statements += later.statements
+        self.main_calls |= later.main_calls
 
     @property
     def loops(self) -> list[Statement]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import warnings
-from functools import lru_cache
+from collections import OrderedDict
 
 from leakcheck.project.large_stack import on_large_stack
 
@@ -30,14 +30,29 @@ class _Fields(dict[type[ast.AST], tuple[str, ...]]):
 _FIELDS = _Fields()
 _KEPT = 4
 """Trees that are kept: after each keystroke, facts and pools both ask for the one of the file."""
+_trees: OrderedDict[str, ast.Module] = OrderedDict()
 
 
-@lru_cache(maxsize=_KEPT)
-def parsed(text: str) -> ast.Module:
+def parsed(text: str, former: str | None = None) -> ast.Module:
     """The tree of a text; of newer grammar than the running Python's, with older words in the same rows.
 
-    Nobody may change it. Raises SyntaxError, ValueError, RecursionError or MemoryError as ``ast.parse`` does.
+    Of a ``former`` text whose tree is still kept, the statements that both share are the same nodes in both trees.
+    Nobody may change a tree. Raises SyntaxError, ValueError, RecursionError or MemoryError as ``ast.parse`` does.
     """
+    tree = _trees.pop(text, None)
+    if tree is None and former is not None and former in _trees:
+        from leakcheck.project.patching import patched  # an editor's business
+
+        tree = patched(_trees[former], former, text, plainly_parsed)
+    if tree is None:
+        tree = _wholly_parsed(text)
+    _trees[text] = tree
+    if len(_trees) > _KEPT:
+        _trees.popitem(last=False)
+    return tree
+
+
+def _wholly_parsed(text: str) -> ast.Module:
     try:
         return plainly_parsed(text)
     except SyntaxError:
