@@ -9,7 +9,7 @@ graph from LibCST (one function). Resolution then has one input, whichever parse
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -64,9 +64,13 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Sequence:
-    """A tuple or list display, also the arguments of a subscripted annotation."""
+    """A tuple or list display, also the arguments of a subscripted annotation, and the values of a dict with ``keys``.
+
+    A key that is no literal is Ellipsis.
+    """
 
     items: tuple[Expression, ...]
+    keys: tuple[object, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,8 +201,9 @@ def from_ast(node: ast.expr | None, depth: int = 0) -> Expression:
             return Constant(value)
         case ast.Subscript(value=value, slice=index):
             return Item(from_ast(value, depth), from_ast(index, depth))
-        case ast.Dict(values=items):
-            return Sequence(tuple(from_ast(i, depth) for i in items))
+        case ast.Dict(keys=keys, values=items):
+            known = tuple(k.value if isinstance(k, ast.Constant) else ... for k in keys)
+            return Sequence(tuple(from_ast(i, depth) for i in items), known)
         case ast.Tuple(elts=items) | ast.List(elts=items):
             return Sequence(tuple(from_ast(i, depth) for i in items))
         case ast.IfExp(body=body, orelse=orelse):

@@ -41,7 +41,7 @@ _PLAIN = (b"BEGIN", b'"begin', b"'begin", b"START TRANSACTION", b"SET ROLE", b"s
 """The words of those that are written most; who sends one by a function of the project needs no word of a driver."""
 _BLOCKS = (b"transaction.atomic", b"import atomic", b".set_autocommit(")
 """So is Django's transaction named, or imported, or begun by turning autocommit off."""
-_WRAPPING = re.compile(r"exec|query|run|sql|statement|command|cmd|fetch|(?:^|_)do(?:$|_)", re.IGNORECASE)
+_WRAPPING = re.compile(r"exec|query|run|sql|statement|command|cmd|fetch|to_thread|(?:^|_)do(?:$|_)", re.IGNORECASE)
 """What a function of the project is called that executes what it is given."""
 _METHODS = frozenset({"begin", "start_transaction"})
 _CLOSING = "close"
@@ -157,6 +157,8 @@ def _holds_statement(value: ex.Expression) -> bool:
             return _holds_statement(first)
         case ex.Text(parts=(first, *_)):
             return _holds_statement(first)
+        case ex.Sequence(items=items, keys=[_, *_]):
+            return any(map(_holds_statement, items))
         case _:
             return False
 

@@ -110,6 +110,10 @@ class _Reader:
             case ex.Item(base=base, index=ex.Constant(value=int() as index)):
                 items = self._items(base, scope)
                 return self.read(*items[index]) if -len(items) <= index < len(items) else _UNKNOWN
+            case ex.Item(base=base, index=ex.Constant(value=str() as key)):
+                return self._at(base, key, scope)
+            case ex.Call(func=ex.Attribute(base=base, name="get"), args=(ex.Constant(value=str() as key), *_)):
+                return self._at(base, key, scope)
             case ex.Call(func=ex.Attribute(base=base, name=method)) if self._is_method(method, base, scope):
                 return self._method(expression, base, method, scope)
             case ex.Call():
@@ -125,6 +129,15 @@ class _Reader:
         if len(found) == 1 and isinstance(found[0][0], ex.Sequence):
             return [(item, found[0][1]) for item in found[0][0].items]
         return []
+
+    def _at(self, expression: ex.Expression, key: str, scope: Scope) -> Texts:
+        """The text that a dictionary which is written out has for a key."""
+        found = [(expression, scope)] if isinstance(expression, ex.Sequence) else self._definitions.of(expression, scope)
+        if len(found) != 1 or not isinstance(found[0][0], ex.Sequence):
+            return _UNKNOWN
+        (display, inner), *_ = found
+        values = [value for known, value in zip(display.keys, display.items, strict=False) if known == key]
+        return self.read(values[-1], inner) if values else _UNKNOWN
 
     # Methods of texts
 

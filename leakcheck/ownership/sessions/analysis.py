@@ -25,6 +25,7 @@ from leakcheck.ownership.sessions.connections import Connection
 from leakcheck.ownership.sessions.executing import Executing
 from leakcheck.ownership.sessions.following import Following, Taken, refers_to
 from leakcheck.ownership.sessions.lent import Lent, agreed, behind_yield, in_exit, lending
+from leakcheck.ownership.sessions.noted import noted_in
 from leakcheck.ownership.sessions.pool_statements import pool_faults
 from leakcheck.ownership.sessions.session import Held, Open, Session
 from leakcheck.ownership.sessions.statements import QUIET, Action, Statements
@@ -41,6 +42,10 @@ if TYPE_CHECKING:
     from leakcheck.ownership.program import Program
     from leakcheck.ownership.unit import Unit
     from leakcheck.ownership.units import Units
+
+
+_HANDED_ON = 3
+"""Functions by which what a block enters may be handed on."""
 
 
 class Sessions:
@@ -153,7 +158,7 @@ class _Search:
 
     def _handed_to_block(self, call: g.Call, symbol: Function | Class) -> Iterator[Connection]:
         """What a ``with`` takes by a project function or class: what that lends, or what is returned to be entered."""
-        lender = self._sessions.lent_by(symbol)
+        lender = self._sessions.lent_by(self._lender(symbol))
         if lender is not None:
             lending, lent = lender
             acquisition = Acquisition(lending.resource, Protocol.CONTEXT, lending.acquisition.pool)
@@ -165,6 +170,19 @@ class _Search:
             own = connections.taken(each, self._program)
             if own is not None:
                 yield replace(own, autocommit=None)  # what is said where it is made is not read from here
+
+    def _lender(self, symbol: Function | Class) -> Function | Class:
+        """Whom a plain function asks whose caller enters what it returns: ``return self.connection()``."""
+        for _ in range(_HANDED_ON):
+            facts, scope = self._program.resolver.function(symbol) if isinstance(symbol, Function) else (None, None)
+            made = facts.returned[0] if facts is not None and len(facts.returned) == 1 else None
+            if facts is None or scope is None or facts.is_async or facts.is_generator or not isinstance(made, ex.Call):
+                break
+            found = [s for s in self._program.resolver.resolve(made.func, scope) if isinstance(s, (Function, Class))]
+            if len(found) != 1:
+                break
+            symbol = found[0]
+        return symbol
 
     def _explored(self, call: g.Call, acquisition: Acquisition) -> Sequence[Found]:
         try:
@@ -241,6 +259,7 @@ class _Search:
                     own.update(places, (connections.root(call, self._unit),))
                     continue
                 known |= places
+                names.update(place for place, each in callees.hands_over(call) if self._concerns(place, each.method))
                 symbols = callees.symbols(call)
                 if call.method is not None and not any(isinstance(s, Function) for s in symbols):
                     methods = [s for s in symbols if isinstance(s, Method)]
@@ -256,9 +275,13 @@ class _Search:
             return None if pooled else name
         if any(e.kind not in QUIET for e in self._statements.executing(call)):
             return name
+        return name if self._concerns(name, call.method or "") else None
+
+    def _concerns(self, name: g.Argument | str | None, method: str) -> bool:
+        """Whether a method of something with this name is, as far as names say, one of a connection."""
         vocabulary = self._program.vocabulary
-        concerns = call.method == "cursor" or call.method in vocabulary.sending or call.method in vocabulary.executing
-        return name if concerns and name is not None and connections.is_word(name) else None
+        concerns = method == "cursor" or method in vocabulary.sending or method in vocabulary.executing
+        return concerns and isinstance(name, str) and connections.is_word(name)
 
     def _follow(self, connection: Connection) -> None:
         """Add what is taken on one connection, and what is wrong on it."""
@@ -316,6 +339,9 @@ class _Search:
             statements=self._statements,
             driver=connection.driver,
             names=connection.names,
+            noted=noted_in(self._unit, self._units.graph(self._unit), connection.names, self._program)
+            if held is not None
+            else frozenset(),
             leaves_committed=connection.leaves_committed,
             held=held,
             heard=self._heard,

@@ -19,8 +19,10 @@ from leakcheck.cfg.walk import reduce, walk
 from leakcheck.driver import ClassKind
 from leakcheck.ownership.callees import Callees
 from leakcheck.ownership.given import Given
+from leakcheck.ownership.sessions import connections
 from leakcheck.ownership.sessions.connections import UNKNOWN_DRIVER
 from leakcheck.ownership.sessions.following import Following
+from leakcheck.ownership.sessions.handed import Handed, handed
 from leakcheck.ownership.sessions.session import HeldKind, Open, Session
 from leakcheck.ownership.sessions.slow import is_coroutine, is_slow
 from leakcheck.ownership.sessions.statements import Action, Statements, most_telling
@@ -32,7 +34,7 @@ from leakcheck.sql.event import SqlKind
 from leakcheck.sql.events import events
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from leakcheck.cfg import graph as g
     from leakcheck.driver import DriverClass
@@ -139,6 +141,23 @@ class SessionCallees(Callees):
                 if place is not None and not (each.ends and any(e.kind is SqlKind.BEGIN for e in said)):
                     found += [Left(place, Action(event, alone=len(said) == 1)) for event in said]
         return tuple(found)
+
+    def hands_over(self, call: g.Call) -> Iterator[tuple[g.Argument | str, Handed]]:
+        """The calls on a connection that a call hands over, and where the caller has the connection."""
+        executing = self._program.functions.sessions.executing
+        for each in handed(call):
+            if each.given is None:
+                name = connections.root_of(each.receiver, self._unit)
+                if name is not None:
+                    yield name, each
+                continue
+            for called in executing.called(self.symbols(call), call, self._unit):
+                for applied in executing.applied_by(called.function):
+                    place = called.connection(applied.connection)
+                    if called.argument(applied.sql) is each.argument and place is not None:
+                        begins = any(e.kind is SqlKind.BEGIN for e in self._said_as(next(iter(each.call.args), None)))
+                        if not (applied.ends and begins):
+                            yield place, each
 
     def _said_as(self, sql: ex.Expression | None) -> tuple[SqlEvent, ...]:
         """What SQL says; of several possible texts the one that does most."""

@@ -27,7 +27,7 @@ from leakcheck.project.names import Function, Method
 from leakcheck.project.speaking import may_execute
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from leakcheck.ownership.program import Program
     from leakcheck.ownership.unit import Unit
@@ -63,10 +63,20 @@ class Called:
     def given(self, name: str) -> ex.Expression | None:
         """What the caller gives as a dotted path that starts with a parameter, starred where it gives ``*args``."""
         root, *attributes = name.split(".")
+        if any(p.name == root and p.kind == "**" for p in self.facts.parameters):
+            return self._keyword(attributes)
         found = self._object() if self._is_object(root) else self._argument(root)
         for attribute in attributes:
             found = ex.Attribute(found, attribute) if found is not None else None
         return found
+
+    def _keyword(self, names: Sequence[str]) -> ex.Expression | None:
+        """What the caller gives by a keyword that the function finds in its ``**kwargs``."""
+        node = self.call.node
+        given = [a.value for a in node.args if a.keyword is not None and [a.keyword.value] == list(names)] if (
+            isinstance(node, cst.Call)
+        ) else []
+        return reduce(given[0]) if given else None
 
     def argument(self, name: str) -> g.Argument | None:
         """The argument for a parameter."""
@@ -110,6 +120,17 @@ class Called:
         return reduce(self.call.node.args[self.call.arguments.index(found)].value)
 
 
+def _as_attribute(expression: ex.Expression) -> ex.Expression:
+    """``kwargs["sql"]``, ``kwargs.get("sql")`` or ``kwargs.pop("sql")`` as ``kwargs.sql``."""
+    match expression:
+        case ex.Item(base=base, index=ex.Constant(value=str() as key)):
+            return ex.Attribute(base, key)
+        case ex.Call(func=ex.Attribute(base=base, name="get" | "pop"), args=(ex.Constant(value=str() as key), *_)):
+            return ex.Attribute(base, key)
+        case _:
+            return expression
+
+
 class Executing:
     """Answers about functions; each is read once."""
 
@@ -117,6 +138,7 @@ class Executing:
         self._program = program
         self._units = units
         self._known: dict[Function, tuple[Executed, ...]] = {}
+        self._applied: dict[Function, tuple[Executed, ...]] = {}
 
     def by(self, function: Function) -> tuple[Executed, ...]:
         """What a project function executes of what it is given, on a connection that is not its own."""
@@ -129,6 +151,28 @@ class Executing:
                 unit = self._units.of(key) if may_execute(facts, self._program.vocabulary) else None
                 self._known[key] = tuple(dict.fromkeys(self._read(unit, facts))) if unit is not None else ()
         return self._known[key]
+
+    def applied_by(self, function: Function) -> tuple[Executed, ...]:
+        """The parameters that a project function calls with a connection that is not its own: ``action(self.conn)``."""
+        key = replace(function, bound=False)
+        if key not in self._applied:
+            self._applied[key] = ()
+            facts, _ = self._program.resolver.function(key)
+            names = {p.name for p in facts.parameters} if facts is not None and not facts.is_generator else set()
+            unit = self._units.of(key) if facts is not None and not names.isdisjoint(facts.calls) else None
+            if unit is not None and facts is not None:
+                self._applied[key] = tuple(dict.fromkeys(self._applying(unit, facts, names)))
+        return self._applied[key]
+
+    def _applying(self, unit: Unit, facts: FunctionFacts, parameters: set[str]) -> Iterator[Executed]:
+        for block in self._units.graph(unit).blocks:
+            for position, call in enumerate(block.instructions):
+                if isinstance(call, g.Call) and isinstance(call.node, cst.Call) and call.node.args:
+                    name = ex.dotted(call.func)
+                    given = connections.root_of(reduce(call.node.args[0].value), unit)
+                    owner = given.partition(".")[0] if given is not None else ""
+                    if name in parameters and given and (owner in parameters or not facts.binds(owner)):
+                        yield Executed(name, given, self._ends(given, unit, block, position))
 
     def called(self, symbols: Iterable[Symbol], call: g.Call, unit: Unit) -> Iterator[Called]:
         """A call in a unit, once for each function of the project among what it may mean."""
@@ -145,7 +189,7 @@ class Executing:
                 if not isinstance(call, g.Call):
                     continue
                 for given, connection, ends in self._sent(call, unit):
-                    sql = ex.dotted(given)
+                    sql = ex.dotted(_as_attribute(given))
                     owner = connection.partition(".")[0]
                     known = sql is not None and sql.partition(".")[0] in parameters and sql != connection
                     if sql is not None and known and (owner in parameters or not facts.binds(owner)):

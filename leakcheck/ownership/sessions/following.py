@@ -69,6 +69,8 @@ class Following(Effects):
     statements: Statements = field(kw_only=True)
     driver: DriverSession = field(kw_only=True)
     names: frozenset[str] = field(default=frozenset(), kw_only=True)
+    noted: frozenset[str] = field(default=frozenset(), kw_only=True)
+    """Subjects of tests that ask what the object that keeps the connection has noted of its transaction."""
     leaves_committed: bool = field(default=False, kw_only=True)
     held: Held | None = field(default=None, kw_only=True)
     takings: list[Taken] = field(default_factory=list, kw_only=True)
@@ -195,6 +197,17 @@ class Following(Effects):
             if place in self.names if isinstance(place, str) else refers_to(state, place.operand):
                 self.heard.add(id(call.node))
                 found.append(left.action)
+        for place, each in self.speech.hands_over(call):
+            if place in self.names if isinstance(place, str) else refers_to(state, place.operand):
+                held = Hold.OWN
+            elif isinstance(place, str) and refers_to(state, place):
+                held = state.get(place)
+            else:
+                continue
+            self.heard.add(id(call.node))
+            receiver = ex.dotted(each.receiver)
+            derived = each.given is None and receiver != place
+            found += self.statements.handed(each.call, each.method, Hold.DERIVED if derived else held, self.resource)
         return tuple(found)
 
     def _await(self, instruction: g.Await, state: State) -> Outcome:
@@ -284,6 +297,8 @@ class Following(Effects):
         self.asked = self.asked or state.get(test.subject) is Fact.ANSWER
         known = test.kind is g.TestKind.TRUTH and test.subject.endswith(_IN_TRANSACTION) and not test.outcome
         held = self.held is not None and self.held.kind is HeldKind.TRANSACTION and state.status is Status.HELD
+        if held and test.kind is g.TestKind.TRUTH and test.subject in self.noted:
+            return replace(state, session=replace(state.session, decided=(test.subject, test.outcome)))
         return _without_holders(state).with_status(Status.RELEASED) if known and held else state
 
     # With blocks

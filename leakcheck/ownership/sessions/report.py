@@ -75,7 +75,7 @@ def session_leaks(
 
 def _session_leak(found: SessionFound, *, in_main: bool, ends_elsewhere: Callable[[bool], bool]) -> Leak | None:
     kept = [e for e in found.exploration.endings if e.state.status is Status.HELD]
-    leaks = [e for e in kept if _counts(found, e)]
+    leaks = [e for e in kept if _counts(found, e) and not _is_known_to_its_object(found, e)]
     ended = found.following.ended or any(e.state.status is Status.MOVED for e in found.exploration.endings)
     if found.held.tried and ended and found.following.answered and not found.following.asked:
         return None  # what it does with the answer is not followed
@@ -95,6 +95,16 @@ def _session_leak(found: SessionFound, *, in_main: bool, ends_elsewhere: Callabl
         kind = on_path
     severity = Severity.ERROR if quiet or always else Severity.WARNING
     return _leak(found, kind, severity.lowered() if in_main else severity, ending)
+
+
+def _is_known_to_its_object(found: SessionFound, ending: Ending) -> bool:
+    """Whether what the object has noted decides that nothing is ended here, and elsewhere that it is."""
+    decided = ending.state.session.decided
+    if decided is None:
+        return False
+    subject, outcome = decided
+    ends = (e.state.session.decided for e in found.exploration.endings if e.state.status is Status.RELEASED)
+    return (subject, not outcome) in ends
 
 
 def _ends_quietly(ending: Ending) -> bool:

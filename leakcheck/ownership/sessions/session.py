@@ -64,6 +64,7 @@ class Session:
     the connection, so that a rollback loses it.
     ``wrote``: something was perhaps written in the open transaction, so that its COMMIT may fail.
     ``aborted``: a statement failed in the open transaction, and the server refuses all others until it ends.
+    ``decided``: the last test of what the object notes of its transaction, and its outcome.
     ``failed``, ``slow`` and ``unseen`` are the statement that raised in the open transaction, the slow call in it, and
     the SQL COMMIT that the driver has not seen. ``gone`` says how the connection went with what is held.
     """
@@ -78,6 +79,7 @@ class Session:
     wrote: bool = False
     aborted: bool = False
     changed: bool = False
+    decided: tuple[str, bool] | None = None
     failed: Instruction | None = None
     slow: Instruction | None = None
     unseen: Instruction | None = None

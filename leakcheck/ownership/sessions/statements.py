@@ -83,6 +83,20 @@ class Statements:
         said = self.sql(call, operation)
         return tuple(Action(e, alone=len(said) == 1) for e in said)
 
+    def handed(self, call: ex.Call, method: str, value: Hold, resource: DriverClass) -> tuple[Action, ...]:
+        """The same of a call that is handed over to be made by somebody else."""
+        operation = self.operation(method, value, resource)
+        if operation is None:
+            return ()
+        if operation.sends:
+            lasting = operation.derives is None and not operation.sends_if_false
+            return tuple(Action(e, operation) for e in events(operation.sends)) if lasting else ()
+        index = operation.executes
+        given = call.args[index : index + 1] if index is not None else ()
+        texts = sql_texts(given[0], self._unit.scope, self._program) if given else None
+        said = most_telling(events(text) for text in texts or ())
+        return tuple(Action(e, alone=len(said) == 1, text=_shortened(texts[0]) if texts else "") for e in said)
+
     def operation(self, method: str, value: Value | None, resource: DriverClass) -> Operation | None:
         """The method's description: the driver's own, else what PEP 249 says of every driver."""
         classes = self._drivers.classes
@@ -147,10 +161,14 @@ class Statements:
         for argument in node.args:
             if argument.keyword is None or argument.keyword.value in _SQL_KEYWORDS:
                 for text in self._texts(argument.value):
-                    words = " ".join(text.split()).replace(HOLE, "…")
-                    if words:
-                        return words if len(words) <= _TEXT_LIMIT else words[: _TEXT_LIMIT - 1] + "…"
+                    if words := _shortened(text):
+                        return words
         return f"{ex.last_name(reduce(node.func))}()"
+
+
+def _shortened(text: str) -> str:
+    words = " ".join(text.split()).replace(HOLE, "…")
+    return words if len(words) <= _TEXT_LIMIT else words[: _TEXT_LIMIT - 1] + "…"
 
 
 def _sent(call: g.Call, operation: Operation) -> str:

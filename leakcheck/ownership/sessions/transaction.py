@@ -79,7 +79,7 @@ def after(following: Following, call: g.Call, action: Action, state: State) -> S
         following.event(EventKind.USELESS_END, session.unseen, _UNSEEN, call)
     match action.kind:
         case SqlKind.BEGIN:
-            begun = replace(session, open=Open.YES, manual=action.operation is None, unseen=None)
+            begun = replace(session, open=Open.YES, manual=action.operation is None, wrote=False, unseen=None)
             return state if session.open is Open.YES else replace(state, session=begun)
         case SqlKind.COMMIT | SqlKind.ROLLBACK:
             return _end(following, call, action, state)
@@ -173,7 +173,7 @@ def ended(following: Following, instruction: g.Instruction, kind: SqlKind, state
 def _check_commit(following: Following, instruction: g.Instruction, state: State) -> None:
     """Tell of a commit that saves nothing, or comes late."""
     session = state.session
-    if session.failed is not None and following.driver.dialect == "postgresql":
+    if session.failed is not None and session.wrote and following.driver.dialect == "postgresql":
         following.event(EventKind.COMMIT_AFTER_ERROR, instruction, because=session.failed)
     if session.slow is not None:
         following.event(EventKind.SLOW_CALL, session.slow, because=instruction)
