@@ -124,7 +124,7 @@ class Fates:
                 case ast.Attribute(value=base, attr=attr) if attr in _CLOSERS:
                     if attr in _ALWAYS_CLOSING and function is not None:
                         return True
-                    if chain(base) in receivers:
+                    if (chain(base) or "").removesuffix(".connection_pool") in receivers:
                         return True
                 case ast.Call(func=func, args=args) if any(chain(a) in receivers for a in args):
                     last = (chain(func) or "").rpartition(".")[2]
@@ -305,18 +305,34 @@ def _tests(tree: Tree, call: ast.Call, function: Definition) -> Iterator[ast.AST
                 pass
         for earlier in _earlier(above, child):
             match earlier:
-                case ast.If(test=test, body=body) if any(isinstance(s, ast.Return) for s in body):
-                    yield test
+                case ast.If():
+                    yield from _returning(earlier)
                 case ast.Try(body=body, handlers=handlers) if any(map(_is_absence, handlers)):
                     yield from (s for s in body if isinstance(s, ast.Return))
                 case ast.With(body=body) | ast.AsyncWith(body=body):
                     for inner in body:
-                        if isinstance(inner, ast.If) and any(isinstance(s, ast.Return) for s in inner.body):
-                            yield inner.test
+                        yield from _returning(inner)
                 case _:
                     pass
         if above is function:
             return
+
+
+def _returning(statement: ast.stmt) -> Iterator[ast.expr]:
+    """The tests of an ``if``, of its ``elif`` and of those in it, behind which the function returns."""
+    if isinstance(statement, ast.If):
+        if _returns(statement.body):
+            yield statement.test
+        for inner in (*statement.body, *statement.orelse):
+            yield from _returning(inner)
+
+
+def _returns(body: list[ast.stmt]) -> bool:
+    """Whether a block returns if nothing raises in it: what is kept may be asked before whether it still works."""
+    return any(
+        isinstance(s, ast.Return) or (isinstance(s, (ast.Try, ast.With, ast.AsyncWith)) and _returns(s.body))
+        for s in body
+    )
 
 
 def _earlier(above: ast.AST, child: ast.AST) -> Iterator[ast.stmt]:

@@ -171,6 +171,11 @@ class SessionFound(Found):
     following: Following = field(kw_only=True)
 
     @property
+    def by_project(self) -> bool:
+        """Whether it is what a function of the project leaves open for its callers, and not said here."""
+        return bool(self.following.speech.leaves(self.call))
+
+    @property
     def release_text(self) -> str:
         """What would end it."""
         if self.held.kind is HeldKind.LISTEN and not self.held.text:

@@ -132,10 +132,11 @@ class _Reader:
 
     def _at(self, expression: ex.Expression, key: str, scope: Scope) -> Texts:
         """The text that a dictionary which is written out has for a key."""
-        found = [(expression, scope)] if isinstance(expression, ex.Sequence) else self._definitions.of(expression, scope)
-        if len(found) != 1 or not isinstance(found[0][0], ex.Sequence):
+        written = isinstance(expression, ex.Sequence)
+        found = [(expression, scope)] if written else self._definitions.of(expression, scope)
+        display, inner = found[0] if len(found) == 1 else (ex.OPAQUE, scope)
+        if not isinstance(display, ex.Sequence):
             return _UNKNOWN
-        (display, inner), *_ = found
         values = [value for known, value in zip(display.keys, display.items, strict=False) if known == key]
         return self.read(values[-1], inner) if values else _UNKNOWN
 

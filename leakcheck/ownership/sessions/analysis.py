@@ -23,11 +23,11 @@ from leakcheck.ownership.sessions.blocks import block_faults
 from leakcheck.ownership.sessions.callees import SessionCallees, SessionGiven
 from leakcheck.ownership.sessions.connections import Connection
 from leakcheck.ownership.sessions.executing import Executing
-from leakcheck.ownership.sessions.following import Following, Taken, refers_to
+from leakcheck.ownership.sessions.following import Following, refers_to
 from leakcheck.ownership.sessions.lent import Lent, agreed, behind_yield, in_exit, lending
 from leakcheck.ownership.sessions.noted import noted_in
 from leakcheck.ownership.sessions.pool_statements import pool_faults
-from leakcheck.ownership.sessions.session import Held, Open, Session
+from leakcheck.ownership.sessions.session import Held, Open, Session, Taken
 from leakcheck.ownership.sessions.statements import QUIET, Action, Statements
 from leakcheck.ownership.state import Hold, State, Status
 from leakcheck.ownership.steps import short
@@ -87,7 +87,8 @@ class Sessions:
             if module is not None and facts is not None and speaks(self._program, module, facts):
                 unit = self._units.of(key)
                 found, _ = self.found(unit, ()) if unit is not None else ((), ())
-                self._left[key] = tuple(_left(each) for each in found if _leaves(each))
+                restoring = {site for each in found for site in each.following.restored_by}
+                self._left[key] = tuple(_left(f) for f in found if _leaves(f) and id(f.call.node) not in restoring)
         return self._left[key]
 
     def lent_by(self, lender: Function | Class) -> tuple[Connection, Lent] | None:
@@ -259,7 +260,8 @@ class _Search:
                     own.update(places, (connections.root(call, self._unit),))
                     continue
                 known |= places
-                names.update(place for place, each in callees.hands_over(call) if self._concerns(place, each.method))
+                given = [(place, each) for place, each in callees.hands_over(call) if isinstance(place, str)]
+                names.update(place for place, each in given if self._concerns(place, each.method))
                 symbols = callees.symbols(call)
                 if call.method is not None and not any(isinstance(s, Function) for s in symbols):
                     methods = [s for s in symbols if isinstance(s, Method)]
@@ -277,11 +279,11 @@ class _Search:
             return name
         return name if self._concerns(name, call.method or "") else None
 
-    def _concerns(self, name: g.Argument | str | None, method: str) -> bool:
+    def _concerns(self, name: str | None, method: str) -> bool:
         """Whether a method of something with this name is, as far as names say, one of a connection."""
         vocabulary = self._program.vocabulary
         concerns = method == "cursor" or method in vocabulary.sending or method in vocabulary.executing
-        return concerns and isinstance(name, str) and connections.is_word(name)
+        return concerns and name is not None and connections.is_word(name)
 
     def _follow(self, connection: Connection) -> None:
         """Add what is taken on one connection, and what is wrong on it."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from leakcheck import expression as ex
+from leakcheck.cfg.walk import reduce
 from leakcheck.driver import DriverClass, Protocol, endings
 from leakcheck.driver_session import Session as DriverSession
 from leakcheck.ownership.acquire import Acquisition
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 UNKNOWN_DRIVER = DriverSession()
 _WORDS = frozenset({
     "c", "con", "conn", "connection", "cnx", "cur", "cursor", "curs", "crsr", "database", "db", "dbh", "session",
-    "tx", "txn", "transaction", "client",
+    "tx", "txn", "trans", "transaction", "client",
 })  # fmt: skip
 """What connections and cursors are called, where no driver is imported."""
 _DERIVING = frozenset({"cursor", "execute", "begin", "transaction", "connection", "execution_options"})
@@ -134,6 +135,13 @@ def _source(value: ex.Expression) -> str | None:
             return ex.dotted(value)
         case _:
             return None
+
+
+def bound_by(instruction: g.Enter) -> str | None:
+    """What a ``with`` binds: the variable or dotted path behind ``as``."""
+    item = instruction.node
+    name = item.asname.name if isinstance(item, cst.WithItem) and item.asname is not None else None
+    return ex.dotted(reduce(name)) if isinstance(name, (cst.Name, cst.Attribute)) else None
 
 
 def is_word(name: str) -> bool:

@@ -27,7 +27,7 @@ from leakcheck.project.names import Function, Method
 from leakcheck.project.speaking import may_execute
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     from leakcheck.ownership.program import Program
     from leakcheck.ownership.unit import Unit
@@ -70,13 +70,12 @@ class Called:
             found = ex.Attribute(found, attribute) if found is not None else None
         return found
 
-    def _keyword(self, names: Sequence[str]) -> ex.Expression | None:
+    def _keyword(self, names: list[str]) -> ex.Expression | None:
         """What the caller gives by a keyword that the function finds in its ``**kwargs``."""
-        node = self.call.node
-        given = [a.value for a in node.args if a.keyword is not None and [a.keyword.value] == list(names)] if (
-            isinstance(node, cst.Call)
-        ) else []
-        return reduce(given[0]) if given else None
+        arguments = self.call.node.args if isinstance(self.call.node, cst.Call) else ()
+        given = (a.value for a in arguments if a.keyword is not None and [a.keyword.value] == names)
+        found = next(given, None)
+        return reduce(found) if found is not None else None
 
     def argument(self, name: str) -> g.Argument | None:
         """The argument for a parameter."""

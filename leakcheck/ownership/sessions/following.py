@@ -23,10 +23,10 @@ from leakcheck.ownership.calling import operands
 from leakcheck.ownership.constants import written
 from leakcheck.ownership.effects import Effects
 from leakcheck.ownership.obligation import EventKind, Outcome, consumed, missed
-from leakcheck.ownership.sessions import autocommit, ending, transaction
-from leakcheck.ownership.sessions.session import Held, HeldKind, Open
+from leakcheck.ownership.sessions import autocommit, connections, ending, transaction
+from leakcheck.ownership.sessions.session import Held, HeldKind, Open, Taken
 from leakcheck.ownership.sessions.statements import Action, Statements
-from leakcheck.ownership.state import Fact, Hold, Said, Scope, State, Status, refers
+from leakcheck.ownership.state import Fact, Hold, Said, Scope, State, Status, Value, refers
 from leakcheck.ownership.summary import End
 from leakcheck.sql.event import SqlKind
 
@@ -45,16 +45,6 @@ _FETCHING = frozenset({
 _NOT_READING = frozenset({"execute", "executemany", "close", "cursor"})
 _IN_TRANSACTION = "name='in_transaction')"
 """The end of the text of a condition that asks for it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """Where something is taken on a connection: the instruction, what, and the state after it."""
-
-    instruction: g.Instruction
-    call: g.Call
-    held: Held
-    state: State
 
 
 @dataclass(slots=True)
@@ -193,22 +183,22 @@ class Following(Effects):
         """What a project function sends for its caller, or leaves open for it to end: it says as much."""
         found: list[Action] = []
         for left in (*(self.speech.leaves(call) if self.held is None else ()), *self.speech.says(call)):
-            place = left.place
-            if place in self.names if isinstance(place, str) else refers_to(state, place.operand):
+            if self._held_at(left.place, state) is not None:
                 self.heard.add(id(call.node))
                 found.append(left.action)
         for place, each in self.speech.hands_over(call):
-            if place in self.names if isinstance(place, str) else refers_to(state, place.operand):
-                held = Hold.OWN
-            elif isinstance(place, str) and refers_to(state, place):
-                held = state.get(place)
-            else:
-                continue
-            self.heard.add(id(call.node))
-            receiver = ex.dotted(each.receiver)
-            derived = each.given is None and receiver != place
-            found += self.statements.handed(each.call, each.method, Hold.DERIVED if derived else held, self.resource)
+            value = self._held_at(place, state)
+            if value is not None:
+                self.heard.add(id(call.node))
+                derived = each.given is None and ex.dotted(each.receiver) != place
+                found += self.statements.handed(each, Hold.DERIVED if derived else value, self.resource)
         return tuple(found)
+
+    def _held_at(self, place: g.Argument | str, state: State) -> Value | None:
+        """How the connection is held at a place of the caller's: an argument, a name, a dotted path."""
+        if isinstance(place, g.Argument):
+            return Hold.OWN if refers_to(state, place.operand) else None
+        return Hold.OWN if place in self.names else state.get(place) if refers_to(state, place) else None
 
     def _await(self, instruction: g.Await, state: State) -> Outcome:
         said = state.get(instruction.value)
@@ -311,7 +301,7 @@ class Following(Effects):
         if value is Hold.DERIVED:  # a cursor gives itself
             normal = [s.bind({instruction.target: Hold.DERIVED}) for s in normal]
             raised = raised if instruction.is_async else [self._on_dead_connection(instruction, s) for s in raised]
-        if instruction.target in self.names and value is None:  # somebody else's context manager hands it out
+        if value is None and connections.bound_by(instruction) in self.names:  # somebody else's hands it out
             normal = [s.bind({instruction.manager: Hold.MANAGER, instruction.target: Hold.OWN}) for s in normal]
         return normal, raised
 

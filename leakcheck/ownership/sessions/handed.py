@@ -56,7 +56,7 @@ def handed(call: g.Call) -> Iterator[Handed]:
                 made = reduce(body.expression if isinstance(body, cst.Await) else body)
                 root = _root(made)
                 if isinstance(made, ex.Call) and isinstance(made.func, ex.Attribute):
-                    yield Handed(made, argument, root if root == (names or [None])[0] else None)
+                    yield Handed(made, argument, root if names[:1] == [root] else None)
             case cst.Attribute() if node.keyword is None:
                 behind = [a for a in call.node.args[index + 1 :] if a.keyword is None and not a.star]
                 yield Handed(ex.Call(reduce(node.value), tuple(reduce(a.value) for a in behind)), argument)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
+from leakcheck.ownership.sessions import connections
 from leakcheck.project.names import Class, Function
 
 if TYPE_CHECKING:
@@ -25,10 +26,11 @@ if TYPE_CHECKING:
 
 
 def noted_in(unit: Unit, graph: g.ControlFlowGraph, names: Iterable[str], program: Program) -> frozenset[str]:
-    """The subjects of tests that ask what the holder of the connection ``names`` has noted of its transaction."""
+    """The subjects of tests that ask for what is noted of a transaction, by itself or by what holds its connection."""
+    asking = {s for s, reads in graph.condition_reads.items() if ".is_active" in reads and any(map(_is_named, reads))}
     holders = {holder for holder, _, attribute in (n.rpartition(".") for n in names) if holder and attribute}
     if not holders or not graph.condition_reads:
-        return frozenset()
+        return frozenset(asking)
     noted: set[str] = set()
     for instruction in (i for block in graph.blocks for i in block.instructions):
         match instruction:
@@ -40,7 +42,12 @@ def noted_in(unit: Unit, graph: g.ControlFlowGraph, names: Iterable[str], progra
                         noted.update(f".{name}" for name in _noted_by(symbol, program))
             case _:
                 pass
-    return frozenset(s for s, reads in graph.condition_reads.items() if not noted.isdisjoint(reads))
+    return frozenset(asking.union(s for s, reads in graph.condition_reads.items() if not noted.isdisjoint(reads)))
+
+
+def _is_named(read: str) -> bool:
+    """Whether a name or attribute that a test reads says that it is a transaction, or a session."""
+    return connections.is_word(read.removeprefix("."))
 
 
 def _noted_by(method: Function, program: Program) -> set[str]:

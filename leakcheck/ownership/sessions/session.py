@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 from leakcheck.sql.event import SqlKind
 
 if TYPE_CHECKING:
+    from leakcheck.cfg import graph as g
     from leakcheck.cfg.graph import Instruction
+    from leakcheck.ownership.state import State
 
 
 class HeldKind(Enum):
@@ -87,6 +89,17 @@ class Session:
 
 
 UNFOLLOWED = Session()
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Where something is taken on a connection: the instruction, what, and the state after it."""
+
+    instruction: g.Instruction
+    call: g.Call
+    held: Held
+    state: State
+
 
 TAKES: dict[SqlKind, HeldKind] = {
     SqlKind.BEGIN: HeldKind.TRANSACTION,

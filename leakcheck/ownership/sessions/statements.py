@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from leakcheck.cfg import graph as g
     from leakcheck.driver import DriverClass, Operation
     from leakcheck.ownership.program import Program
+    from leakcheck.ownership.sessions.handed import Handed
     from leakcheck.ownership.unit import Unit
 
 _STANDARD = "generic.Connection"
@@ -83,16 +84,16 @@ class Statements:
         said = self.sql(call, operation)
         return tuple(Action(e, alone=len(said) == 1) for e in said)
 
-    def handed(self, call: ex.Call, method: str, value: Hold, resource: DriverClass) -> tuple[Action, ...]:
+    def handed(self, handed: Handed, value: Value, resource: DriverClass) -> tuple[Action, ...]:
         """The same of a call that is handed over to be made by somebody else."""
-        operation = self.operation(method, value, resource)
+        operation = self.operation(handed.method, value, resource)
         if operation is None:
             return ()
         if operation.sends:
             lasting = operation.derives is None and not operation.sends_if_false
             return tuple(Action(e, operation) for e in events(operation.sends)) if lasting else ()
         index = operation.executes
-        given = call.args[index : index + 1] if index is not None else ()
+        given = handed.call.args[index : index + 1] if index is not None else ()
         texts = sql_texts(given[0], self._unit.scope, self._program) if given else None
         said = most_telling(events(text) for text in texts or ())
         return tuple(Action(e, alone=len(said) == 1, text=_shortened(texts[0]) if texts else "") for e in said)

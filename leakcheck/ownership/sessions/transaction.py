@@ -47,7 +47,7 @@ _UNSEEN = "the driver has not seen it and sends no BEGIN: each later statement i
 def begun_by(following: Following, action: Action, state: State) -> State:
     """The transaction that a driver opens by itself before it sends a statement."""
     session = state.session
-    if session.open is not Open.NO or action.kind in _OUTSIDE or action.operation is not None:
+    if session.open is Open.YES or action.kind in _OUTSIDE or action.operation is not None:
         return state
     match following.driver.begins:
         case Begins.FIRST_STATEMENT:
