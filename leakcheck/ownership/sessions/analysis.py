@@ -33,7 +33,7 @@ from leakcheck.ownership.state import Hold, State, Status
 from leakcheck.ownership.steps import short
 from leakcheck.project.names import Class, Function, Method
 from leakcheck.project.speaking import speaks
-from leakcheck.sql.event import SqlEvent
+from leakcheck.sql.event import SqlEvent, SqlKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     from leakcheck.ownership.units import Units
 
 
+_BEGUN_AND_ENDED = frozenset({SqlKind.BEGIN, SqlKind.COMMIT})
+_WORK = frozenset({SqlKind.READ, SqlKind.WRITE, SqlKind.DDL})
+"""Who is sent all of the former and some of the latter is a connection, whatever it is called."""
 _HANDED_ON = 3
 """Functions by which what a block enters may be handed on."""
 
@@ -250,6 +253,7 @@ class _Search:
         names: set[str | None] = set()
         own: set[str | None] = {None}
         known: set[str] = set()
+        spoken: dict[str, set[SqlKind]] = {}
         for block in graph.blocks:
             for call in block.instructions:
                 if not isinstance(call, g.Call):
@@ -266,7 +270,10 @@ class _Search:
                 if call.method is not None and not any(isinstance(s, Function) for s in symbols):
                     methods = [s for s in symbols if isinstance(s, Method)]
                     names.add(self._named_by(call, methods))
+                    said = spoken.setdefault(connections.root(call, self._unit) or "", set())
+                    said.update(event.kind for event in self._statements.executing(call))
         found = frozenset(n for n in (names | known) - own if n is not None and n[0] not in "%#")
+        known |= {n for n, kinds in spoken.items() if kinds >= _BEGUN_AND_ENDED and not kinds.isdisjoint(_WORK)}
         return found, not known.isdisjoint(found)
 
     def _named_by(self, call: g.Call, methods: Sequence[Method]) -> str | None:

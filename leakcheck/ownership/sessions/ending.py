@@ -144,6 +144,8 @@ def given_back(following: Following, state: State, *, committed: bool) -> str:
             return ""
         if session.resetting and opened is OpenAtRelease.ROLLED_BACK:
             return "the pool's rollback undoes the reset"
+        if session.resetting and session.aborted and _is_transactional(following):
+            return "passed on in a transaction that has failed: the rollback that must follow undoes the reset"
         if session.resetting:
             return _PENDING if held.kind is HeldKind.LISTEN else ""
     elif session.resetting:
