@@ -48,6 +48,11 @@ class Callees:
         """What project functions do with what they are given."""
         return self._program.functions.given
 
+    @property
+    def statements(self) -> frozenset[str]:
+        """Names of methods that run a statement."""
+        return self._program.vocabulary.executing
+
     def symbols(self, call: g.Call) -> Symbols:
         """What the callee may be."""
         key = id(call.node)
@@ -324,11 +329,9 @@ class Callees:
                 case _:
                     pass
         name = call.method or ex.last_name(call.func) or ""
-        if name == "__init__" or (name[:1].isupper() and not name.isupper() and not self._is_driver(symbols)):
-            return TAKES
-        if name == "setattr":
-            return TAKES
-        return BORROWS
+        of_driver = any(isinstance(s, (Method, Instance)) and isinstance(s.of, str) for s in symbols)
+        builds = name[:1].isupper() and not name.isupper() and not of_driver
+        return TAKES if builds or name in ("__init__", "setattr") else BORROWS
 
     def attribute_effect(self, call: g.Call, attribute: str, resource: DriverClass, state: State) -> Effect:
         """What a method called on self does with a resource that self keeps in ``attribute``."""
@@ -345,10 +348,6 @@ class Callees:
                 name = owners.kept_in(symbol, place_of(call, argument), resource)
                 return owners.key_of(symbol, name) if name is not None else None
         return None
-
-    @staticmethod
-    def _is_driver(symbols: Symbols) -> bool:
-        return any(isinstance(s, (Method, Instance)) and isinstance(s.of, str) for s in symbols)
 
     def is_coroutine(self, call: g.Call) -> bool:
         """Whether calling it only makes a coroutine of the project."""

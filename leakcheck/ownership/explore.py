@@ -8,16 +8,15 @@ is given up and said to be skipped.
 
 from __future__ import annotations
 
-import builtins
 from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
 from leakcheck.ownership.constants import Constants, learn, refine, written
 from leakcheck.ownership.effects import Effects
 from leakcheck.ownership.lending import without_lender
+from leakcheck.ownership.likelihood import likelihood
 from leakcheck.ownership.movement import BACK_TO_OWNER
 from leakcheck.ownership.obligation import FAULTS, Event, EventKind
 from leakcheck.ownership.state import ABSENT, ALIASES, Box, Fact, Link, State, Status
@@ -247,7 +246,9 @@ class Explorer:
             target = self._push(node, block, edge, failed, events)
             if target is not None and not state.raised:
                 firsts = self.result.first_raises.setdefault(target, {})
-                if firsts and all(map(_raises_hardly, firsts.values())) and not _raises_hardly(instruction):
+                statements = self.effects.callees.statements
+                likeliest = max((likelihood(i, statements) for i in firsts.values()), default=None)
+                if likeliest is not None and likelihood(instruction, statements) > likeliest:
                     # Of paths that meet, the likelier is told.
                     self.result.hops[target] = Hop(node, events, edge, block)
                 firsts[id(instruction.node)] = instruction
@@ -319,17 +320,6 @@ class Explorer:
             self.result.endings.append(Ending(node, state.with_status(Status.MOVED), (), returned=True))
             return
         self.result.endings.append(Ending(node, state, (), returned=returned))
-
-
-def _raises_hardly(instruction: g.Instruction) -> bool:
-    """Whether the instruction may raise and hardly ever does: a subscript, a loop's next element, a builtin."""
-    match instruction:
-        case g.Point() | g.LoadItem() | g.Iterate():
-            return True
-        case g.Call(func=ex.Name(id=name)):
-            return hasattr(builtins, name)
-        case _:
-            return False
 
 
 def seeds(graph: g.ControlFlowGraph, site: object) -> Iterator[tuple[g.BasicBlock, int, g.Call]]:

@@ -11,9 +11,10 @@ from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
 from leakcheck.diagnostic import Severity, Step, StepKind
 from leakcheck.ownership.leak import Leak, LeakKind
+from leakcheck.ownership.likelihood import Likelihood, likelihood
 from leakcheck.ownership.obligation import EventKind
 from leakcheck.ownership.state import Hold, Status
-from leakcheck.ownership.steps import acquire_steps, cause_text, path_steps, reason_text, rebinds, short
+from leakcheck.ownership.steps import acquire_steps, cause_text, path_steps, raised_by, reason_text, rebinds, short
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,6 +98,8 @@ def _release_leak(found: Found, *, module_level: bool) -> Leak | None:
     if found.acquisition.takes_receiver and not ended and not found.is_local_receiver:
         return None  # opened for longer than this function: a start-up hook
     severity = Severity.ERROR if quiet or not ended else Severity.WARNING
+    if kind is LeakKind.ON_EXCEPTION or (kind is LeakKind.OWNER_NEVER_RELEASES and found.effects.entering):
+        ending = _most_telling(found, leaks)
     gap = kind is LeakKind.ON_EXCEPTION and _only_gap(found, leaks)
     if gap:
         severity = Severity.NOTE
@@ -230,6 +233,17 @@ def _across_yield(found: Found) -> Leak | None:
 
 def _in_loop(graph: g.ControlFlowGraph, node: cst.CSTNode) -> bool:
     return any(n is node and depth > 0 for n, depth in graph.yields)
+
+
+def _most_telling(found: Found, leaks: Sequence[Ending]) -> Ending:
+    """Of the paths that end where the first does, the one on which a statement raises: one believes it sooner."""
+    first, statements = leaks[0], found.effects.callees.statements
+    for ending in leaks:
+        alike = (ending.node.block, ending.returned, ending.lost) == (first.node.block, first.returned, first.lost)
+        raising = raised_by(found, ending)
+        if alike and raising is not None and likelihood(raising, statements) is Likelihood.READILY:
+            return ending
+    return first
 
 
 def _only_gap(found: Found, leaks: Sequence[Ending]) -> bool:

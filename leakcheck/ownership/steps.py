@@ -184,14 +184,20 @@ def cause_text(found: Found, ending: Ending, kind: LeakKind) -> str:
         return ""
     if kind is LeakKind.OVERWRITTEN and ending.lost is not None:
         return short(found.unit, ending.lost.node)
+    raising = raised_by(found, ending)
+    return short(found.unit, raising.node) if raising is not None else ""
+
+
+def raised_by(found: Found, ending: Ending) -> g.Instruction | None:
+    """The last call on the path that raised, None where it goes on since a test finds the connection closed."""
     for hop in reversed(found.exploration.path(ending.node)):
         if _finds_closed(found, hop):
-            return ""
+            return None
         if hop.edge.raised is not None and hop.source.instructions:
-            node = hop.source.instructions[-1].node
-            if isinstance(node, (cst.Call, cst.Await)):
-                return short(found.unit, node)
-    return ""
+            last = hop.source.instructions[-1]
+            if isinstance(last.node, (cst.Call, cst.Await)):
+                return last
+    return None
 
 
 def reason_text(found: Found, ending: Ending) -> str:
