@@ -155,6 +155,17 @@ def last_name(expression: Expression) -> str | None:
                 return None
 
 
+def called(
+    func: Expression, args: tuple[Expression, ...], keywords: tuple[tuple[str, Expression], ...]
+) -> Call | Attribute:
+    """A call; ``getattr(x, "name", None)`` is the attribute ``x.name``, which it gives where there is one."""
+    match func, args:
+        case Name(id="getattr"), (base, Constant(value=str() as name), *_) if name.isidentifier():
+            return Attribute(base, name)
+        case _:
+            return Call(func, args, keywords)
+
+
 def joined(parts: Iterable[Expression]) -> Expression:
     """The parts as one text: texts in it are taken apart, and what is literal is one part."""
     found: list[Expression] = []
@@ -190,7 +201,7 @@ def from_ast(node: ast.expr | None, depth: int = 0) -> Expression:
         case ast.Attribute(value=value, attr=attr):
             return Attribute(from_ast(value, depth), attr)
         case ast.Call(func=func, args=args, keywords=keywords):
-            return Call(
+            return called(
                 from_ast(func, depth),
                 tuple(from_ast(a, depth) for a in args if not isinstance(a, ast.Starred)),
                 tuple((k.arg, from_ast(k.value, depth)) for k in keywords if k.arg),

@@ -63,7 +63,7 @@ class ConditionLowering(AssignmentLowering):
                 self.fork(node, test, true, false)
             case cst.Call() if (name := _looked_up(node)) is not None:
                 self.fork(node, Test(TestKind.TRUTH, name, outcome=True), true, false)
-            case cst.Attribute():
+            case cst.Attribute() | cst.Call() if isinstance(reduce(node), ex.Attribute):
                 self.use(node)
                 self._pure(node, reduce(node), "", true, false, negated=False)
             case _:

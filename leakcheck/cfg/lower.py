@@ -33,6 +33,7 @@ from leakcheck.cfg.graph import (
     LoadItem,
     Move,
     NullTest,
+    StoreAttribute,
     StoreItem,
     Test,
     TestKind,
@@ -69,6 +70,16 @@ class ExpressionLowering(ConditionLowering):
         return target
 
     def _call(self, node: cst.Call) -> str:
+        match reduce(node):
+            case ex.Attribute(name=name):  # `getattr(x, "name")`
+                base, *_ = [self.value(a.value) for a in node.args if string_value(a.value) != name]
+                target = self.temporary()
+                self.emit(LoadAttribute(node, target, base, name))
+                return target
+            case ex.Call(func=ex.Name(id="setattr"), args=(owner, ex.Constant(value=str() as name), _)):
+                base, operand = self.value(node.args[0].value), self.value(node.args[2].value)
+                self.emit(StoreAttribute(node, base, name, operand, ex.dotted(owner)))
+                return NONE
         func, receiver, method, callee = node.func, None, None, None
         if isinstance(func, cst.Attribute):
             receiver, method = self.value(func.value), func.attr.value

@@ -108,7 +108,7 @@ def reduce(node: cst.BaseExpression) -> ex.Expression:
         case cst.Attribute(value=base, attr=attr):
             return ex.Attribute(reduce(base), attr.value)
         case cst.Call(func=func, args=args):
-            return ex.Call(
+            return ex.called(
                 reduce(func),
                 tuple(reduce(a.value) for a in args if not a.star and a.keyword is None),
                 tuple((a.keyword.value, reduce(a.value)) for a in args if a.keyword is not None),

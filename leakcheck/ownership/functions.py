@@ -157,7 +157,8 @@ class Functions:
                 continue
             if self.owners.takes_back(cls, found.acquisition.resource) or not self._outlives(found, attribute):
                 continue
-            yield stored_leak(found, f"self.{attribute}", ending)
+            undo = self.teardown.of_tests(found.unit, cls)
+            yield replace(stored_leak(found, f"self.{attribute}", ending), undo=undo)
 
     def _outlives(self, found: Found, attribute: str) -> bool:
         """Whether what self keeps is still there when the function returns: it may have given it back itself."""
@@ -270,7 +271,7 @@ class Functions:
         text = source.rows(unit.facts.first_row, unit.facts.last_row)
         if name is None or ("patch" not in text and "setattr" not in text):
             return False
-        return re.search(rf"(?:patch|setattr)[\w.]*\([^)]*\b{re.escape(name)}\b", text) is not None
+        return re.search(rf"(?:patch|setattr)[\w.]*\([^)]*\b{re.escape(name)}\b(?!\()", text) is not None
 
     def explore(self, unit: Unit, call: g.Call, acquisition: Acquisition, *, followed: bool = False) -> Sequence[Found]:
         """What becomes of what one call takes; ``followed``: also where self keeps it. Raises BoundReachedError."""

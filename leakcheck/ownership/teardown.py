@@ -26,6 +26,18 @@ if TYPE_CHECKING:
     from leakcheck.ownership.program import Program
     from leakcheck.ownership.unit import Unit
     from leakcheck.project.facts import FunctionFacts, ModuleFacts
+    from leakcheck.project.names import Class
+
+
+_UNDONE_BY = {
+    "setUp": "tearDown",
+    "asyncSetUp": "asyncTearDown",
+    "setUpClass": "tearDownClass",
+    "setUpTestData": "tearDownClass",
+    "setup_method": "teardown_method",
+    "setup_class": "teardown_class",
+}
+"""What undoes, in a class of tests, what a method of it prepared."""
 
 
 class Teardown:
@@ -45,6 +57,15 @@ class Teardown:
         if key not in self._missing:
             self._missing[key] = not self._is_given_back(unit, attribute, resource)
         return hook if self._missing[key] else None
+
+    def of_tests(self, unit: Unit, cls: Class) -> str:
+        """The method that a class of tests has for giving back what ``unit`` keeps; empty for other classes."""
+        name = unit.name.rpartition(".")[2]
+        if name in _UNDONE_BY:
+            return _UNDONE_BY[name]
+        bases = self._program.resolver.hierarchy.external_bases(cls)
+        is_test = any(base.endswith("TestCase") for base in bases)
+        return "asyncTearDown" if is_test and unit.is_async else "tearDown" if is_test else ""
 
     def _hook(self, unit: Unit, stored: str) -> str | None:
         """What a framework calls when the object that holds the attribute comes to its end."""

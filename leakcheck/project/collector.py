@@ -162,8 +162,11 @@ class _Collector:
                 self.bind(item.optional_vars, Entered(from_ast(item.context_expr)), place)
         return False
 
-    def call_(self, node: ast.Call, place: _Place) -> bool:  # noqa: ARG002 - all collectors have one shape
+    def call_(self, node: ast.Call, place: _Place) -> bool:
         name = self.called(node.func)
+        match node:
+            case ast.Call(func=ast.Name(id="setattr"), args=[base, ast.Constant(value=str() as attr), value]):
+                self.bind(ast.Attribute(base, attr), from_ast(value), place)
         for argument in node.args if name in _RUNNING else ():
             self.called(argument)
         return False

@@ -60,7 +60,8 @@ class Orders:
         self.close()
 ```
 
-In an `__enter__`, do what can raise before taking the connection, or release it and re-raise:
+A class of tests gives back in `tearDown` what `setUp` took. In an `__enter__`, do what can raise before taking
+the connection, or release it and re-raise:
 
 ```python
 class Transaction:
@@ -107,7 +108,8 @@ def say(leak: Leak) -> str:
         )
     if leak.reason:
         return f"`{holder}` outlives the request, and nothing in the project gives it back; {leak.reason}"
-    return f"`{holder}` is kept by an object that never gives it back; add a `close()` that does: `{leak.release}`"
+    remedy = f"release it in `{leak.undo}()`" if leak.undo else "add a `close()` that does"
+    return f"`{holder}` is kept by an object that never gives it back; {remedy}: `{leak.release}`"
 
 
 RULE = Rule(
