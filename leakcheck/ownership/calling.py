@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 _KEEPING_METHODS = frozenset({
     "append", "appendleft", "add", "insert", "extend", "put", "put_nowait", "push", "set", "setdefault", "update",
-    "set_result", "send",
+    "set_result", "send", "_replace",
 })  # fmt: skip
-"""Methods of unknown objects that keep what they are given: a list, a queue, a future."""
+"""Methods of unknown objects that keep what they are given: a list, a queue, a future, a named tuple."""
 _LEAVING = frozenset({
     "__exit__", "__aexit__", "close", "aclose", "__next__", "__anext__", "throw", "athrow", "send", "asend",
 })  # fmt: skip
@@ -208,7 +208,7 @@ def _given(
         releases = obligation.callees.partial_effect(call, argument, obligation.resource).releases
         return [state.bind({call.target: Hold.RELEASER if releases else None})], []
     if value is Hold.RELEASING:
-        passes = known is not None and known.kind in (CallKind.PASSES, CallKind.RUNS, CallKind.SPAWNS)
+        passes = known is not None and known.kind in (CallKind.PASSES, CallKind.SPAWNS)
         return [state.bind({call.target: value}) if passes else obligation.released(call, state)], []
     if known is not None:
         return _known(obligation, known, call, value, state)

@@ -284,7 +284,10 @@ class Explorer:
         return target
 
     def _is_mentioned(self, state: State, block: g.BasicBlock) -> bool:
-        """Whether some variable that leads to the resource occurs in ``block`` or after it."""
+        """Whether some variable that leads to the resource occurs in ``block`` or after it; so does its pool."""
+        pool = self.effects.pool
+        if pool is not None and pool.isidentifier() and self.constants.reach.mentions(block, pool):
+            return True  # closing it closes what it handed out
         return any(
             "." in n or self.constants.reach.mentions(block, n)
             for n, v in state.variables

@@ -60,7 +60,9 @@ class Found:
         written = [self.unit.part.text(n) for n in (*awaited, *calls) if self._is_plain(n)]
         telling = [text for text in written if len(text) <= _LONGEST and re.search(rf"\b{re.escape(name)}\b", text)]
         if telling:
-            return max(telling, key=telling.count)
+            return max(
+                telling, key=lambda text: (load_calls().says_release(text.partition("(")[0]), telling.count(text))
+            )
         template = self.giver() or self.acquisition.resource.release
         return template.format(name=name, pool=pool)
 

@@ -117,7 +117,8 @@ class Owners:
     def releasing_methods(self, cls: Class, attribute: str, resource: DriverClass) -> dict[str, bool]:
         """Methods that give ``self.attribute`` back, and whether each is a coroutine function."""
         methods = list(self._methods(cls))
-        names = (attribute, *(m.name for _, m in methods if _reads(m, attribute)))
+        getters = [m for _, m in methods if _reads(m, attribute)]
+        names = {attribute: attribute, **{m.name: m.name if _is_property(m) else attribute for m in getters}}
         found: dict[str, bool] = {}
         former = -1
         while len(found) != former:  # `__exit__` calls `close`, which mentions the attribute
@@ -126,7 +127,9 @@ class Owners:
                 if method.name in found:
                     continue
                 calls_one = not found.keys().isdisjoint(method.calls)
-                concerned = (n for n in names if calls_one or self._mentions(function.path, method, n))
+                concerned = (
+                    n for w, n in names.items() if calls_one or self._may_end(function.path, method, w, resource)
+                )
                 if any(self._given.gives_back(function, method, name, resource) for name in concerned):
                     found[method.name] = method.is_async
         return found
@@ -159,9 +162,19 @@ class Owners:
         """Whether the class derives from one that may give back what is kept, as those of Python do not."""
         return self._program.resolver.hierarchy.has_unknown_base(cls, _leaves_alone)
 
-    def _mentions(self, path: str, method: FunctionFacts, attribute: str) -> bool:
+    def _may_end(self, path: str, method: FunctionFacts, attribute: str, resource: DriverClass) -> bool:
+        """Whether a method's text does more with an attribute than call what only uses it: hands it on, closes it."""
         source = self._program.source(path)
-        return not isinstance(source, Failure) and attribute in source.rows(method.first_row, method.last_row)
+        text = "" if isinstance(source, Failure) else source.rows(method.first_row, method.last_row)
+        called = re.findall(rf"\b{re.escape(attribute)}\b(?:\s*\.\s*(\w+))?", text)
+        return any(not name or self._is_end(name, resource) for name in called)
+
+    def _is_end(self, name: str, resource: DriverClass) -> bool:
+        """Whether a method or attribute of a resource by this name may lead to its end."""
+        operation = resource.methods.get(name)
+        if operation is not None and (operation.releases is not None or operation.near_miss):
+            return True
+        return name in resource.attributes or name.startswith("__") or self._program.calls.says_release(name)
 
     def takes_back(self, cls: Class, resource: DriverClass) -> bool:
         """Whether some method of the class or its bases gives back what it is handed: what the object keeps, too.
@@ -270,10 +283,12 @@ class Owners:
         return self._program.drivers.classes.get(resource_id) or self._resources[resource_id]
 
 
+def _is_property(method: FunctionFacts) -> bool:
+    return any((ex.last_name(d) or "") in PROPERTIES for d in method.decorators)
+
+
 def _reads(method: FunctionFacts, attribute: str) -> bool:
-    """Whether a method is a property that is ``self.attribute`` by another name."""
-    if not any((ex.last_name(d) or "") in PROPERTIES for d in method.decorators):
-        return False
+    """Whether a method, or property, gives ``self.attribute`` by another name."""
     kept = [r for r in method.returned if isinstance(r, ex.Attribute) and is_self(r.base) and r.name == attribute]
     return bool(kept) and len(kept) == len(method.returned)
 

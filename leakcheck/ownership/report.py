@@ -17,7 +17,7 @@ from leakcheck.ownership.state import Hold, Status
 from leakcheck.ownership.steps import acquire_steps, cause_text, path_steps, raised_by, reason_text, rebinds, short
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from leakcheck.ownership.explore import Ending, Node
     from leakcheck.ownership.found import Found
@@ -68,7 +68,7 @@ def left_held_leak(found: Found, attribute: str, exit_unit: Unit, kind: LeakKind
 
 
 def _release_leak(found: Found, *, module_level: bool) -> Leak | None:
-    leaks = [e for e in found.leaks if e.lost is not None] if module_level else found.leaks
+    leaks = [e for e in found.leaks if (e.lost is not None or not module_level) and not _skips_storing(found, e)]
     if not leaks:
         return _across_yield(found)
     leaks.sort(key=lambda e: (e.state.raised, len(found.exploration.path(e.node))))
@@ -76,12 +76,14 @@ def _release_leak(found: Found, *, module_level: bool) -> Leak | None:
     ended = found.ended
     kind, ending = LeakKind.ON_EXCEPTION, leaks[0]
     missed = [e for e in leaks if e.state.near_miss == 2 or (e.state.near_miss == 1 and not ended)]
-    rebound = [e for e in leaks if e.lost is not None and rebinds(e.lost)]
+    rebound = [e for e in leaks if e.lost is not None and rebinds(found, e.lost)]
     if missed:
         kind, ending = LeakKind.RELEASE_DOES_NOT_RELEASE, missed[0]
-    elif found.effects.name is None and (quiet or not ended):
+    elif found.effects.name is None and found.kept_in is None and (quiet or not ended):
         if not found.acquisition.certain:
             return None  # by name alone, and the value is not even kept: a lock, a signal
+        if _is_generator(found) and all(_is_yielded_in_loop(found, e) for e in quiet or leaks):
+            return None  # whoever runs the loop has it
         kind = LeakKind.DISCARDED
     elif not ended and any(e.state.get(g.RETURN) is Hold.DERIVED for e in leaks):
         kind = LeakKind.DISCARDED
@@ -185,6 +187,31 @@ def _is_generator(found: Found) -> bool:
     if unit.facts is None or not unit.facts.is_generator:
         return False
     return not any(ex.last_name(d) in _MANAGING for d in unit.facts.decorators)
+
+
+def _is_yielded_in_loop(found: Found, ending: Ending) -> bool:
+    """Whether the last reference to it is what a loop yields."""
+    graph = found.unit.graph
+    return graph is not None and isinstance(ending.lost, g.Yield) and _in_loop(graph, ending.lost.node)
+
+
+def _skips_storing(found: Found, ending: Ending) -> bool:
+    """Whether a path keeps it only since a loop has no turn that stores it in each: of a list that is never empty."""
+    tests = [hop.edge.test for hop in found.exploration.path(ending.node)]
+    looped = [t for t in tests if t is not None and t.kind is g.TestKind.ITERATES]
+    skipped = {t.subject for t in looped if not t.outcome} - {t.subject for t in looped if t.outcome}
+    return not ending.state.raised and bool(skipped) and not skipped.isdisjoint(_storing_loops(found))
+
+
+def _storing_loops(found: Found) -> Iterator[str]:
+    """What those loops go over of which every turn hands it on, whatever else is the case."""
+    for ending in found.exploration.endings:
+        if ending.state.status is Status.MOVED:
+            for hop in reversed(found.exploration.path(ending.node)):
+                if hop.edge.test is not None:
+                    if hop.edge.test.kind is g.TestKind.ITERATES:
+                        yield hop.edge.test.subject
+                    break
 
 
 def _first_raises(found: Found, leaks: Sequence[Ending]) -> list[g.Instruction]:

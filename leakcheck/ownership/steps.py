@@ -78,10 +78,10 @@ def path_steps(found: Found, ending: Ending) -> Iterator[Step]:
     if ending.lost is not None:
         how = (
             "the only name of it is bound to something else"
-            if rebinds(ending.lost)
+            if rebinds(found, ending.lost)
             else "nothing refers to it from here"
         )
-        kind = StepKind.OVERWRITE if rebinds(ending.lost) else StepKind.EXIT
+        kind = StepKind.OVERWRITE if rebinds(found, ending.lost) else StepKind.EXIT
         yield Step(kind, path, part.span(ending.lost.node), f"{how}: lost without `{release}`")
         return
     if ending.returned:
@@ -208,7 +208,9 @@ def reason_text(found: Found, ending: Ending) -> str:
     return ""
 
 
-def rebinds(instruction: g.Instruction) -> bool:
-    """Whether the instruction gives a name of the source another value."""
+def rebinds(found: Found, instruction: g.Instruction) -> bool:
+    """Whether the instruction gives a name of the source, or the attribute that kept it, another value."""
+    if isinstance(instruction, g.StoreAttribute):
+        return found.kept_in == f"{instruction.path}.{instruction.name}"
     target = getattr(instruction, "target", "%")  # a store has none
     return isinstance(target, str) and target[:1] not in "%#" and not isinstance(instruction, g.Forget)

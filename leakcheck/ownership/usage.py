@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from leakcheck import expression as ex
+from leakcheck.cfg.conditions import null_test
 from leakcheck.cfg.walk import reduce, walk
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class Usage:
 
     ``run``: somebody may run its coroutine; ``awaited``: under ``await`` or in ``async with``; ``spawned``: runs as a
     task of its own; ``fetching``: its value is what something is given back to; ``raised``: it makes the exception of a
-    ``raise``; ``expected``: a test expects it to raise, under ``with pytest.raises(...)`` and its like.
+    ``raise``; ``expected``: a test expects it to raise, under ``with pytest.raises(...)`` and its like, or to be None.
     """
 
     run: frozenset[int]
@@ -60,7 +61,12 @@ def usage_of(root: cst.CSTNode, gives_back: Callable[[str], bool]) -> Usage:
                     expected.update(id(n) for n in walk(body) if isinstance(n, (cst.Call, cst.Await)))
             case cst.Raise(exc=cst.Call() as exception):
                 raised.add(id(exception))
+            case cst.Assert(test=cst.Comparison() as test) if (compared := null_test(test)) is not None:
+                if not compared[1]:
+                    expected.add(id(compared[0]))
             case cst.Call(func=func, args=args):
+                if ex.last_name(reduce(func)) == "assertIsNone":
+                    expected.update(id(a.value) for a in args)
                 run.update(id(a.value) for a in args)
                 name = ex.last_name(reduce(func))
                 if name in _RUNNERS:

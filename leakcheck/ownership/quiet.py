@@ -1,0 +1,139 @@
+"""Which calls of one function are taken not to raise, and what each of them may be.
+
+    quiet.is_quiet(call)   →   True for `logger.info(...)`, `conn.close()` and `"{} rows".format(count)`
+
+The base of ``callees``, which says what calls do.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import libcst as cst
+
+from leakcheck import expression as ex
+from leakcheck.cfg import graph as g
+from leakcheck.cfg.walk import reduce
+from leakcheck.ownership.usage import Usage, usage_of
+from leakcheck.project.facts import is_self
+from leakcheck.project.names import Class, External, Function, Method
+
+if TYPE_CHECKING:
+    from leakcheck.ownership.program import Program
+    from leakcheck.ownership.unit import Unit
+    from leakcheck.project.names import Symbols
+
+
+class QuietCalls:
+    """Answers about the calls in one unit."""
+
+    def __init__(self, unit: Unit, program: Program) -> None:
+        self._unit = unit
+        self._program = program
+        self._symbols: dict[int, Symbols] = {}
+        self._quiet: dict[int, bool] = {}
+
+    def symbols(self, call: g.Call) -> Symbols:
+        """What the callee may be."""
+        key = id(call.node)
+        if key not in self._symbols:
+            self._symbols[key] = self._program.resolver.resolve(call.func, self._unit.scope)
+        return self._symbols[key]
+
+    def is_resolved(self, call: g.Call) -> bool:
+        """Whether the callee is a function or class of the project, or one of a driver or the standard library."""
+        return bool(self.symbols(call)) and not any(isinstance(s, External) for s in self.symbols(call))
+
+    def is_quiet(self, call: g.Call) -> bool:
+        """Whether the call is taken not to raise: it is known not to, or it releases something."""
+        key = id(call.node)
+        if key not in self._quiet:
+            self._quiet[key] = self._never_raises(call)
+        return self._quiet[key]
+
+    def _never_raises(self, call: g.Call) -> bool:
+        if id(call.node) in self._used.fetching:
+            return True  # the pool was there when the connection was taken from it
+        if id(call.node) in self._used.raised:
+            return True  # making an exception raises no other one
+        match call.func:
+            case ex.Attribute(base=ex.Constant(value=str()), name="format"):
+                return True  # as an f-string
+        methods = [s.operation for s in self.symbols(call) if isinstance(s, Method)]
+        if methods:
+            return all(o.releases is not None or bool(o.near_miss) for o in methods)
+        functions = self._program.functions
+        classes = [s for s in self.symbols(call) if isinstance(s, Class)]
+        if any(functions.owners.is_record(c) or not functions.raising.may_raise_building(c) for c in classes):
+            return True
+        called = [s for s in self.symbols(call) if isinstance(s, Function)]
+        if called:
+            return not any(functions.raising.may_raise_called(f, call) for f in called)
+        names = [s.name for s in self.symbols(call) if isinstance(s, External)]
+        names.append(ex.spelled(call.func) or f"_.{call.method}")
+        calls, last = self._program.calls, names[-1].rpartition(".")[2]
+        return any(calls.is_non_raising(n) for n in names) or (not last[:1].isupper() and calls.says_release(last))
+
+    def is_quiet_instruction(self, instruction: g.Instruction) -> bool:
+        """Whether an instruction that has exception edges is taken not to raise."""
+        match instruction:
+            case g.Call():
+                return self.is_quiet(instruction)
+            case g.Await():
+                return self.is_quiet_await(instruction)
+            case g.Enter():
+                return self.is_quiet_enter(instruction)
+            case g.Iterate():
+                return self.is_quiet_iterate(instruction)
+            case g.Yield():
+                return self._unit.is_fixture
+            case _:
+                return False
+
+    def is_quiet_await(self, instruction: g.Await) -> bool:
+        """Whether what is awaited is a call that is taken not to raise."""
+        node = instruction.node
+        return isinstance(node, cst.Await) and self._quiet.get(id(node.expression), False)
+
+    def is_quiet_enter(self, instruction: g.Enter) -> bool:
+        """Whether entering this ``with`` is taken not to raise: a lock, or a manager made by a quiet call."""
+        node = instruction.node
+        if not isinstance(node, cst.WithItem):
+            return False
+        if isinstance(node.item, cst.Call):
+            classes = [s for s in self._symbols.get(id(node.item), ()) if isinstance(s, Class)]
+            raising = self._program.functions.raising
+            return self._quiet.get(id(node.item), False) and not any(raising.may_raise_entering(c) for c in classes)
+        return not instruction.is_async and self._program.calls.is_lock(ex.last_name(reduce(node.item)) or "")
+
+    def is_quiet_iterate(self, instruction: g.Iterate) -> bool:
+        """Whether the loop is over what is only ever bound to lists and tuples: a local name, or ``self.x``."""
+        facts, node = self._unit.facts, instruction.node
+        if facts is None or not isinstance(node, (cst.For, cst.CompFor)):
+            return False
+        match reduce(node.iter):
+            case ex.Name(id=name):
+                bound = facts.scope.assignments.get(name, ())
+                kinds = [p.kind for p in facts.parameters if p.name == name]
+                if kinds:
+                    return kinds == ["*"] and not bound
+            case ex.Attribute(base=base, name=name) if is_self(base) and facts.owner is not None:
+                bound = [value for value, _ in self._unit.scope.module.classes[facts.owner].attributes.get(name, ())]
+            case _:
+                return False
+        return bool(bound) and all(isinstance(value, ex.Sequence) for value in bound)
+
+    @property
+    def expected_to_raise(self) -> frozenset[int]:
+        """The calls of which a test expects that they raise."""
+        return self._used.expected
+
+    @property
+    def _used(self) -> Usage:
+        if self._unit.usage is None:
+            self._unit.usage = usage_of(self._unit.node, self._gives_back)
+        return self._unit.usage
+
+    def _gives_back(self, name: str) -> bool:
+        """Whether methods of this name take what they give back as an argument."""
+        return any(isinstance(o.releases, int) for _, o in self._program.drivers.methods_named(name))
