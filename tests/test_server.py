@@ -105,10 +105,10 @@ class TestFindings:
             "end": {"line": 6, "character": start + len("pool.getconn()")},
         }
         assert (found["code"], found["severity"], found["source"]) == ("LC102", 2, "leakcheck")
-        assert found["message"].startswith("`conn` is not given back when `conn.cursor()` raises")
+        assert found["message"].startswith("`conn` is not given back when `cur.execute(...)` raises")
         assert [each["message"] for each in found["relatedInformation"]] == [
             "connection taken here",
-            "`conn.cursor()` may raise",
+            "`cur.execute(...)` may raise",
             "leaves without `pool.putconn(conn)`",
         ]
         assert {each["location"]["uri"] for each in found["relatedInformation"]} == {uri}
