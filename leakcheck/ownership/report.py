@@ -207,11 +207,10 @@ def _storing_loops(found: Found) -> Iterator[str]:
     """What those loops go over of which every turn hands it on, whatever else is the case."""
     for ending in found.exploration.endings:
         if ending.state.status is Status.MOVED:
-            for hop in reversed(found.exploration.path(ending.node)):
-                if hop.edge.test is not None:
-                    if hop.edge.test.kind is g.TestKind.ITERATES:
-                        yield hop.edge.test.subject
-                    break
+            branches = (h for h in reversed(found.exploration.path(ending.node)) if len(h.source.successors) > 1)
+            last = next((hop.edge.test for hop in branches), None)
+            if last is not None and last.kind is g.TestKind.ITERATES and last.outcome:
+                yield last.subject
 
 
 def _first_raises(found: Found, leaks: Sequence[Ending]) -> list[g.Instruction]:
