@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 _NOT_OPENING = frozenset({"__init__", "__new__", "__enter__", "__aenter__", "__exit__", "__aexit__", "__del__"})
 """Methods that are called by other means, or judged elsewhere."""
-_SHARING = ("singleton", "shared", "cache", "lru_cache")
-"""Decorators of classes of which there is one object, whoever calls them."""
 
 
 class Openings:
@@ -50,8 +48,7 @@ class Openings:
             releases = self._owners.releasing_methods(cls, attribute, resource)
             again = Reopening(self._program, cls, attribute, releases).methods()
             releases = {name: is_async for name, is_async in releases.items() if name not in again}
-            shared = self._program.resolver.hierarchy.is_shared(cls, _SHARING)
-            if not self._owners.are_told(releases) or "__del__" in releases or shared:
+            if not self._owners.are_told(releases) or "__del__" in releases:
                 continue
             if self._owners.arranges(cls, attribute, resource, releases):
                 continue

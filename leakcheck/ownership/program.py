@@ -17,6 +17,7 @@ from leakcheck import expression as ex
 from leakcheck.calls import load_calls
 from leakcheck.diagnostic import Span
 from leakcheck.driver_data import load_drivers
+from leakcheck.framework import load_frameworks
 from leakcheck.ownership.acquire import Acquisitions
 from leakcheck.ownership.fixpoint import Fixpoint
 from leakcheck.ownership.pools import constructors
@@ -356,6 +357,8 @@ class Program:
         from leakcheck.project.gate import matters
 
         found: Acquisition | None = None
+        if self.resolver.hierarchy.is_shared(cls, load_frameworks().memoisers):
+            return None  # whoever closes it closes it for all others
         for owner, facts, module in self.resolver.hierarchy.lineage(cls):
             if "__init__" in facts.methods:
                 if matters(self, module, module.functions[facts.methods["__init__"]]):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
-from leakcheck.project.names import Class, External, Scope
+from leakcheck.project.names import Class, External, Function, Scope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator
@@ -64,13 +64,29 @@ class Hierarchy:
         return found
 
     def is_shared(self, of: Class, decorators: Container[str | None]) -> bool:
-        """Whether calling the class may give an object that others have, too; these ``decorators`` see to that."""
+        """Whether calling the class may give an object that others have, too, or one that shares what it keeps.
+
+        These ``decorators`` see to that, and so may one of the project, unless it gives back the class itself.
+        """
         return any(
             "__new__" in facts.methods
+            or "__dict__" in facts.attributes
             or facts.has_special_metaclass
-            or any(ex.last_name(decorator) in decorators for decorator in facts.decorators)
-            for _, facts, _ in self.lineage(of)
+            or any(ex.last_name(d) in decorators or self._replaces(d, module) for d in facts.decorators)
+            for _, facts, module in self.lineage(of)
         )
+
+    def _replaces(self, decorator: ex.Expression, module: ModuleFacts) -> bool:
+        """Whether a decorator of the project gives something else than the class that it is given."""
+        for symbol in self._resolve(decorator, Scope(module)):
+            if isinstance(symbol, Class):
+                return True
+            facts = self._facts(symbol.path) if isinstance(symbol, Function) else None
+            function = facts.functions.get(symbol.qualname) if facts is not None else None
+            if function is not None and function.parameters:
+                given = ex.Name(function.parameters[0].name)
+                return any(value != given for value in function.returned)
+        return False
 
     def has_unknown_base(self, of: Class, is_known: Callable[[str], bool]) -> bool:
         """Whether some base is neither a project class nor ``object`` and friends: it may define anything.
