@@ -62,16 +62,22 @@ def preferred(_diagnostic: Diagnostic, _before: bytes, fixes: Sequence[tuple[Fix
 
 
 def rewritten(report: Report, check: Check, read: Read, least: Applicability, choose: Choose = preferred) -> Rewritten:
-    """The outcome of all fixes of at least this applicability; nothing is written."""
+    """The outcome of all fixes of at least this applicability; nothing is written.
+
+    Each round looks at the files that it changed; what their changes mean for others is asked when these are done.
+    """
     work = _Work(check, read, least, choose)
-    waiting = _by_path(report.diagnostics)
-    for _ in range(ROUNDS):
-        waiting = work.round(waiting)
-        if not waiting:
-            break
-    if not work.files:
-        return Rewritten(report)
-    return Rewritten(check(work.lent, None), work.files)
+    fixed = -1
+    while fixed != work.fixed:
+        fixed = work.fixed
+        waiting = _by_path(report.diagnostics)
+        for _ in range(ROUNDS):
+            waiting = work.round(waiting)
+            if not waiting:
+                break
+        if fixed != work.fixed:
+            report = check(work.lent, None)
+    return Rewritten(report, work.files)
 
 
 def silenced(report: Report, check: Check, read: Read, reason: str) -> Rewritten:
@@ -155,6 +161,11 @@ class _Work:
         self._single: set[str] = set()
         self._current: dict[str, bytes] = {}
         self.files: dict[str, Change] = {}
+
+    @property
+    def fixed(self) -> int:
+        """How many findings are fixed by now."""
+        return sum(len(change.fixed) for change in self.files.values())
 
     def lent(self, path: str) -> bytes:
         """The text of a file as far as it is fixed."""
