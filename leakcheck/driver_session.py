@@ -51,11 +51,17 @@ class Session:
     pooled: bool = False  # giving it back keeps the connection alive, and what is set on it
     clears: tuple[str, ...] = ()  # the session state that giving it back clears: "setting", "lock", "listen", "role"
     autocommit: tuple[str, ...] = ()  # attributes, keywords and methods that switch autocommit
+    made_autocommit: tuple[str, ...] = ()  # arguments of the constructors that may switch it, too
     deaf: bool = False  # in autocommit, commit() and rollback() do nothing after SQL BEGIN
     blind: bool = False  # after SQL COMMIT the driver believes that its transaction goes on, and sends no BEGIN
     nests: bool = False  # a block inside the driver's own transaction is a savepoint, and commits nothing
     caches: bool = False  # DISCARD ALL breaks its statement cache for good
     block: str = ""  # what `with` takes to begin and end a transaction on the connection {name}
+
+    @property
+    def commits_itself(self) -> frozenset[str]:
+        """The arguments that may have each of its statements committed by itself."""
+        return frozenset((*self.autocommit, *self.made_autocommit))
 
     @property
     def after_release(self) -> AfterRelease:
@@ -75,6 +81,7 @@ SESSION_KEYS: dict[str, tuple[type, ...]] = {
     "pooled": (bool,),
     "clears": (list,),
     "autocommit": (list,),
+    "made-autocommit": (list,),
     "deaf": (bool,),
     "blind": (bool,),
     "nests": (bool,),
@@ -86,7 +93,7 @@ SESSION_KEYS: dict[str, tuple[type, ...]] = {
 
 def session_of(fields: Mapping[str, Any], start: Session | None = None) -> Session:
     """The session that these fields, with their plain values, describe on top of ``start``."""
-    values = dict(fields)
+    values = {name.replace("-", "_"): value for name, value in fields.items()}
     for name, restore in _SESSION_RESTORED:
         if name in values:
             values[name] = restore(values[name])
@@ -99,4 +106,5 @@ _SESSION_RESTORED: tuple[tuple[str, Callable[[Any], Any]], ...] = (
     ("begun", OpenAtRelease),
     ("clears", tuple),
     ("autocommit", tuple),
+    ("made_autocommit", tuple),
 )
