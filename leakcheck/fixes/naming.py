@@ -1,9 +1,12 @@
-"""A checkout that is bound to nothing gets a name first (LC104); the other shapes do the rest.
+"""A checkout without a name or a line of its own gets one first; the other shapes do the rest.
 
-    rows = pool.getconn().cursor()     →     conn = pool.getconn()
-                                             rows = conn.cursor()
+    rows = pool.getconn().cursor()               →     conn = pool.getconn()
+                                                       rows = conn.cursor()
 
-Only where the checkout is the first thing that its statement evaluates: then nothing changes its place.
+    conn = pool.getconn(); cur = conn.cursor()   →     conn = pool.getconn()
+                                                       cur = conn.cursor()
+
+A name only where the checkout is the first thing that its statement evaluates: then nothing changes its place.
 """
 
 from __future__ import annotations
@@ -33,6 +36,25 @@ def is_unnamed(tree: Tree, found: Found) -> bool:
     if isinstance(parent, cst.Await):
         parent = tree.parent(parent)
     return isinstance(parent, (cst.Attribute, cst.Expr))
+
+
+def is_crowded(tree: Tree, found: Found) -> bool:
+    """Whether other statements stand on the line of the checkout."""
+    statement = tree.statement(found.call.node)
+    return isinstance(statement, cst.SimpleStatementLine) and len(statement.body) > 1
+
+
+def parted(tree: Tree, found: Found, source: Source) -> Edit:
+    """The edit that gives each statement on the line of the checkout a line of its own. Raises RefusedError."""
+    statement = tree.statement(found.call.node)
+    block = tree.block(statement) if statement is not None else None
+    if block is None or not isinstance(statement, cst.SimpleStatementLine):
+        raise RefusedError(f"line {tree.row(found.call.node)} is the one-line body of a compound statement")
+    bare = [one.with_changes(semicolon=cst.MaybeSentinel.DEFAULT) for one in statement.body]
+    lines = [cst.SimpleStatementLine([one]) for one in bare]
+    lines[0] = lines[0].with_changes(leading_lines=statement.leading_lines)
+    lines[-1] = lines[-1].with_changes(trailing_whitespace=statement.trailing_whitespace)
+    return in_place(tree, block, statement, lines, source)
 
 
 def named(tree: Tree, found: Found, source: Source) -> Edit:

@@ -22,7 +22,7 @@ from leakcheck.fixes.entered import entered, entered_shape
 from leakcheck.fixes.handed import handed_shape, is_handed
 from leakcheck.fixes.hoist import HOISTED, hoisted
 from leakcheck.fixes.judge import Judge, Proposal, candidates_in, outer_name
-from leakcheck.fixes.naming import is_unnamed, joined, named
+from leakcheck.fixes.naming import is_crowded, is_unnamed, joined, named, parted
 from leakcheck.fixes.region import region_of
 from leakcheck.fixes.restored import RESTORED, reset_shapes, restored_shapes
 from leakcheck.fixes.shapes import candidates
@@ -36,6 +36,7 @@ from leakcheck.project.large_stack import on_large_stack
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from leakcheck.diagnostic import Edit
     from leakcheck.fixes.shapes import Shape
     from leakcheck.ownership.found import Found
     from leakcheck.ownership.leak import Leak
@@ -124,6 +125,8 @@ class _Offer:
         elif (block := entered(self._tree(found), found)) is not None:
             shape, (best, doubt) = entered_shape(self._tree(found), found, block, self._program, self._source)
             shapes = iter([shape])
+        elif is_crowded(self._tree(found), found):
+            return _Draft(leak, fix=self._fix_of_parted(found))
         elif is_handed(found):
             shape, (best, doubt) = handed_shape(self._tree(found), found, self._program, self._source)
             shapes = iter([shape])
@@ -168,26 +171,35 @@ class _Offer:
         return tuple(f for f in fixes if f.edits != best.edits and f.applicability > Applicability.DISPLAY_ONLY)
 
     def _fix_of_named(self, found: Found) -> Fix:
-        """The fix of a checkout that needs a name first: that of the text in which it has one."""
-        tree = self._tree(found)
-        naming = named(tree, found, self._source)
-        text = edited(self._source.text, [naming])
+        """The fix of a checkout that needs a name first."""
+        fix = self._fix_after(found, named(self._tree(found), found, self._source), "needs a name for what it takes")
+        return replace(fix, message=f"Name the checkout; {fix.message}")
+
+    def _fix_of_parted(self, found: Found) -> Fix:
+        """The fix of a checkout that needs a line of its own first."""
+        return self._fix_after(found, parted(self._tree(found), found, self._source), "holds several statements")
+
+    def _fix_after(self, found: Found, first: Edit, reason: str) -> Fix:
+        """The fix in the text that a first edit of the checkout's line makes, together with that edit."""
+        statement = self._tree(found).statement(found.call.node) or found.call.node
+        row = self._tree(found).row(statement)
+        text = edited(self._source.text, [first])
+        added = text.count("\n") - self._source.text.count("\n")
         program = self._program.with_text(self._path, text)
         module = program.facts(self._path)
         if module is None:
-            raise RefusedError("the text with a name for it cannot be parsed")
+            raise RefusedError(f"line {row} {reason}")
         leaks = program.functions.analyse(module, candidates_in(program, module, outer_name(found))).leaks
-        row = tree.row(tree.statement(found.call.node) or found.call.node)
-        leak = next((one for one in leaks if one.span.start.row == row and one.kind in FIXABLE), None)
+        leak = next((k for k in leaks if row <= k.span.start.row <= row + added and k.kind in FIXABLE), None)
         if leak is None:
-            raise RefusedError(f"line {row} needs a name for what it takes")
+            raise RefusedError(f"line {row} {reason}")
         (inner,) = offered(program, self._path, [leak])
         if inner.fix is None:
-            raise RefusedError(_without_name(inner.fix_refused or "", row))
+            raise RefusedError(_as_before(inner.fix_refused or "", row, added))
         above = [edit for edit in inner.fix.edits if edit.span.end.row < row and edit.span.start == edit.span.end]
         rest = [edit for edit in inner.fix.edits if edit not in above]
         edits = joined(self._source.text, edited(text, rest), above)
-        message = f"Name the checkout; {_without_name(inner.fix.message, row)}"
+        message = _as_before(inner.fix.message, row, added)
         return self._judge.judged(Proposal(found, replace(inner.fix, edits=edits, message=message)))
 
 
@@ -208,6 +220,11 @@ def _with_line(reason: str, leak: Leak) -> str:
     return reason if re.search(r"\bline \d", reason) else f"{reason} (line {leak.span.start.row})"
 
 
-def _without_name(message: str, row: int) -> str:
-    """A message about the text with a name in front of line ``row``, with the lines of the text without."""
-    return re.sub(r"\bline (\d+)", lambda found: f"line {int(found[1]) - (int(found[1]) > row)}", message)
+def _as_before(message: str, row: int, added: int) -> str:
+    """A message about the text with lines added behind line ``row``, with the lines of the text without."""
+
+    def line(found: re.Match[str]) -> str:
+        now = int(found[1])
+        return f"line {now if now <= row else max(row, now - added)}"
+
+    return re.sub(r"\bline (\d+)", line, message)

@@ -46,7 +46,9 @@ def _behind(region: Region, release: cst.CSTNode) -> Iterator[cst.CSTNode]:
     tree = region.tree
     current: cst.CSTNode = release
     for parent in tree.ancestors(release):
-        if isinstance(parent, cst.IndentedBlock):
+        if isinstance(parent, cst.SimpleStatementLine):
+            yield from parent.body[1 + next(i for i, small in enumerate(parent.body) if small is current) :]
+        elif isinstance(parent, cst.IndentedBlock):
             siblings = list(parent.body)
             if parent is region.block:
                 siblings = siblings[: region.last + 1]

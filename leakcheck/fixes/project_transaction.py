@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from leakcheck.ownership.unit import Unit
 
 _DEPTH = 6
-_COMMITS_ITSELF = frozenset({"autocommit", "isolation_level", "execution_options", "kwargs", "configure"})
-"""Arguments of a pool's constructor that may say so of its connections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +88,17 @@ def _check_pool(region: Region, unit: Unit, taken: Found, program: Program) -> N
     if len(parameters) != 1 or taken.acquisition.pool != parameters[0].name:
         raise RefusedError(f"the configured helper `{unit.facts.name}` does not take the pool as its one argument")
     pool, scope = region.found.acquisition.pool or "", region.tree.unit.scope
-    if any(program.constructor_keyword(pool, keyword, scope) for keyword in _COMMITS_ITSELF):
+    if any(program.constructor_keyword(pool, keyword, scope) for keyword in commits_itself(region)):
         raise RefusedError(f"connections of `{pool}` may commit each statement by themselves")
     _check(unit, program, taken.effects.bound_to or "", leaks=bool(taken.leaks))
+
+
+def commits_itself(region: Region) -> frozenset[str]:
+    """The arguments of constructors that may have each statement committed by itself. Raises RefusedError."""
+    session = region.found.acquisition.resource.session
+    if session is None:
+        raise RefusedError("whether such connections commit each statement by themselves is not known")
+    return session.commits_itself
 
 
 def _gets_hold(unit: Unit, resource: DriverClass, program: Program) -> bool:

@@ -18,7 +18,7 @@ import libcst as cst
 from leakcheck.cfg.walk import is_pure as is_pure_expression
 from leakcheck.cfg.walk import reduce, walk
 from leakcheck.fixes.guards import guards
-from leakcheck.fixes.region import is_release
+from leakcheck.fixes.region import is_release, is_small_release
 from leakcheck.fixes.remarks import passed_on
 from leakcheck.fixes.tree import RefusedError, only
 
@@ -62,6 +62,8 @@ class _Pruner:
         if is_release(statement, self._region):
             return []
         match statement:
+            case cst.SimpleStatementLine(body=body):
+                return self._line(statement, [one for one in body if not is_small_release(one, self._region)])
             case cst.If():
                 return self._if(statement)
             case cst.Try():
@@ -74,6 +76,17 @@ class _Pruner:
             case _:
                 row = self._region.tree.row(statement)
                 raise RefusedError(f"line {row} releases it where the release cannot be taken out")
+
+    def _line(
+        self, statement: cst.SimpleStatementLine, kept: list[cst.BaseSmallStatement]
+    ) -> Sequence[cst.BaseStatement]:
+        """A line of several statements without those that release it."""
+        if len(kept) == len(statement.body):
+            row = self._region.tree.row(statement)
+            raise RefusedError(f"line {row} releases it where the release cannot be taken out")
+        if not kept:
+            return []
+        return [statement.with_changes(body=[*kept[:-1], kept[-1].with_changes(semicolon=cst.MaybeSentinel.DEFAULT)])]
 
     def _suite(self, suite: cst.BaseSuite) -> cst.BaseSuite:
         """The suite without its releases; LibCST writes ``pass`` into an empty one."""

@@ -101,8 +101,9 @@ class Region:
 
     @property
     def ends_with_release(self) -> bool:
-        """Whether the last statement is a release and nothing else."""
-        return is_release(self.block.body[self.last], self)
+        """Whether the last statement is a release."""
+        last = self.block.body[self.last]
+        return isinstance(last, cst.SimpleStatementLine) and is_small_release(last.body[-1], self)
 
     def holds(self, node: cst.CSTNode) -> bool:
         """Whether ``node`` is part of the region."""
@@ -279,6 +280,11 @@ def _gives_back(tree: Tree, found: Found, mention: Mention) -> bool:
 def is_release(statement: cst.CSTNode, region: Region) -> bool:
     """Whether a statement is a release of the region and nothing else."""
     small = only(statement)
+    return small is not None and is_small_release(small, region)
+
+
+def is_small_release(small: cst.BaseSmallStatement, region: Region) -> bool:
+    """Whether one of the statements of a line is a release of the region."""
     return isinstance(small, cst.Expr) and id(small.value) in region.removed
 
 

@@ -12,6 +12,7 @@ A ``try`` that is the whole region gets the ``finally`` itself.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import libcst as cst
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from leakcheck.fixes.region import Region
+
+_CONTINUED = re.compile(r"\\\r?\n")
 
 
 def release_of(region: Region) -> cst.BaseExpression:
@@ -125,8 +128,31 @@ def asking(region: Region, release: cst.IndentedBlock) -> cst.IndentedBlock:
 
 
 def block(region: Region, body: Sequence[cst.BaseStatement]) -> cst.IndentedBlock:
-    """A block that is indented as the one of the checkout is."""
-    return cst.IndentedBlock(body=body, indent=region.block.indent)
+    """A block that is indented as the one of the checkout is, with the lines that a backslash continues."""
+    deeper = region.block.indent or region.tree.unit.part.module.default_indent
+    moved = [_continued(line, deeper) if _CONTINUED.search(region.tree.text(line)) else line for line in body]
+    return cst.IndentedBlock(body=moved, indent=region.block.indent)
+
+
+def _continued(line: cst.BaseStatement, deeper: str) -> cst.BaseStatement:
+    """A statement that is moved deeper, with its continued lines where they stood under the first."""
+    moved = line.visit(_Deeper(deeper))
+    assert isinstance(moved, cst.BaseStatement)
+    return moved
+
+
+class _Deeper(cst.CSTTransformer):
+    """Moves what stands behind a backslash at the end of a line."""
+
+    def __init__(self, by: str) -> None:
+        super().__init__()
+        self._by = by
+
+    def leave_SimpleWhitespace(  # noqa: N802  LibCST calls it so
+        self, original_node: cst.SimpleWhitespace, updated_node: cst.SimpleWhitespace
+    ) -> cst.SimpleWhitespace:
+        """The white space with all its lines but the first moved."""
+        return updated_node.with_changes(value=_CONTINUED.sub(rf"\g<0>{self._by}", original_node.value))
 
 
 def without_leading_blanks(

@@ -78,10 +78,10 @@ def _stays(line: cst.SimpleStatementLine, region: Region) -> bool:
 
 
 def _lines(region: Region) -> Iterator[cst.SimpleStatementLine]:
-    """The statements that are superseded."""
+    """The statements that are superseded: of a line of several, something stays, and what is said of them."""
     for node in region.removed.values():
         line = region.tree.statement(node)
-        if isinstance(line, cst.SimpleStatementLine) and region.holds(line):
+        if isinstance(line, cst.SimpleStatementLine) and len(line.body) == 1 and region.holds(line):
             yield line
 
 

@@ -14,7 +14,7 @@ import libcst as cst
 from leakcheck.diagnostic import Applicability, Edit
 from leakcheck.fixes.enclose import Context, closing_of, context_of, releases_as_driver, shown, with_context
 from leakcheck.fixes.imports import imported
-from leakcheck.fixes.project_transaction import helper_for
+from leakcheck.fixes.project_transaction import commits_itself, helper_for
 from leakcheck.fixes.prune import pruned
 from leakcheck.fixes.release import release_of, with_finally
 from leakcheck.fixes.remarks import said_again
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from leakcheck.source import Source
 
 Lines = list[cst.BaseStatement]
-_COMMITS_ITSELF = frozenset({"autocommit", "isolation_level", "options", "init_command", "conv"})
-"""Arguments of a driver's ``connect`` that may say so."""
 TRY_FINALLY, CONTEXT_MANAGER, WITH_TRANSACTION = "try-finally", "context-manager", "with-transaction"
 
 
@@ -101,7 +99,8 @@ def _helper(region: Region, program: Program, source: Source) -> Shape | None:
 
 def _connection(region: Region) -> cst.BaseExpression:
     """The new connection, which a helper gets. Raises RefusedError where it may commit by itself."""
-    if any(one.star or (one.keyword is not None and one.keyword.value in _COMMITS_ITSELF) for one in region.call.args):
+    refused = commits_itself(region)
+    if any(one.star or (one.keyword is not None and one.keyword.value in refused) for one in region.call.args):
         raise RefusedError("the connection may be one that commits each statement by itself")
     return cst.Await(region.call) if region.is_awaited else region.call
 

@@ -81,7 +81,9 @@ class Hierarchy:
         for symbol in self._resolve(decorator, Scope(module)):
             if isinstance(symbol, Class):
                 return True
-            facts = self._facts(symbol.path) if isinstance(symbol, Function) else None
+            if not isinstance(symbol, Function):
+                continue
+            facts = self._facts(symbol.path)
             function = facts.functions.get(symbol.qualname) if facts is not None else None
             if function is not None and function.parameters:
                 given = ex.Name(function.parameters[0].name)
