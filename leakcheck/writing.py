@@ -1,6 +1,8 @@
 """Writing files: the new text stands in the place of the old at once, or the old one is as it was.
 
-put("app/db.py", b"...")    # keeps mode, owner and links; raises OSError
+put("app/db.py", b"...")    # keeps mode and owner, a symbolic link stays one; raises OSError
+
+A second name of the file (a hard link) keeps the old text: both cannot change at once.
 """
 
 from __future__ import annotations

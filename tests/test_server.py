@@ -29,6 +29,7 @@ def cancel(order):
     cur.execute("UPDATE orders SET state = 'cancelled' WHERE id = %s", (order,))
     conn.commit()
     pool.putconn(conn)
+    del conn
 """
 CLEAN = LEAK.replace("conn = pool.getconn()", "conn = None").replace("pool.putconn(conn)", "pass")
 FIXABLE = """\

@@ -14,6 +14,7 @@ import libcst as cst
 from leakcheck.diagnostic import Applicability, Edit
 from leakcheck.fixes.enclose import Context, closing_of, context_of, releases_as_driver, shown, with_context
 from leakcheck.fixes.imports import imported
+from leakcheck.fixes.mocked import doubt_of_tests
 from leakcheck.fixes.project_transaction import commits_itself, helper_for
 from leakcheck.fixes.prune import pruned
 from leakcheck.fixes.release import release_of, with_finally
@@ -94,7 +95,15 @@ def _helper(region: Region, program: Program, source: Source) -> Shape | None:
     given = _connection(region) if helper.takes_connection else cst.parse_expression(pool or "")
     call = cst.Call(cst.parse_expression(known), [cst.Arg(given)])
     shape = _around(region, Context(call, is_async=helper.is_async, edits=edits), parts, source)
-    return replace(shape, kind=WITH_TRANSACTION)
+    return _doubted(replace(shape, kind=WITH_TRANSACTION), region, program)
+
+
+def _doubted(shape: Shape, region: Region, program: Program) -> Shape:
+    """The shape, for a reader to accept where a test asks a mock about calls that it no longer makes itself."""
+    doubt = doubt_of_tests(region, program)
+    if not doubt:
+        return shape
+    return replace(shape, message=f"{shape.message}; {doubt}", applicability=Applicability.UNSAFE)
 
 
 def _connection(region: Region) -> cst.BaseExpression:
@@ -105,12 +114,12 @@ def _connection(region: Region) -> cst.BaseExpression:
     return cst.Await(region.call) if region.is_awaited else region.call
 
 
-def _committing(region: Region, _program: Program, source: Source) -> Shape | None:
+def _committing(region: Region, program: Program, source: Source) -> Shape | None:
     """The driver's own ``with`` that commits, where the proof holds."""
     context = context_of(region)
     if context is None or not context.commits or not releases_as_driver(region):
         return None
-    return _around(region, context, committed(region, pruned(region)), source)
+    return _doubted(_around(region, context, committed(region, pruned(region)), source), region, program)
 
 
 def _around(region: Region, context: Context, parts: tuple[Lines, Lines], source: Source) -> Shape:
@@ -125,11 +134,11 @@ def _around(region: Region, context: Context, parts: tuple[Lines, Lines], source
     )
 
 
-def _context(region: Region, _program: Program, source: Source) -> Shape | None:
+def _context(region: Region, program: Program, source: Source) -> Shape | None:
     context = context_of(region)
     if context is None or context.commits or not releases_as_driver(region):
         return None
-    return _enclosed(region, context, source)
+    return _doubted(_enclosed(region, context, source), region, program)
 
 
 def _closing(region: Region, _program: Program, source: Source) -> Shape | None:
