@@ -112,17 +112,41 @@ def test_handlers_that_only_roll_back_are_the_helpers() -> None:
         ("    cur.execute", "    len((cur,))\n    notify(cur)\n    cur.execute"),
         ("    conn.commit()\n", "    try:\n        notify(1)\n    except OSError:\n        pass\n    conn.commit()\n"),
         ("    pool.putconn(conn)\n", "    cur.fetchone()\n    pool.putconn(conn)\n"),
+        ("    conn.commit()\n", "    for _ in name:\n        conn.commit()\n"),
+        ("    cur.execute", '    cur.execute("SAVEPOINT a")\n    cur.execute'),
+        ("    cur.execute", '    cur.execute("VACUUM orders")\n    cur.execute'),
+        ("    conn = pool.getconn()", "    conn: object = pool.getconn()"),
     ],
     ids=[
         "no commit", "sometimes", "way out before it", "two commits", "rollback", "commit in SQL", "cursor passed on",
-        "swallowed", "used behind it",
+        "swallowed", "used behind it", "commits in a loop", "savepoint", "no transaction", "annotated",
     ],
 )  # fmt: skip
 def test_without_the_proof_the_commit_stays_where_it_is(old: str, new: str) -> None:
-    found = fixed(START + BODY.replace(old, new, 1))
+    text = (START + BODY).replace(old, new, 1)
+    found = fixed(text)
     assert "with_transaction" not in found
     assert "finally:\n        pool.putconn(conn)\n" in found
-    assert found.count("commit()") == BODY.replace(old, new, 1).count("commit()")
+    assert found.count("commit()") == text.count("commit()")
+
+
+def test_ways_that_raise_and_turns_of_a_loop_have_their_own() -> None:
+    assert "with with_transaction(pool)" in fixed(
+        START + BODY.replace("    conn.commit", "    if not name:\n        raise ValueError\n    conn.commit")
+    )
+    body = BODY.replace("    notify(name)\n", "").replace("\n    ", "\n        ")
+    text = (
+        START.replace("    conn = pool", "    for name in name:\n        conn = pool")
+        + "    "
+        + body.replace("\n    ", "\n    ")
+    )
+    assert "with with_transaction(pool)" in fixed(text)
+
+
+def test_a_module_that_changes_where_imports_start_gets_none() -> None:
+    found = fixed("import sys\n\nsys.path.insert(0, 'lib')\n" + START + BODY)
+    assert "with_transaction" not in found
+    assert "finally:" in found
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ def giving(region: Region, program: Program) -> Iterator[Doubt]:
     yield from _session(region, program)
     yield from _own_releases(region, program)
     yield from _special_releases(region)
+    yield from _other_pools(region)
 
 
 def graph_calls(region: Region) -> dict[int, g.Call]:
@@ -114,3 +115,19 @@ def _special_releases(region: Region) -> Iterator[Doubt]:
                 names = [arg.value.value for arg in call.args if isinstance(arg.value, cst.Name) and not arg.star]
                 if len(names) < len(call.args) or not {*names} <= {region.name, *region.beside}:
                     yield Applicability.UNSAFE, f"line {region.tree.row(call)} gives back more than the connection"
+
+
+def _other_pools(region: Region) -> Iterator[Doubt]:
+    """A release to what is not written as the pool that it came from: another would raise, now on more ways."""
+    pool = region.found.acquisition.pool
+    if pool is None or region.found.acquisition.steps or "{pool}" not in region.found.acquisition.resource.release:
+        return
+    for node in region.removed.values():
+        for call in walk(node):
+            match call:
+                case cst.Call(func=cst.Attribute(value=base), args=[cst.Arg(value=cst.Name(value=given)), *_]):
+                    if given == region.name and region.tree.text(base) != pool and region.holds(call):
+                        row, other = region.tree.row(call), region.tree.text(base)
+                        yield Applicability.UNSAFE, f"line {row} gives it to `{other}`, not to `{pool}`"
+                case _:
+                    pass
