@@ -166,7 +166,8 @@ def _entered_by_hand(call: g.Call, before: State, state: State) -> Outcome:
 def _unrelated(obligation: Obligation, call: g.Call, before: State, state: State) -> Outcome:
     """A call that is given nothing of the resource; a nested function may still release what it captured."""
     if obligation.callees.closes_pool(call, obligation.pool):
-        released = obligation.released(call, state, by_with=True)
+        # Who has it may give it back once more: the pool knows what it closed.
+        released = replace(obligation.released(call, state, by_with=True), release_raised=True)
         return [released], [released]
     kept = [n for n, v in before.variables if v is Hold.OWN and n.startswith(f"{call.receiver}.")]
     for name in kept if call.receiver is not None else ():

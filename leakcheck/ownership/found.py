@@ -58,7 +58,8 @@ class Found:
         inside = {id(n.expression) for n in awaited}
         calls = [n for n in nodes if isinstance(n, cst.Call) and id(n) not in inside]
         written = [self.unit.part.text(n) for n in (*awaited, *calls) if self._is_plain(n)]
-        telling = [text for text in written if len(text) <= _LONGEST and re.search(rf"\b{re.escape(name)}\b", text)]
+        words = rf"\b{re.escape(name)}\b" + (r"|^(await )?self\.\w+\(\)$" if name.startswith("self.") else "")
+        telling = [text for text in written if len(text) <= _LONGEST and re.search(words, text)]
         if telling:
             return max(
                 telling, key=lambda text: (load_calls().says_release(text.partition("(")[0]), telling.count(text))

@@ -42,6 +42,7 @@ from leakcheck.ownership.steps import acquire_steps
 from leakcheck.ownership.summary import FunctionSummary, Owned
 from leakcheck.ownership.teardown import Teardown
 from leakcheck.ownership.units import Units, name_of
+from leakcheck.ownership.within import Within
 from leakcheck.project.annotations import injections
 from leakcheck.project.facts import FunctionFacts, ModuleFacts, Statement
 from leakcheck.project.names import Class, Scope
@@ -76,6 +77,7 @@ class Functions:
         self.raising = Raising(program, self.units)
         self.owners = Owners(program, self.given)
         self.teardown = Teardown(program)
+        self.within = Within(program)
         self.sessions = Sessions(program, self.units)
         self.origins: dict[tuple[str, LeakKind, Span, str | None], Found] = {}
         """What was found of the acquire of a leak, by the leak's file, kind, place and name."""
@@ -113,9 +115,11 @@ class Functions:
                 kept = list(self._stored(each, item))
                 others = reported(each, in_main=main, module_level=isinstance(item, Statement))
                 leaks += kept
-                others = [leak for leak in others if not kept or leak.kind is not LeakKind.ON_EXCEPTION]
+                said = {leak.function for leak in kept}
+                others = [o for o in others if o.kind is not LeakKind.ON_EXCEPTION or o.function not in said]
                 leaks += others
-                self.origins.update(((module.path, leak.kind, leak.span, leak.name), each) for leak in (*kept, *others))
+                for leak in (*kept, *others):
+                    self.origins.setdefault((module.path, leak.kind, leak.span, leak.name), each)
             if isinstance(item, FunctionFacts) and speaks(self._program, module, item):
                 leaks += self._session_leaks(unit, module, item, found, in_main=main)
         unique = {(leak.kind, leak.span, leak.name): leak for leak in leaks}
@@ -152,13 +156,23 @@ class Functions:
             if self.owners.releases(cls, attribute, found.acquisition.resource):
                 if found.unit.is_entering:
                     yield from self._left_held(found, cls, attribute)
+                elif not is_entry(self._program, found.unit):
+                    yield from self._lost_within(found, cls, attribute)
                 continue
-            if self.owners.released_elsewhere(cls, attribute, found.acquisition.resource):
+            if not self._outlives(found, attribute):
+                yield from self._lost_within(found, cls, attribute)
                 continue
-            if self.owners.takes_back(cls, found.acquisition.resource) or not self._outlives(found, attribute):
+            resource = found.acquisition.resource
+            if self.owners.released_elsewhere(cls, attribute, resource) or self.owners.takes_back(cls, resource):
                 continue
             undo = self.teardown.of_tests(found.unit, cls)
             yield replace(stored_leak(found, f"self.{attribute}", ending), undo=undo)
+
+    def _lost_within(self, found: Found, cls: Class, attribute: str) -> Iterator[Leak]:
+        for each in self.within.found(found, cls, attribute):
+            for leak in reported(each, in_main=False, module_level=False, within=True):
+                self.origins[found.unit.path, leak.kind, leak.span, leak.name] = each
+                yield leak
 
     def _outlives(self, found: Found, attribute: str) -> bool:
         """Whether what self keeps is still there when the function returns: it may have given it back itself."""

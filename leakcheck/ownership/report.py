@@ -32,10 +32,13 @@ _FAULTS = {
 _MANAGING = frozenset({"contextmanager", "asynccontextmanager", "fixture"})
 
 
-def reported(found: Found, *, in_main: bool, module_level: bool) -> list[Leak]:
-    """The leaks of one acquire: at most one of its release, and separate faults about it."""
+def reported(found: Found, *, in_main: bool, module_level: bool, within: bool = False) -> list[Leak]:
+    """The leaks of one acquire: at most one of its release, and separate faults about it.
+
+    ``within``: what self keeps was followed only since the function itself gives it back.
+    """
     leaks = []
-    main = _release_leak(found, module_level=module_level)
+    main = _release_leak(found, module_level=module_level, within=within)
     if main is not None:
         leaks.append(main)
     expected = found.effects.callees.expected_to_raise
@@ -67,7 +70,7 @@ def left_held_leak(found: Found, attribute: str, exit_unit: Unit, kind: LeakKind
     return _leak(found, kind, severity, steps, name=f"self.{attribute}")
 
 
-def _release_leak(found: Found, *, module_level: bool) -> Leak | None:
+def _release_leak(found: Found, *, module_level: bool, within: bool = False) -> Leak | None:
     leaks = [e for e in found.leaks if (e.lost is not None or not module_level) and not _skips_storing(found, e)]
     if not leaks:
         return _across_yield(found)
@@ -95,7 +98,7 @@ def _release_leak(found: Found, *, module_level: bool) -> Leak | None:
         kind = LeakKind.ON_PATH
     elif _is_generator(found) and _raised_by_yields(found, leaks):
         kind = LeakKind.ACROSS_YIELD
-    elif found.effects.entering:
+    elif found.effects.entering and not within:
         kind = LeakKind.OWNER_NEVER_RELEASES
     if found.acquisition.takes_receiver and not ended and not found.is_local_receiver:
         return None  # opened for longer than this function: a start-up hook
@@ -128,7 +131,7 @@ def _leak(
     node = at if at is not None else found.call.node
     holder = name or found.effects.name
     release = resource.release.format(name=holder or "conn", pool=found.acquisition.pool or "pool")
-    if holder is not None and holder == found.effects.name:
+    if holder is not None and holder in (found.effects.name, found.kept_in):
         release = found.release_text
     return Leak(
         kind=kind,

@@ -6,7 +6,8 @@ Reports a checkout whose release is skipped by an exception: there is no `finall
 handler is too narrow, a call stands between the checkout and the `try`, or a call such as
 `conn.rollback()` stands before the release inside `finally` and raises itself.
 
-Also reports a class whose `__exit__` gives back what `__enter__` took only where the block did not raise.
+Also reports a class whose `__exit__` gives back what `__enter__` took only where the block did not raise, and a
+method that opens what its object keeps (`self.connect()`) and closes it only where nothing raised.
 
 In async code `except Exception` does not see cancellation: a task that is cancelled at an `await`
 leaves by `CancelledError`, which is no `Exception`.
