@@ -26,7 +26,7 @@ from leakcheck.project.facts import SELF
 from leakcheck.project.names import Class, External, Instance, Method
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from leakcheck.cfg import graph as g
     from leakcheck.ownership.found import Found
@@ -42,13 +42,15 @@ _WORDS = frozenset({
 """What connections and cursors are called, where no driver is imported."""
 _DERIVING = frozenset({"cursor", "execute", "begin", "transaction", "connection", "execution_options"})
 _FLEXIBLE = "generic.Connection"
+_TEARING_DOWN = ("tearDown", "asyncTearDown", "teardown_method", "tearDownClass")
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
     """A connection in one function. ``names`` are what it is called where it was not taken here, ``lent`` who lends it.
 
-    ``autocommit`` is None where it is not known; ``leaves_committed``: the ``with`` that hands it out commits.
+    ``autocommit`` is None where it is not known; ``leaves_committed``: the ``with`` that hands it out commits;
+    ``torn_down``: what runs after each test of its class closes it or rolls it back.
     """
 
     acquisition: Acquisition
@@ -58,6 +60,7 @@ class Connection:
     autocommit: bool | None = None
     leaves_committed: bool = False
     lent: Lent | None = None
+    torn_down: bool = False
 
     @property
     def resource(self) -> DriverClass:
@@ -100,7 +103,19 @@ def given(names: Iterable[str], unit: Unit, program: Program, *, certain: bool) 
     resource = resource or program.drivers.classes[_FLEXIBLE]
     acquisition = Acquisition(resource, Protocol.VALUE, None)
     known = frozenset({*names, *_beside(names, unit, program)})
-    return Connection(acquisition, resource.session or UNKNOWN_DRIVER, known)
+    driver = resource.session or UNKNOWN_DRIVER
+    return Connection(acquisition, driver, known, torn_down=_is_torn_down(known, unit, program))
+
+
+def _is_torn_down(names: Collection[str], unit: Unit, program: Program) -> bool:
+    """Whether the class has a method that runs after each test and ends what is open on the connection."""
+    owner = unit.scope.owner
+    for _, facts, module in program.resolver.hierarchy.lineage(Class(unit.path, owner)) if owner is not None else ():
+        for function in (module.functions[facts.methods[n]] for n in _TEARING_DOWN if n in facts.methods):
+            called = (c for n in ("close", "rollback") for c in function.calls.get(n, ()))
+            if any(isinstance(c, ex.Attribute) and ex.dotted(c.base) in names for c in called):
+                return True
+    return False
 
 
 def _beside(names: Iterable[str], unit: Unit, program: Program) -> Iterator[str]:

@@ -126,7 +126,7 @@ def _counts(found: SessionFound, ending: Ending) -> bool:
             # A session has a transaction anyway, which whoever made it ends when something raises, BEGIN or not.
             commit = found.connection.resource.methods.get("commit")
             anyway = bool(found.held.text) and commit is not None and commit.pauses
-            return not (ending.state.raised and anyway)
+            return not (ending.state.raised and (anyway or found.connection.torn_down))
         case HeldKind.LOCK:
             return True
         case HeldKind.ROLE | HeldKind.AUTHORIZATION:
@@ -149,7 +149,7 @@ def _is_passing(found: SessionFound, ending: Ending) -> bool:
 
 def _is_alone(found: SessionFound, *, ends_elsewhere: Callable[[bool], bool]) -> bool:
     """Whether nobody else is there to end what this function leaves on a connection that is not its own."""
-    if found.held.kind is HeldKind.LOCK or found.by_project:
+    if found.held.kind is HeldKind.LOCK or (found.held.kind is HeldKind.TRANSACTION and found.by_project):
         return False
     facts = found.unit.facts
     name = facts.name.strip("_") if facts is not None else ""
