@@ -106,7 +106,7 @@ class TestStatus:
             (["--output-format", "yaml", "."], "yaml"),
             (["--statistics", "--output-format", "github", "."], "cannot be shown as github"),
             (["-", "a.py"], "cannot be combined"),
-            (["explain", "LC12"], "unknown rule `LC12`; did you mean"),
+            (["explain", "LC12"], "unknown rule `LC12`; the rules of LC1 are LC101 to LC111"),
         ],
     )
     def test_usage(self, run: Run, arguments: Sequence[str], message: str) -> None:

@@ -104,7 +104,7 @@ def test_per_file_ignores_are_relative_to_the_configuration() -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (Config(select=("LC12",)), "`select`: unknown rule `LC12`; did you mean"),
+        (Config(select=("LC12",)), "`select`: unknown rule `LC12`; the rules of LC1 are LC101 to LC111"),
         (Config(ignore=("leak-on-exception",)), "did you mean `leaks-on-exception`"),
         (Config(per_file_ignores=(("a", ("X1",)),)), "`per-file-ignores`: unknown rule `X1`"),
         (

@@ -130,6 +130,18 @@ def test_without_the_proof_the_commit_stays_where_it_is(old: str, new: str) -> N
     assert found.count("commit()") == text.count("commit()")
 
 
+def test_what_was_said_of_the_commit_and_the_release_stands_where_both_are_made_now() -> None:
+    body = BODY.replace("    conn.commit()", "\n    # before anybody is told\n    conn.commit()  # stored")
+    found = fixed(START + body.replace("putconn(conn)", "putconn(conn)  # back to the pool"))
+    assert found.endswith(
+        '        cur.execute("INSERT INTO orders (name) VALUES (%s)", (name,))\n'
+        "        # before anybody is told\n"
+        "        # stored\n"
+        "        # back to the pool\n"
+        "    notify(name)\n"
+    )
+
+
 def test_ways_that_raise_and_turns_of_a_loop_have_their_own() -> None:
     assert "with with_transaction(pool)" in fixed(
         START + BODY.replace("    conn.commit", "    if not name:\n        raise ValueError\n    conn.commit")

@@ -18,6 +18,8 @@ from leakcheck.fixes.imports import imported
 from leakcheck.fixes.release import block, without_leading_blanks
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from leakcheck.diagnostic import Edit
     from leakcheck.fixes.region import Region
     from leakcheck.source import Source
@@ -93,7 +95,9 @@ def releases_as_driver(region: Region, *, closing: bool = False) -> bool:
     return True
 
 
-def with_context(region: Region, body: list[cst.BaseStatement], context: Context) -> list[cst.BaseStatement]:
+def with_context(
+    region: Region, body: list[cst.BaseStatement], context: Context, footer: Sequence[cst.EmptyLine] = ()
+) -> list[cst.BaseStatement]:
     """The region as the body of a ``with``, which stands in the place of the checkout."""
     _, body = without_leading_blanks(body)
     assert isinstance(region.checkout, cst.SimpleStatementLine)
@@ -101,7 +105,7 @@ def with_context(region: Region, body: list[cst.BaseStatement], context: Context
     return [
         cst.With(
             items=[item],
-            body=block(region, body).with_changes(header=region.checkout.trailing_whitespace),
+            body=block(region, body).with_changes(header=region.checkout.trailing_whitespace, footer=footer),
             leading_lines=region.checkout.leading_lines,
             asynchronous=cst.Asynchronous() if context.is_async else None,
         )

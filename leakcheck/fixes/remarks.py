@@ -45,6 +45,15 @@ def said_again(region: Region) -> Counter[str]:
     return Counter(text for text, _ in moved) - Counter(text for text, _ in set(moved))
 
 
+def as_footer(commit: cst.BaseStatement, region: Region) -> list[cst.EmptyLine]:
+    """What was said of a commit and its releases, as the last lines of the block that makes both."""
+    assert isinstance(commit, cst.SimpleStatementLine)
+    beside = commit.trailing_whitespace.comment
+    said = [*_above(commit), *([beside.value] if beside is not None else [])]
+    said += [text for one in _lines(region) for text, _ in _moving(one, region)]
+    return [cst.EmptyLine(comment=cst.Comment(text)) for text in dict.fromkeys(said)]
+
+
 def passed_on(line: cst.SimpleStatementLine, statement: cst.BaseStatement, region: Region) -> cst.BaseStatement:
     """The statement behind a release that goes, with the remarks that were on that release and do not speak of it."""
     if not _stays(line, region):

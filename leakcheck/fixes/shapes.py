@@ -18,9 +18,9 @@ from leakcheck.fixes.mocked import doubt_of_tests
 from leakcheck.fixes.project_transaction import commits_itself, helper_for
 from leakcheck.fixes.prune import pruned
 from leakcheck.fixes.release import release_of, with_finally
-from leakcheck.fixes.remarks import said_again
+from leakcheck.fixes.remarks import as_footer, said_again
 from leakcheck.fixes.splice import replaced
-from leakcheck.fixes.transaction import committed
+from leakcheck.fixes.transaction import Committed, committed
 from leakcheck.fixes.tree import RefusedError
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from leakcheck.ownership.program import Program
     from leakcheck.source import Source
 
-Lines = list[cst.BaseStatement]
 TRY_FINALLY, CONTEXT_MANAGER, WITH_TRANSACTION = "try-finally", "context-manager", "with-transaction"
 
 
@@ -122,15 +121,16 @@ def _committing(region: Region, program: Program, source: Source) -> Shape | Non
     return _doubted(_around(region, context, committed(region, pruned(region)), source), region, program)
 
 
-def _around(region: Region, context: Context, parts: tuple[Lines, Lines], source: Source) -> Shape:
-    """The ``with`` around the first part, and the second behind it."""
-    inside, behind = parts
+def _around(region: Region, context: Context, parts: Committed, source: Source) -> Shape:
+    """The ``with`` around what comes before the commit, and the rest behind it."""
     keyword = "async with" if context.is_async else "with"
-    edit = replaced(region, [*with_context(region, inside, context), *behind], source)
+    block = with_context(region, parts.inside, context, as_footer(parts.commit, region))
+    edit = replaced(region, [*block, *parts.behind], source)
     return Shape(
         CONTEXT_MANAGER,
         f"Take it by `{keyword} {shown(region, context)} as {region.name}`, which commits",
         (*context.edits, edit),
+        said_again=said_again(region),
     )
 
 

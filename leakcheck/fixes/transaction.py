@@ -11,6 +11,7 @@ Whatever may commit, roll back, leave early or swallow an exception before that 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import libcst as cst
@@ -35,8 +36,17 @@ _ENDING_SQL = re.compile(
 )
 
 
-def committed(region: Region, body: list[cst.BaseStatement]) -> tuple[list[cst.BaseStatement], list[cst.BaseStatement]]:
-    """The statements inside and behind a committing ``with``. Raises RefusedError where the proof fails."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Committed:
+    """The statements inside and behind a committing ``with``, and the commit between them, which goes."""
+
+    inside: list[cst.BaseStatement]
+    commit: cst.BaseStatement
+    behind: list[cst.BaseStatement]
+
+
+def committed(region: Region, body: list[cst.BaseStatement]) -> Committed:
+    """What a committing ``with`` holds. Raises RefusedError where the proof fails."""
     body = _without_rollbacks(region, body)
     place = next((i for i in range(len(body) - 1, -1, -1) if is_only_commit(body[i], region.name)), None)
     if place is None or not place:
@@ -48,7 +58,7 @@ def committed(region: Region, body: list[cst.BaseStatement]) -> tuple[list[cst.B
         for node in walk(statement):
             if isinstance(node, cst.Name) and node.value in {region.name, *region.handles} and not _closes(statement):
                 raise RefusedError(f"`{node.value}` is used behind the commit")
-    return inside, behind
+    return Committed(inside, body[place], behind)
 
 
 def _without_rollbacks(region: Region, body: list[cst.BaseStatement]) -> list[cst.BaseStatement]:

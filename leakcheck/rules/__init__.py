@@ -6,6 +6,7 @@ and ``select`` turn what users write (``LC102``, ``LC1``, ``leaks-on-exception``
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -87,6 +88,7 @@ ALL_RULES: tuple[Rule, ...] = (
     lc902_unknown_rule_in_suppression.RULE,
 )
 
+_CODE = re.compile(r"LC\d+")
 DEFAULT_CODES: frozenset[str] = frozenset(rule.code for rule in ALL_RULES if rule.default)
 
 
@@ -124,8 +126,18 @@ def _codes_of(selector: str) -> set[str]:
 
 
 def nearest(code_or_name: str) -> str:
-    """A clause naming the rule that was probably meant, or nothing: for messages about unknown rules."""
+    """A clause naming the rule that was probably meant, or those there are: for messages about unknown rules."""
+    if _CODE.fullmatch(code_or_name.upper()):
+        return _alike(code_or_name.upper())
     by_name = get_close_matches(code_or_name.lower(), [rule.name for rule in ALL_RULES], n=1)
     by_code = get_close_matches(code_or_name.upper(), [rule.code for rule in ALL_RULES], n=1)
     match = by_name or by_code
     return f"; did you mean `{match[0]}`?" if match else "; `leakcheck explain` lists the rules"
+
+
+def _alike(code: str) -> str:
+    """A clause naming the rules whose codes start like this one, which is no word that could be misspelled."""
+    alike = sorted(rule.code for rule in ALL_RULES if rule.code.startswith(code[:3]))
+    if not alike:
+        return "; `leakcheck explain` lists the rules"
+    return f"; the rules of {code[:3]} are {alike[0]} to {alike[-1]}"
