@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from leakcheck.ownership.given import Given
     from leakcheck.ownership.program import Program
-    from leakcheck.project.facts import FunctionFacts
+    from leakcheck.project.facts import ClassFacts, FunctionFacts
 
 _RECORDS = frozenset({"dataclass", "NamedTuple", "define", "frozen", "attrs", "BaseModel"})
 PROPERTIES = frozenset({"property", "cached_property"})
@@ -234,6 +234,8 @@ class Owners:
             methods = {name: is_async for name, is_async in methods.items() if name not in again}
             if not methods or "__del__" in methods or self.arranges(cls, attribute, resource, methods):
                 continue
+            if _is_kept_elsewhere(module.classes[owner.qualname], init, attribute):
+                continue
             wrapped = self.register(cls, attribute, resource, methods)
             condition = condition_of(init, owned.unless, bound=True)
             return Acquisition(wrapped, Protocol.VALUE, None, steps=owned.steps, condition=condition)
@@ -285,6 +287,15 @@ class Owners:
 
 def _is_property(method: FunctionFacts) -> bool:
     return any((ex.last_name(d) or "") in PROPERTIES for d in method.decorators)
+
+
+def _is_kept_elsewhere(cls: ClassFacts, init: FunctionFacts, attribute: str) -> bool:
+    """Whether making an object puts it, or what it keeps, where others find it, too: ``Store.instance = self``."""
+    made = [value for value, method in cls.attributes.get(attribute, ()) if method == init.qualname]
+    kept: list[ex.Expression] = [ex.Name(p.name) for p in init.parameters[:1]]
+    kept += [value for value in made if isinstance(value, (ex.Name, ex.Call))]
+    elsewhere = [value for name, values in init.scope.assignments.items() if "." in name for value in values]
+    return any(value in kept for value in elsewhere)
 
 
 def _reads(method: FunctionFacts, attribute: str) -> bool:
