@@ -135,6 +135,15 @@ def dotted(expression: Expression) -> str | None:
     return ".".join(reversed(parts))
 
 
+def of_names(text: str) -> Expression:
+    """The expression that ``dotted`` gives as this text."""
+    root, *names = text.split(".")
+    found: Expression = Name(root)
+    for name in names:
+        found = Attribute(found, name)
+    return found
+
+
 def spelled(expression: Expression) -> str | None:
     """``a.b.c`` as text, also where it begins with what a call gives: ``datetime.now().isoformat``."""
     if isinstance(expression, Attribute) and isinstance(expression.base, Call):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from leakcheck import expression as ex
 from leakcheck.driver import ClassKind, DriverClass, Drivers, Operation, Protocol
 from leakcheck.ownership.conditional import Condition, condition_of
-from leakcheck.ownership.pools import pool_as_called
+from leakcheck.ownership.pools import pool_as_called, pool_place
 from leakcheck.project.facts import is_static
 from leakcheck.project.names import Class, External, Function, Instance, Method, Scope, narrowed
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from leakcheck.calls import CallEffect
     from leakcheck.cfg import graph as g
     from leakcheck.diagnostic import Step
+    from leakcheck.ownership.pools import Place
     from leakcheck.ownership.program import Program
     from leakcheck.ownership.summary import Owned
     from leakcheck.project.names import Symbol, Symbols
@@ -34,8 +35,8 @@ _CONNECTIONS = frozenset({"conn", "connection", "get_bind", "dbapi_connection", 
 class Acquisition:
     """A call that takes a resource; ``position``, ``companions`` and ``certain_parts`` as in ``Owned``.
 
-    ``pool`` is the text of what it was taken from, for messages and for recognising the same pool; ``steps`` come from
-    the callee; not ``certain``: by names alone; ``takes_receiver``: a method that opens its own object; ``unopened``:
+    ``pool`` is the text of what it was taken from, for messages, ``place`` where that lives; ``steps`` come from the
+    callee; not ``certain``: by names alone; ``takes_receiver``: a method that opens its own object; ``unopened``:
     an object that has yet to be opened; ``advances``: it advances a generator that holds it; ``condition``: on the
     call's arguments; ``optional``: or it gives None; ``beside``: what else the same call takes, at other positions.
     """
@@ -43,6 +44,7 @@ class Acquisition:
     resource: DriverClass
     protocol: Protocol
     pool: str | None
+    place: Place | None = None
     position: str | int | None = None
     steps: tuple[Step, ...] = ()
     companions: tuple[str | int | None, ...] = ()
@@ -54,6 +56,10 @@ class Acquisition:
     optional: bool = False
     beside: tuple[Acquisition, ...] = ()
     certain_parts: tuple[str | int | None, ...] = ()
+
+    def is_from(self, pool: str | None, place: Place | None) -> bool:
+        """Whether it is taken from the pool that is called so in the same function, or lives there."""
+        return (self.pool is not None and self.pool == pool) or (self.place is not None and self.place == place)
 
     def by(self, protocol: Protocol) -> Acquisition:
         """The same, and what it takes beside it, taken in another way."""
@@ -166,7 +172,7 @@ class Acquisitions:
     def _by_name(self, func: ex.Expression, scope: Scope, awaited: Callable[[], bool]) -> Acquisition | None:
         named = self._named(func)
         if named is not None:
-            return self._by_operation(named, None)
+            return self._by_operation(named)
         in_coroutine = bool(scope.functions) and scope.functions[-1].is_async
         for known, made in self._factories(func, scope):
             is_async = any(o.awaited for o in self._drivers.classes[made.acquires or ""].methods.values())
@@ -174,7 +180,7 @@ class Acquisitions:
                 continue
             # An async function may use either: only what stands around the call, or an import, tells.
             if not is_async or awaited() or _imports_module_of(known, scope):
-                return self._by_operation(made, None)
+                return self._by_operation(made)
         return None
 
     def _run_elsewhere(self, call: ex.Call, symbols: Symbols) -> ex.Call | None:
@@ -205,7 +211,9 @@ class Acquisitions:
             if summary is not None and summary.yields and not summary.manages:
                 owned = summary.yields[0]
                 resource = self._program.functions.owners.resource(owned.resource)
-                return Acquisition(resource, protocol, owned.pool, owned.position, owned.steps, advances=True)
+                return Acquisition(
+                    resource, protocol, owned.pool, owned.place, owned.position, owned.steps, advances=True
+                )
         return None
 
     def injected(self, dependency: ex.Expression, scope: Scope) -> Acquisition | None:
@@ -235,35 +243,39 @@ class Acquisitions:
                 operation = self._drivers.calls.get(name)
                 if operation is None or not self._takes_from(operation, call, scope):
                     return None
-                return self._by_operation(operation, None)
+                return self._by_operation(operation)
             case Method(of=class_id, operation=operation) if operation.acquires_receiver:
                 resource = self._drivers.classes[class_id]
                 return Acquisition(resource, operation.protocol, None, takes_receiver=True)
             case Method(operation=operation):
-                return self._by_operation(operation, _pool_text(call))
+                found = self._by_operation(operation)
+                return found if found is None else self._from(found, call, scope)
             case Instance(of=str() as class_id):
                 operation = self._drivers.classes[class_id].methods.get("__call__")
-                return None if operation is None else self._by_operation(operation, None)
+                return None if operation is None else self._by_operation(operation)
             case Function():
                 summary = self._program.summary(symbol) if self._program.hands_out(symbol) else None
                 if summary is None or summary.manages or not summary.returns:
                     return None
-                protocol = Protocol.COROUTINE if summary.is_async else Protocol.VALUE
-                first, *rest = (self._handed_over(symbol, call, owned, protocol) for owned in summary.returned_together)
+                first, *rest = (self.handed_over(symbol, call, owned, scope) for owned in summary.returned_together)
                 return replace(first, beside=tuple(rest))
             case Class():
                 return self._program.construction(symbol) or self._derived_connection(symbol)
             case _:
                 return None
 
-    def _handed_over(self, function: Function, call: ex.Call, owned: Owned, protocol: Protocol) -> Acquisition:
+    def handed_over(self, function: Function, call: ex.Call, owned: Owned, scope: Scope) -> Acquisition:
         """What a call of a project function takes that returns this."""
         facts, _ = self._program.resolver.function(function)
+        protocol = Protocol.COROUTINE if facts is not None and facts.is_async else Protocol.VALUE
         bound = function.bound and facts is not None and not is_static(facts)
+        pool = pool_as_called(owned.pool, facts, call, bound=bound)
+        told = ex.of_names(pool) if pool is not None and pool != owned.pool else None
         return Acquisition(
             self._program.functions.owners.resource(owned.resource),
             protocol,
-            pool_as_called(owned.pool, facts, call, bound=bound),
+            pool,
+            pool_place(self._program, scope, told) if told is not None else owned.place,
             owned.position,
             owned.steps,
             owned.companions,
@@ -277,13 +289,20 @@ class Acquisitions:
         for base in self._program.resolver.hierarchy.external_bases(symbol):
             operation = self._drivers.calls.get(base)
             if operation is not None and operation.acquires is not None and base in self._drivers.class_names:
-                return self._by_operation(operation, None)
+                return self._by_operation(operation)
         return None
 
-    def _by_operation(self, operation: Operation, pool: str | None) -> Acquisition | None:
+    def _by_operation(self, operation: Operation) -> Acquisition | None:
         if operation.acquires is None:
             return None
-        return Acquisition(self._drivers.classes[operation.acquires], operation.protocol, pool)
+        return Acquisition(self._drivers.classes[operation.acquires], operation.protocol, None)
+
+    def _from(self, found: Acquisition, call: ex.Call, scope: Scope) -> Acquisition:
+        """What a method takes, with the pool that it is called on."""
+        if not isinstance(call.func, ex.Attribute):
+            return found
+        pool = call.func.base
+        return replace(found, pool=ex.dotted(pool), place=pool_place(self._program, scope, pool))
 
     def _by_evidence(
         self, call: ex.Call, func: ex.Attribute, scope: Scope, awaited: Callable[[], bool]
@@ -305,7 +324,7 @@ class Acquisitions:
         rank, operation = best
         resource = self._drivers.classes[operation.acquires or ""]
         certain = not operation.bound or (rank >= _IMPORTED and not operation.protocol.is_async)
-        return Acquisition(resource, operation.protocol, ex.dotted(func.base), certain=certain)
+        return self._from(Acquisition(resource, operation.protocol, None, certain=certain), call, scope)
 
     def _evidence(self, func: ex.Attribute, scope: Scope) -> Iterator[tuple[int, Operation]]:
         """What a method of an unresolved receiver may be, weighed: it is distinctive, or the receiver's name fits."""
@@ -351,10 +370,6 @@ def _advanced(call: ex.Call) -> ex.Expression | None:
 def advanced_operand(call: g.Call) -> str:
     """The operand that holds the generator that a call advances."""
     return call.receiver or call.arguments[0].operand
-
-
-def _pool_text(call: ex.Call) -> str | None:
-    return ex.dotted(call.func.base) if isinstance(call.func, ex.Attribute) else None
 
 
 def _is_settled(symbols: Symbols, drivers: Drivers) -> bool:

@@ -15,7 +15,7 @@ from leakcheck.cfg import graph as g
 from leakcheck.cfg.walk import reduce
 from leakcheck.driver import ClassKind, Operation, UseAfterRelease
 from leakcheck.ownership.arguments import Start, is_released, place_of, told
-from leakcheck.ownership.pools import nested_checkout, pool_place
+from leakcheck.ownership.pools import nested_checkout
 from leakcheck.ownership.quiet import QuietCalls
 from leakcheck.ownership.state import ALIASES, Box, Closure, Deferred, Fact, Hold, Scope, Value
 from leakcheck.ownership.summary import BORROWS, TAKES, Effect
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from leakcheck.calls import CallEffect
     from leakcheck.driver import DriverClass
     from leakcheck.ownership.given import Given
+    from leakcheck.ownership.pools import Place
     from leakcheck.ownership.raising import Known, Ways
     from leakcheck.ownership.state import State
 
@@ -272,15 +273,14 @@ class Callees(QuietCalls):
                     return TAKES
         return None
 
-    def checks_out_from(self, call: g.Call, pool: str, resource: DriverClass) -> str | None:
-        """The text of a second checkout from the same pool made by this call, if it makes one."""
+    def checks_out_from(self, call: g.Call, pool: str | None, place: Place | None, resource: DriverClass) -> str | None:
+        """What this call takes a second time from the pool that is called so here, or lives there, if it does."""
         if id(call.node) in self._used.spawned:
             return None  # a task of its own, for which nobody waits here
         found = self._program.acquisition(self._unit, call)
-        if found is not None and found.pool == pool and found.resource.id == resource.id:
-            return found.pool
-        place = pool_place(self._program, self._unit.scope, pool)
-        return None if place is None else nested_checkout(self._program, self.symbols(call), place, resource)
+        if found is not None and found.resource.id == resource.id and found.is_from(pool, place):
+            return found.pool or "pool"
+        return None if place is None else nested_checkout(self._program, call.func, self._unit.scope, place, resource)
 
     def closes_pool(self, call: g.Call, pool: str | None) -> bool:
         """Whether the call closes the pool that the resource came from, and with it all it handed out."""

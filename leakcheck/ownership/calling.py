@@ -323,8 +323,9 @@ def _check_nested(obligation: Obligation, call: g.Call, state: State) -> None:
     given = (call.receiver, *(a.operand for a in call.arguments))
     if any(state.get(o) in (Hold.OWN, Hold.DERIVED) for o in given if o is not None):
         return  # it is handed the connection that is held
-    pool = None if obligation.resource.shared else obligation.pool
-    if state.status is Status.HELD and call.node is not obligation.site and pool:
-        note = obligation.callees.checks_out_from(call, pool, obligation.resource)
+    if obligation.resource.shared or (obligation.pool is None and obligation.place is None):
+        return
+    if state.status is Status.HELD and call.node is not obligation.site:
+        note = obligation.callees.checks_out_from(call, obligation.pool, obligation.place, obligation.resource)
         if note is not None:
             obligation.event(EventKind.NESTED, call, note)

@@ -14,6 +14,8 @@ from leakcheck.cfg.walk import reduce
 from leakcheck.ownership.obligation import EventKind
 from leakcheck.ownership.sessions.session import HeldKind
 from leakcheck.ownership.state import Hold, Status
+from leakcheck.ownership.steps import acquire_steps
+from leakcheck.ownership.summary import Owned
 from leakcheck.project.facts import is_self
 
 if TYPE_CHECKING:
@@ -48,6 +50,12 @@ class Found:
     """The parameter that is None wherever it is taken."""
     giver: Callable[[], str | None] = lambda: None
     """How the project itself gives it back, with ``{name}`` for the resource; see ``givers``."""
+
+    @property
+    def owned(self) -> Owned:
+        """What whoever is given the resource owes."""
+        taken = self.acquisition
+        return Owned(taken.resource.id, None, taken.pool, acquire_steps(self), place=taken.place, unless=self.unless)
 
     @property
     def release_text(self) -> str:

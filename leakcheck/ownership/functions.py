@@ -29,6 +29,7 @@ from leakcheck.ownership.given import Given
 from leakcheck.ownership.givers import giver
 from leakcheck.ownership.handing_back import lost_in_handing_back, parameter_node
 from leakcheck.ownership.leak import LeakKind
+from leakcheck.ownership.nested_blocks import lent_checkouts, nested_in_blocks
 from leakcheck.ownership.owners import Owners
 from leakcheck.ownership.perhaps_none import perhaps_none
 from leakcheck.ownership.program import MANAGING, Failure, FileAnalysis, Skip
@@ -38,7 +39,6 @@ from leakcheck.ownership.report import left_held_leak, reported, stored_leak
 from leakcheck.ownership.sessions.analysis import Sessions
 from leakcheck.ownership.sessions.report import fault_leak, session_leaks
 from leakcheck.ownership.state import Box, Hold, State, Status
-from leakcheck.ownership.steps import acquire_steps
 from leakcheck.ownership.summary import FunctionSummary, Owned
 from leakcheck.ownership.teardown import Teardown
 from leakcheck.ownership.units import Units, name_of
@@ -120,6 +120,7 @@ class Functions:
                 leaks += others
                 for leak in (*kept, *others):
                     self.origins.setdefault((module.path, leak.kind, leak.span, leak.name), each)
+            leaks += nested_in_blocks(self._program, unit)
             if isinstance(item, FunctionFacts) and speaks(self._program, module, item):
                 leaks += self._session_leaks(unit, module, item, found, in_main=main)
         unique = {(leak.kind, leak.span, leak.name): leak for leak in leaks}
@@ -265,7 +266,9 @@ class Functions:
     def from_parameter(self, unit: Unit, node: cst.Param, acquisition: Acquisition) -> Found | None:
         """What becomes of a resource that a parameter holds when the function starts."""
         graph, constants, name = self.units.graph(unit), self.units.constants(unit), node.name.value
-        effects = Effects(acquisition.resource, acquisition.pool, node, self.units.callees(unit))
+        effects = Effects(
+            acquisition.resource, acquisition.pool, node, self.units.callees(unit), place=acquisition.place
+        )
         effects.bound_to = name
         explorer = Explorer(graph, constants, effects)
         facts: Facts = {**constants.start[graph.entry.index], name: Hold.OWN}
@@ -302,6 +305,7 @@ class Functions:
             acquisition.advances,
             followed or is_entry(self._program, unit),
             certain=acquisition.certain_parts,
+            place=acquisition.place,
         )
         explorer = Explorer(graph, constants, effects)
         required: set[str | None] = set()
@@ -342,18 +346,14 @@ class Functions:
         found = self.found(unit).found
         manages = any(ex.last_name(d) in MANAGING for d in facts.decorators)
         returns, stores, checks_out = _owned_by(found)
-        yields = tuple(_owned(each) for each in found if each.effects.yielded)
+        checks_out += lent_checkouts(self._program, unit)
+        yields = tuple(each.owned for each in found if each.effects.yielded)
         if returns:
             graph, constants = self.units.graph(unit), self.units.constants(unit)
             returns = _completed(returns, perhaps_none(graph, constants, self.units.callees(unit).takes_or_not))
         if facts.is_generator or _is_cached(facts):
             returns = ()
         return FunctionSummary(returns, yields, stores, manages, facts.is_async, checks_out)
-
-
-def _owned(found: Found) -> Owned:
-    acquisition = found.acquisition
-    return Owned(acquisition.resource.id, None, acquisition.pool, acquire_steps(found), unless=found.unless)
 
 
 def _owned_by(found: Sequence[Found]) -> tuple[tuple[Owned, ...], tuple[tuple[str, Owned], ...], tuple[Owned, ...]]:
@@ -364,8 +364,8 @@ def _owned_by(found: Sequence[Found]) -> tuple[tuple[Owned, ...], tuple[tuple[st
     # What is always taken overrides what is sometimes, and what is taken near by what comes from afar.
     for each in sorted(found, key=lambda f: (f.unless is None, -len(f.acquisition.steps))):
         acquisition = each.acquisition
-        owned = _owned(each)
-        if acquisition.pool is not None and any(e.state.status is not Status.MOVED for e in each.exploration.endings):
+        owned = each.owned
+        if acquisition.place is not None and any(e.state.status is not Status.MOVED for e in each.exploration.endings):
             checks_out.append(owned)
         for ending in each.exploration.endings:
             if ending.state.status is not Status.MOVED or ending.state.moved_to is not None:

@@ -24,6 +24,7 @@ from leakcheck.ownership.summary import Effect, End
 if TYPE_CHECKING:
     from leakcheck.driver import DriverClass, Operation
     from leakcheck.ownership.callees import Callees
+    from leakcheck.ownership.pools import Place
 
 
 class EventKind(Enum):
@@ -87,6 +88,8 @@ class Obligation:
     """Items beside it that live by it: the cursor of ``conn, cur = take()``."""
     certain: tuple[str | int | None, ...] = field(default=(), kw_only=True)
     """Items that are never None: it, and others beside it."""
+    place: Place | None = field(default=None, kw_only=True)
+    """Where the pool lives that it came from."""
     takes_receiver: bool = False
     unopened: bool = False
     """The object is there, and takes something only when a method of it is called."""

@@ -1,6 +1,7 @@
 """Pools across functions: how one is built, and whether two functions take from the same one.
 
-    pool_place(program, scope, "db.pool")   →   ("app/db.py", "pool"), from wherever it is imported
+    pool_place(program, scope, db.pool)     →   ("app/db.py", "pool"), from wherever it is imported
+    pool_place(program, scope, get_pool())  →   ("app/db.py", "_pool"), which the function returns each time
     constructors(program, "db.pool", scope) →   the call of create_pool() in app/db.py
 
 A function that holds a connection and calls one that takes another from the same pool can wait for itself.
@@ -8,34 +9,79 @@ A function that holds a connection and calls one that takes another from the sam
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
+from leakcheck.project.facts import SELF, is_static
 from leakcheck.project.names import Function, Scope
+from leakcheck.project.nesting import borrows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from leakcheck.driver import DriverClass
     from leakcheck.ownership.program import Program
-    from leakcheck.project.facts import FunctionFacts
-    from leakcheck.project.names import Symbols
+    from leakcheck.project.facts import FunctionFacts, ModuleFacts
 
+Place = tuple[str, str]
+"""Where a pool lives: a file, class or module, and the name that it has there."""
 _CALLS = 3
 """How many calls deep a second checkout is looked for."""
+_CACHING = frozenset({"cache", "lru_cache"})
+_NAMES = 4
+"""How many names and functions are followed to where a pool lives."""
 
 
-def pool_place(program: Program, scope: Scope, pool: str) -> tuple[str, str] | None:
+def pool_place(program: Program, scope: Scope, pool: ex.Expression, names: int = _NAMES) -> Place | None:
     """Where a pool lives, so that two functions can be seen to use the same; None where that is not certain."""
-    root = pool.partition(".")[0]
-    if root in ("self", "cls"):
-        return (f"{scope.module.path}:{scope.owner}", pool) if scope.owner is not None else None
-    if any(f.binds(root) for f in scope.functions):
-        return None
-    for target in scope.module.scope.imports.get(root, ()):
-        found = program.modules.member(target, scope.module.path)
-        return (found[0], pool.replace(root, found[1] or root, 1)) if found is not None else (target, pool)
-    return scope.module.path, pool
+    dotted = ex.dotted(pool)
+    if dotted is None:
+        called = _made(pool)
+        return _returned_place(program, scope, called, names) if isinstance(called, ex.Call) and names else None
+    root, _, rest = dotted.partition(".")
+    if root in SELF:
+        return (f"{scope.module.path}:{scope.owner}", dotted) if scope.owner is not None else None
+    binding = next((f for f in reversed(scope.functions) if f.binds(root)), None)
+    imports = scope.module.scope.imports
+    if binding is not None and not _is_global(program, scope.module, binding, root):
+        imports = binding.scope.imports
+        if root not in imports:
+            values = binding.scope.assignments.get(root, [])
+            follows = len(values) == 1 and not rest and names and all(p.name != root for p in binding.parameters)
+            return pool_place(program, scope, values[0], names - 1) if follows else None
+    for target in imports.get(root, ()):
+        member = program.modules.member(target, scope.module.path)
+        return (member[0], dotted.replace(root, member[1] or root, 1)) if member is not None else (target, dotted)
+    return scope.module.path, dotted
+
+
+def _is_global(program: Program, module: ModuleFacts, function: FunctionFacts, name: str) -> bool:
+    """Whether the name that a function binds is declared to be its module's."""
+    if name not in module.scope.assignments:
+        return False
+    declaration = re.compile(rb"\bglobal\b[^\n]*\b" + re.escape(name.encode()) + rb"\b")
+    return declaration.search(program.rows(module.path, function.first_row, function.last_row)) is not None
+
+
+def _returned_place(program: Program, scope: Scope, call: ex.Call, names: int) -> Place | None:
+    """Where the pool lives that a project function returns each time: a variable that outlives it, or its cache."""
+    places: set[Place | None] = set()
+    for symbol in program.resolver.resolve(call.func, scope):
+        facts, inside = program.resolver.function(symbol) if isinstance(symbol, Function) else (None, None)
+        if not isinstance(symbol, Function) or facts is None or inside is None:
+            return None
+        if any(ex.last_name(d) in _CACHING for d in facts.decorators):
+            places.add((symbol.path, f"{symbol.qualname}()") if not (call.args or call.keywords) else None)
+            continue
+        for returned in facts.returned:
+            text = ex.dotted(returned)
+            as_called = pool_as_called(text, facts, call, bound=symbol.bound and not is_static(facts))
+            if text != as_called:
+                places.add(pool_place(program, scope, ex.of_names(as_called), names - 1) if as_called else None)
+            elif returned != ex.Constant(None):
+                places.add(pool_place(program, inside, returned, names - 1))
+    return places.pop() if len(places) == 1 else None
 
 
 def pool_as_called(pool: str | None, facts: FunctionFacts | None, call: ex.Call, *, bound: bool) -> str | None:
@@ -60,7 +106,7 @@ def constructors(program: Program, pool: str, scope: Scope) -> list[tuple[ex.Cal
     found: list[ex.Expression] = []
     for facts in (*(f.scope for f in scope.functions), scope.module.scope):
         found.extend(facts.assignments.get(pool, ()))
-    if head in ("self", "cls") and scope.owner is not None:
+    if head in SELF and scope.owner is not None:
         cls = scope.module.classes.get(scope.owner)
         found.extend(v for v, _ in (cls.attributes.get(attribute, ()) if cls is not None else ()))
     made = [(_made(v), scope) for v in found] or list(_imported(program, pool, scope))
@@ -85,23 +131,24 @@ def _made(value: ex.Expression) -> ex.Expression:
 
 
 def nested_checkout(
-    program: Program, symbols: Symbols, place: tuple[str, str], resource: DriverClass, depth: int = _CALLS
+    program: Program, callee: ex.Expression, scope: Scope, place: Place, resource: DriverClass, *, depth: int = _CALLS
 ) -> str | None:
     """The name of a called project function that takes a connection from the pool at ``place`` while it runs."""
-    for symbol in symbols:
-        if not isinstance(symbol, Function):
+    of_self = place[1].partition(".")[0] in SELF
+    if of_self and isinstance(callee, ex.Attribute) and ex.dotted(callee.base) not in SELF:
+        return None  # another object of the class has another pool
+    for symbol in program.resolver.resolve(callee, scope):
+        facts, inside = program.resolver.function(symbol) if isinstance(symbol, Function) else (None, None)
+        if not isinstance(symbol, Function) or facts is None or inside is None:
             continue
-        facts, scope = program.resolver.function(symbol)
-        takes = facts is not None and not program.acquiring_names.isdisjoint(facts.calls)
+        takes = borrows(facts) or not program.acquiring_names.isdisjoint(facts.calls)
         summary = program.summary(symbol) if takes else None
-        if summary is not None and scope is not None:
+        if summary is not None:
             for owned in summary.checks_out:
-                same = owned.pool is not None and pool_place(program, scope, owned.pool) == place
-                if same and owned.resource == resource.id:
+                if owned.place == place and owned.resource == resource.id:
                     return symbol.qualname
-        for expressions in facts.calls.values() if facts is not None and depth else ():
+        for expressions in facts.calls.values() if depth else ():
             for expression in expressions:
-                inner = program.resolver.resolve(expression, scope) if scope is not None else ()
-                if nested_checkout(program, inner, place, resource, depth - 1) is not None:
+                if nested_checkout(program, expression, inside, place, resource, depth=depth - 1) is not None:
                     return symbol.qualname
     return None

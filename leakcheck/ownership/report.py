@@ -48,6 +48,12 @@ def reported(found: Found, *, in_main: bool, module_level: bool, within: bool = 
     return [replace(leak, severity=leak.severity.lowered()) for leak in leaks] if in_main else leaks
 
 
+def nested_leaks(found: Found) -> list[Leak]:
+    """LC110 about what is lent for a block: its lender gives it back, and answers for all else."""
+    faults = (fault for fault in found.exploration.faults if fault[1].kind is EventKind.NESTED)
+    return [_fault_leak(found, *fault) for fault in faults]
+
+
 def stored_leak(found: Found, attribute: str, ending: Ending, hook: str = "") -> Leak:
     """LC109: the attribute that nobody releases; ``hook`` is what ends the request for which it is kept."""
     stored = next((e for e in reversed(ending.events) if e.kind is EventKind.TRANSFER), None)

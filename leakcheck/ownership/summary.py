@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from leakcheck.diagnostic import Step
+    from leakcheck.ownership.pools import Place
 
 
 class End(Enum):
@@ -81,6 +82,8 @@ class Owned:
     optional: bool = False
     certain: tuple[str | int | None, ...] = ()
     """The positions of the resources in the returned value, this one's among them, that never hold None."""
+    place: Place | None = None
+    """Where the pool lives that it was taken from."""
     unless: str | None = None
     """The parameter in which a caller can give one instead: then nothing is taken."""
 

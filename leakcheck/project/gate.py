@@ -16,6 +16,7 @@ from leakcheck.project.annotations import injections
 from leakcheck.project.facts import FunctionFacts, ModuleFacts, Statement
 from leakcheck.project.imports import imported_files
 from leakcheck.project.names import Class, External, Function, Instance, Method, Scope
+from leakcheck.project.nesting import may_nest
 from leakcheck.project.speaking import speaks, takes_plainly
 
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ def matters(program: Program, facts: ModuleFacts, item: FunctionFacts | Statemen
     if isinstance(item, FunctionFacts):
         scope = Scope.of(facts, item)
         injected = [function for _, function in injections(item, facts)] if item.decorators else []
-        if speaks(program, facts, item) or _hands_back(program, item, scope):
+        if speaks(program, facts, item) or _hands_back(program, item, scope) or may_nest(program, facts, item):
             return True
     if not _any_takes(program, item.calls, scope) and not any(_takes(program, f, module) for f in injected):
         return False

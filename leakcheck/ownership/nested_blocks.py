@@ -1,0 +1,98 @@
+"""Blocks that hold a connection which a context manager of the project lends, and what takes another one in them.
+
+with database.connection() as conn:      holds one of `database._pool`
+    log_action("cancelled")              takes another one from there   →   LC110
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import libcst as cst
+
+from leakcheck import expression as ex
+from leakcheck.cfg import graph as g
+from leakcheck.cfg.walk import reduce, walk
+from leakcheck.driver import Protocol
+from leakcheck.ownership.explore import BoundReachedError
+from leakcheck.ownership.report import nested_leaks
+from leakcheck.ownership.summary import Owned
+from leakcheck.project.names import Function
+from leakcheck.project.nesting import may_nest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from leakcheck.ownership.acquire import Acquisition
+    from leakcheck.ownership.leak import Leak
+    from leakcheck.ownership.program import Program
+    from leakcheck.ownership.unit import Unit
+    from leakcheck.project.names import Symbol
+
+
+def lent_to_blocks(program: Program, unit: Unit) -> Iterator[tuple[g.Call, Acquisition]]:
+    """The calls of a unit by which a ``with`` borrows a connection of a known pool, and what that is."""
+    entered: set[int] = set()
+    for node in walk(unit.node):
+        if isinstance(node, cst.With):
+            entered.update(id(item.item) for item in node.items)
+    for block in program.functions.units.graph(unit).blocks if entered else ():
+        for call in block.instructions:
+            if not isinstance(call, g.Call) or id(call.node) not in entered:
+                continue
+            entered.discard(id(call.node))
+            reduced = reduce(cst.ensure_type(call.node, cst.Call))
+            for symbol in program.resolver.resolve(call.func, unit.scope):
+                owned = _lent_by(program, symbol) if isinstance(reduced, ex.Call) else None
+                if owned is not None and isinstance(symbol, Function) and isinstance(reduced, ex.Call):
+                    lent = program.acquisitions.handed_over(symbol, reduced, owned, unit.scope)
+                    if lent.place is not None:
+                        yield call, lent.by(Protocol.CONTEXT)
+
+
+def lent_checkouts(program: Program, unit: Unit) -> tuple[Owned, ...]:
+    """What the blocks of a function borrow from pools, as its summary has it."""
+    lent = (lent for _, lent in lent_to_blocks(program, unit))
+    return tuple(Owned(each.resource.id, None, each.pool, each.steps, place=each.place) for each in lent)
+
+
+def nested_in_blocks(program: Program, unit: Unit) -> Iterator[Leak]:
+    """LC110: a second checkout from the pool of a connection that a block is lent."""
+    if unit.facts is None or not may_nest(program, unit.scope.module, unit.facts):
+        return
+    for call, lent in lent_to_blocks(program, unit):
+        try:
+            explored = program.functions.explore(unit, call, lent)
+        except BoundReachedError:
+            continue
+        for found in explored:
+            yield from nested_leaks(found)
+
+
+def _lent_by(program: Program, symbol: Symbol) -> Owned | None:
+    """What a context manager of the project lends to every block; one that may lend what it has already is none."""
+    unit = program.functions.units.of(symbol) if isinstance(symbol, Function) and program.is_manager(symbol) else None
+    if unit is None:
+        return None
+    for found in program.functions.found(unit).found:
+        always = found.unless is None and not _lends_without(program.functions.units.graph(unit), found.call)
+        if found.effects.yielded and found.acquisition.place is not None and always:
+            return found.owned
+    return None
+
+
+def _lends_without(graph: g.ControlFlowGraph, taking: g.Call) -> bool:
+    """Whether a ``yield`` is reached on a path that has not come by the call."""
+    seen, pending = {graph.entry.index}, [graph.entry]
+    while pending:
+        block = pending.pop()
+        passed = False
+        for instruction in block.instructions:
+            if isinstance(instruction, g.Yield) and not passed:
+                return True
+            passed = passed or instruction.node is taking.node
+        for edge in (*block.raises, *(() if passed else block.successors)):
+            if edge.target.index not in seen:
+                seen.add(edge.target.index)
+                pending.append(edge.target)
+    return False

@@ -1,0 +1,64 @@
+"""Which functions may take a second connection while a context manager of the project lends them one, by their facts.
+
+    with database.connection() as conn:      holds one of `database._pool`
+        log_action("cancelled")              may take another one from there
+
+Nothing is owed in such a block: only functions in which something may take a second connection are worth an analysis.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from leakcheck import expression as ex
+from leakcheck.project.names import Function, Scope
+
+if TYPE_CHECKING:
+    from leakcheck.ownership.program import Program
+    from leakcheck.project.facts import FunctionFacts, ModuleFacts
+    from leakcheck.project.names import Symbol
+
+_CALLS = 3
+"""How many calls deep something is looked for that takes a connection."""
+
+
+def may_nest(program: Program, module: ModuleFacts, function: FunctionFacts) -> bool:
+    """Whether a function is lent a connection for a block and calls something that may take another one.
+
+    Told by names and facts, before any LibCST.
+    """
+    scope = Scope.of(module, function)
+    lenders = [
+        callee
+        for callee in borrows(function)
+        if any(_lends(program, s) for s in program.resolver.resolve(callee, scope))
+    ]
+    if not lenders:
+        return False
+    text = program.rows(module.path, function.first_row, function.last_row)
+    if len(lenders) > 1 or text.count((ex.last_name(lenders[0]) or "").encode()) > 1:
+        return True
+    others = (callee for found in function.calls.values() for callee in found if callee not in lenders)
+    return any(_takes(program, s, _CALLS) for callee in others for s in program.resolver.resolve(callee, scope))
+
+
+def borrows(function: FunctionFacts) -> frozenset[ex.Expression]:
+    """The callees whose results a function enters by ``with … as``."""
+    bound = (value for values in function.scope.assignments.values() for value in values)
+    entered = (value.value for value in bound if isinstance(value, ex.Entered))
+    return frozenset(value.func for value in entered if isinstance(value, ex.Call))
+
+
+def _lends(program: Program, symbol: Symbol) -> bool:
+    return isinstance(symbol, Function) and program.is_manager(symbol) and _takes(program, symbol, 0)
+
+
+def _takes(program: Program, symbol: Symbol, depth: int) -> bool:
+    """Whether a project function calls something by the name of an acquire, or a function that does."""
+    facts, scope = program.resolver.function(symbol) if isinstance(symbol, Function) else (None, None)
+    if facts is None or scope is None:
+        return False
+    if not program.acquiring_names.isdisjoint(facts.calls):
+        return True
+    called = (callee for found in facts.calls.values() for callee in found) if depth else ()
+    return any(_takes(program, s, depth - 1) for callee in called for s in program.resolver.resolve(callee, scope))
