@@ -225,7 +225,8 @@ def _given(
         return [state.bind({call.target: Hold.MANAGER})], raised
     if obligation.callees.is_coroutine(call):
         return [state.bind({call.target: Deferred(effect)})], []
-    if not obligation.callees.is_resolved(call) and obligation.resource.is_owner:
+    callees = obligation.callees
+    if obligation.resource.is_owner and not callees.is_resolved(call) and not callees.is_quiet(call):
         obligation.event(EventKind.TRANSFER, call)  # a whole object given away: its new holder closes it
         return [state.with_status(Status.MOVED)], []
     field_name = obligation.callees.boxed_field(call, argument, obligation.resource) if effect is BORROWS else None

@@ -220,8 +220,11 @@ class Owners:
 
     # Owners as resources
 
-    def construction(self, cls: Class, owner: Class) -> Acquisition | None:
-        """The resource that a class is whose ``__init__`` keeps one, if it has a way to give it back."""
+    def construction(self, cls: Class, owner: Class, *, inherited: bool) -> Acquisition | None:
+        """The resource that a class is whose ``__init__`` keeps one, if it has a way to give it back.
+
+        ``inherited``: that of its base ``owner``, which its own calls with arguments that nobody looks at.
+        """
         module = self._program.facts(owner.path)
         if module is None:
             return None
@@ -234,7 +237,7 @@ class Owners:
             methods = {name: is_async for name, is_async in methods.items() if name not in again}
             if not methods or "__del__" in methods or self.arranges(cls, attribute, resource, methods):
                 continue
-            if _is_kept_elsewhere(module.classes[owner.qualname], init, attribute):
+            if _is_kept_elsewhere(module.classes[owner.qualname], init, attribute) or (inherited and owned.unless is not None):
                 continue
             wrapped = self.register(cls, attribute, resource, methods)
             condition = condition_of(init, owned.unless, bound=True)

@@ -356,15 +356,21 @@ class Program:
         from leakcheck.ownership.openings import Openings
         from leakcheck.project.gate import matters
 
-        found: Acquisition | None = None
         if self.resolver.hierarchy.is_shared(cls, load_frameworks().memoisers):
             return None  # whoever closes it closes it for all others
+        inherited = False
         for owner, facts, module in self.resolver.hierarchy.lineage(cls):
-            if "__init__" in facts.methods:
-                if matters(self, module, module.functions[facts.methods["__init__"]]):
-                    found = self.functions.owners.construction(cls, owner)
+            if "__init__" not in facts.methods:
+                continue
+            init = module.functions[facts.methods["__init__"]]
+            if matters(self, module, init):
+                found = self.functions.owners.construction(cls, owner, inherited=inherited)
+                if found is not None:
+                    return found
+            if "__init__" not in init.calls:  # of a base class
                 break
-        return found or Openings(self).construction(cls)
+            inherited = True
+        return Openings(self).construction(cls)
 
 
 def source_of(data: bytes) -> Source | Failure:
