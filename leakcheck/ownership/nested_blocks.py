@@ -12,6 +12,7 @@ import libcst as cst
 
 from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
+from leakcheck.cfg.builder import TooLargeError
 from leakcheck.cfg.walk import reduce, walk
 from leakcheck.driver import Protocol
 from leakcheck.ownership.explore import BoundReachedError
@@ -28,22 +29,28 @@ if TYPE_CHECKING:
     from leakcheck.ownership.program import Program
     from leakcheck.ownership.unit import Unit
     from leakcheck.project.names import Symbol
+_LENDERS = 3
+"""How many context managers deep a connection is lent: one of cursors borrows it from one of connections."""
 
 
-def lent_to_blocks(program: Program, unit: Unit) -> Iterator[tuple[g.Call, Acquisition]]:
-    """The calls of a unit by which a ``with`` borrows a connection of a known pool, and what that is."""
+def lent_to_blocks(program: Program, unit: Unit, lenders: int = _LENDERS) -> Iterator[tuple[g.Call, Acquisition]]:
+    """The calls of a unit by which a ``with`` borrows a connection of a known pool, and what that is.
+
+    ``lenders``: how many context managers deep it is looked for where that comes from.
+    """
     entered: set[int] = set()
     for node in walk(unit.node):
         if isinstance(node, cst.With):
             entered.update(id(item.item) for item in node.items)
-    for block in program.functions.units.graph(unit).blocks if entered else ():
+    graph = _graph(program, unit) if entered and lenders else None
+    for block in graph.blocks if graph is not None else ():
         for call in block.instructions:
             if not isinstance(call, g.Call) or id(call.node) not in entered:
                 continue
             entered.discard(id(call.node))
             reduced = reduce(cst.ensure_type(call.node, cst.Call))
             for symbol in program.resolver.resolve(call.func, unit.scope):
-                owned = _lent_by(program, symbol) if isinstance(reduced, ex.Call) else None
+                owned = _lent_by(program, symbol, lenders - 1)
                 if owned is not None and isinstance(symbol, Function) and isinstance(reduced, ex.Call):
                     lent = program.acquisitions.handed_over(symbol, reduced, owned, unit.scope)
                     if lent.place is not None:
@@ -52,8 +59,7 @@ def lent_to_blocks(program: Program, unit: Unit) -> Iterator[tuple[g.Call, Acqui
 
 def lent_checkouts(program: Program, unit: Unit) -> tuple[Owned, ...]:
     """What the blocks of a function borrow from pools, as its summary has it."""
-    lent = (lent for _, lent in lent_to_blocks(program, unit))
-    return tuple(Owned(each.resource.id, None, each.pool, each.steps, place=each.place) for each in lent)
+    return tuple(_owned(lent) for _, lent in lent_to_blocks(program, unit))
 
 
 def nested_in_blocks(program: Program, unit: Unit) -> Iterator[Leak]:
@@ -69,16 +75,29 @@ def nested_in_blocks(program: Program, unit: Unit) -> Iterator[Leak]:
             yield from nested_leaks(found)
 
 
-def _lent_by(program: Program, symbol: Symbol) -> Owned | None:
+def _lent_by(program: Program, symbol: Symbol, lenders: int) -> Owned | None:
     """What a context manager of the project lends to every block; one that may lend what it has already is none."""
     unit = program.functions.units.of(symbol) if isinstance(symbol, Function) and program.is_manager(symbol) else None
-    if unit is None:
+    graph = _graph(program, unit) if unit is not None else None
+    if unit is None or graph is None:
         return None
     for found in program.functions.found(unit).found:
-        always = found.unless is None and not _lends_without(program.functions.units.graph(unit), found.call)
+        always = found.unless is None and not _lends_without(graph, found.call)
         if found.effects.yielded and found.acquisition.place is not None and always:
             return found.owned
-    return None
+    lent = (lent for call, lent in lent_to_blocks(program, unit, lenders) if not _lends_without(graph, call))
+    return next(map(_owned, lent), None)
+
+
+def _graph(program: Program, unit: Unit) -> g.ControlFlowGraph | None:
+    try:
+        return program.functions.units.graph(unit)
+    except TooLargeError:
+        return None
+
+
+def _owned(lent: Acquisition) -> Owned:
+    return Owned(lent.resource.id, None, lent.pool, lent.steps, place=lent.place)
 
 
 def _lends_without(graph: g.ControlFlowGraph, taking: g.Call) -> bool:

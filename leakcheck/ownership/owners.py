@@ -237,7 +237,9 @@ class Owners:
             methods = {name: is_async for name, is_async in methods.items() if name not in again}
             if not methods or "__del__" in methods or self.arranges(cls, attribute, resource, methods):
                 continue
-            if _is_kept_elsewhere(module.classes[owner.qualname], init, attribute) or (inherited and owned.unless is not None):
+            if _is_kept_elsewhere(module.classes[owner.qualname], init, attribute) or (
+                inherited and owned.unless is not None
+            ):
                 continue
             wrapped = self.register(cls, attribute, resource, methods)
             condition = condition_of(init, owned.unless, bound=True)

@@ -50,12 +50,20 @@ def borrows(function: FunctionFacts) -> frozenset[ex.Expression]:
 
 
 def _lends(program: Program, symbol: Symbol) -> bool:
-    return isinstance(symbol, Function) and program.is_manager(symbol) and _takes(program, symbol, 0)
+    return isinstance(symbol, Function) and program.is_manager(symbol) and _takes(program, symbol, _CALLS)
 
 
 def _takes(program: Program, symbol: Symbol, depth: int) -> bool:
     """Whether a project function calls something by the name of an acquire, or a function that does."""
-    facts, scope = program.resolver.function(symbol) if isinstance(symbol, Function) else (None, None)
+    if not isinstance(symbol, Function):
+        return False
+    key = ("calls what takes", symbol.path, symbol.qualname, depth)
+    found: bool = program.answers.answer(key, lambda: _finds_taking(program, symbol, depth), first=False)
+    return found
+
+
+def _finds_taking(program: Program, function: Function, depth: int) -> bool:
+    facts, scope = program.resolver.function(function)
     if facts is None or scope is None:
         return False
     if not program.acquiring_names.isdisjoint(facts.calls):
