@@ -134,13 +134,13 @@ class Found:
         facts, module = self.unit.facts, self.unit.scope.module
         for function in module.functions.values() if by_others else [facts] if facts is not None else []:
             for callee in (c for callees in function.calls.values() for c in callees):
-                holder = _holder(callee, name, openings)
+                holder = opened_holder(callee, name, openings)
                 if holder is not None and (not is_self(holder) or function.owner == self.unit.scope.owner):
                     return True
         return False
 
 
-def _holder(callee: ex.Expression, attribute: str, openings: Container[str]) -> ex.Expression | None:
+def opened_holder(callee: ex.Expression, attribute: str, openings: Container[str]) -> ex.Expression | None:
     """The ``x`` where calling ``callee`` opens the object in ``x.attribute``, or reads what a property of it opens."""
     while isinstance(callee, ex.Attribute):
         base = callee.base

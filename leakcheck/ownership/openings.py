@@ -17,17 +17,18 @@ from leakcheck import expression as ex
 from leakcheck.driver import Operation, Protocol
 from leakcheck.ownership.acquire import Acquisition
 from leakcheck.ownership.conditional import Condition, condition_of
+from leakcheck.ownership.found import opened_holder
 from leakcheck.ownership.owners import PROPERTIES
 from leakcheck.ownership.reopening import Reopening
+from leakcheck.ownership.summary import Owned
 from leakcheck.project.facts import is_self, is_static
 from leakcheck.project.gate import matters
 from leakcheck.project.names import Class, Function
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from leakcheck.ownership.program import Program
-    from leakcheck.ownership.summary import Owned
     from leakcheck.project.facts import FunctionFacts, ModuleFacts
 
 _NOT_OPENING = frozenset({"__init__", "__new__", "__enter__", "__aenter__", "__exit__", "__aexit__", "__del__"})
@@ -43,7 +44,7 @@ class Openings:
 
     def construction(self, cls: Class) -> Acquisition | None:
         """What constructing the class makes: an object that a method of it will open, and another can close."""
-        for attribute, owned, opening in self._opened(cls):
+        for attribute, owned, opening in (*self._opened(cls), *self._kept_unopened(cls)):
             resource = self._owners.resource(owned.resource)
             releases = self._owners.releasing_methods(cls, attribute, resource)
             again = Reopening(self._program, cls, attribute, releases).methods()
@@ -87,6 +88,21 @@ class Openings:
         for attribute, (owned, names) in found.items():
             yield attribute, owned, names
 
+    def _kept_unopened(self, cls: Class) -> Iterator[tuple[str, Owned, set[str]]]:
+        """The attributes in which the object keeps another one that it opens later, with the methods that do."""
+        init = self._program.resolver.hierarchy.initialiser(cls)
+        unit = self._program.functions.units.of(init) if init is not None else None
+        if unit is None or unit.facts is None or not matters(self._program, unit.scope.module, unit.facts):
+            return
+        for each in self._program.functions.found(unit).found:
+            resource = each.acquisition.resource
+            openings = {name for name, o in resource.methods.items() if o.acquires_receiver}
+            kept = {e.state.moved_to for e in each.exploration.endings if each.acquisition.unopened} - {None}
+            for attribute in kept:
+                names = {m.name for _, m in self._methods(cls) if _opens(m, attribute or "", openings)} - _NOT_OPENING
+                if names:
+                    yield attribute or "", Owned(resource.id, None, None, each.acquisition.steps), names
+
     def _openings(self, cls: Class, direct: set[str]) -> dict[str, Operation]:
         """The methods and properties that open it, some of them by way of others."""
         methods = [(module, method) for module, method in self._methods(cls) if method.name not in _NOT_OPENING]
@@ -128,6 +144,13 @@ class Openings:
                 if name not in seen and not on_class:
                     yield module, method
             seen.update(facts.methods)
+
+
+def _opens(method: FunctionFacts, attribute: str, openings: Collection[str]) -> bool:
+    """Whether a method opens what its object keeps in an attribute."""
+    callees = (c for found in method.calls.values() for c in found)
+    holders = (opened_holder(callee, attribute, openings) for callee in callees)
+    return any(holder is not None and is_self(holder) for holder in holders)
 
 
 def _tells(method: FunctionFacts) -> bool:

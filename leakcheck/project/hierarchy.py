@@ -55,6 +55,13 @@ class Hierarchy:
                         seen.add(symbol)
                         queue.append(symbol)
 
+    def initialiser(self, of: Class) -> Function | None:
+        """The ``__init__`` that makes its objects, of the class or a base."""
+        for cls, facts, _ in self.lineage(of):
+            if "__init__" in facts.methods:
+                return Function(cls.path, facts.methods["__init__"])
+        return None
+
     def external_bases(self, of: Class) -> list[str]:
         """Qualified names of the library classes that a project class derives from."""
         found: list[str] = []
