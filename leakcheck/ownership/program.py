@@ -91,7 +91,7 @@ class Program:
         self.calls = load_calls().extended(config.non_raising)
         self.modules = Modules([str(root) for root in roots], str(config.root))
         self._read = read
-        self._triggers = Triggers(self.drivers)
+        self.triggers = Triggers(self.drivers)
         self.driver_words = frozenset(name.rpartition(".")[2] for name in self.drivers.calls)
         self.acquiring_names = frozenset(
             name for name, found in self.drivers.methods.items() if any(op.acquires for _, op in found)
@@ -174,7 +174,7 @@ class Program:
         """Whether a file's bytes can hold an acquire."""
         known = self._triggered.get(path)
         if known is None:
-            known = self._triggered[path] = self._triggers.in_(self.data(path))
+            known = self._triggered[path] = self.triggers.in_(self.data(path))
         return known
 
     def takes(self, path: str) -> bool:

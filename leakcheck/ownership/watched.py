@@ -193,7 +193,7 @@ class WatchedProgram(Program):
         """Whether a file's bytes can hold an acquire."""
         file = self._file(path)
         if file.triggered is None:
-            file.triggered = self._triggers.in_(file.data)
+            file.triggered = self.triggers.in_(file.data)
         self.look(path, Table.TRIGGER)
         return file.triggered
 

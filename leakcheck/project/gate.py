@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from leakcheck import expression as ex
 from leakcheck.project.annotations import injections
 from leakcheck.project.facts import FunctionFacts, ModuleFacts, Statement
-from leakcheck.project.imports import imported_files
+from leakcheck.project.imports import imported_files, star_imported_files
 from leakcheck.project.names import Class, External, Function, Instance, Method, Scope
-from leakcheck.project.nesting import may_nest
+from leakcheck.project.nesting import lends, may_nest
 from leakcheck.project.speaking import speaks, takes_plainly
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def select(program: Program, paths: Sequence[str]) -> list[str]:
         else:
             others.append(path)
     if len(others) <= _FEW:
-        chosen.update(path for path in others if _imports_matter(program, path))
+        chosen.update(path for path in others if _imports_matter(program, path) or _shares_driver(program, path))
     else:
         _add_users(program, paths, chosen, others)
     for path in others:
@@ -70,6 +70,32 @@ def _imports_matter(program: Program, path: str) -> bool:
     return False
 
 
+def _words(path: str, names: Iterable[str]) -> Iterable[tuple[bytes, bytes]]:
+    """Names that a file hands out, each with what the file may be called where they are imported."""
+    parts = path.removesuffix(".py").removesuffix("/__init__").split("/")[-2:]
+    package = parts[-1] if len(parts) < 2 or "." in parts[0] else parts[0]
+    return ((name.encode(), module.encode()) for name in names for module in {package, parts[-1]})
+
+
+def _imported_of(facts: ModuleFacts, names: AbstractSet[str]) -> set[str]:
+    """What a file calls those of these names that it imports."""
+    imports = facts.scope.imports.items()
+    return {name for name, targets in imports if any(t.rpartition(".")[2] in names for t in targets)}
+
+
+def _shares_driver(program: Program, path: str) -> bool:
+    """Whether a file has the names of a driver from a project file that it imports all names of, or that does so."""
+    seen = {path}
+    queue = [path]
+    for current in queue:
+        fresh = [target for target in star_imported_files(program, current) if target not in seen]
+        if any(program.triggers.imports_driver(program.data(target)) for target in fresh):
+            return True
+        seen.update(fresh)
+        queue.extend(fresh)
+    return False
+
+
 def _add_users(program: Program, paths: Sequence[str], chosen: set[str], others: list[str]) -> None:
     """Add the files that mention a name which the chosen files, or files of the same packages, hand out.
 
@@ -79,6 +105,7 @@ def _add_users(program: Program, paths: Sequence[str], chosen: set[str], others:
     named = set(paths)
     saying = (p for p in others if takes_plainly(program.data(p)) and program.takes(p))
     chosen.update(p for p in saying if _imports_matter(program, p))
+    chosen.update(p for p in others if b"import *" in program.data(p) and _shares_driver(program, p))
     sources = set(chosen)
     sources.update(p for p in _unnamed(program, paths) if p not in named and program.has_trigger(p))
     known: set[str] = set()
@@ -87,10 +114,11 @@ def _add_users(program: Program, paths: Sequence[str], chosen: set[str], others:
         for path in sorted(sources):
             facts = program.facts(path)
             if facts is not None:
-                parts = path.removesuffix(".py").removesuffix("/__init__").split("/")[-2:]
-                module = parts[-1] if len(parts) < 2 or "." in parts[0] else parts[0]
-                names = exported(program, facts, known)
-                fresh.update((name.encode(), m.encode()) for name in names for m in {module, parts[-1]})
+                fresh.update(_words(path, exported(program, facts, known)))
+        for path in sorted(chosen):  # it may give what is told only now another name
+            facts = program.facts(path)
+            if facts is not None:
+                fresh.update(_words(path, _imported_of(facts, {name.decode() for name, _ in fresh})))
         fresh -= words
         words |= fresh
         known = {name.decode() for name, _ in words}
@@ -130,12 +158,13 @@ def exported(program: Program, facts: ModuleFacts, known: AbstractSet[str]) -> s
     """Names of this file whose callers receive something they must give back, or end."""
     found = {qualname.rpartition(".")[2] for qualname in program.starting(facts.path)}
     for function in facts.functions.values():
-        if function.parent is None and program.hands_out(Function(facts.path, function.qualname)):
+        symbol = Function(facts.path, function.qualname)
+        if function.parent is None and (program.hands_out(symbol) or lends(program, symbol)):
             found.add(function.name)
     for cls in facts.classes.values():
         if program.construction(Class(facts.path, cls.qualname)) is not None:
             found.add(cls.name)
-    found.update(n for n, ts in facts.scope.imports.items() if any(t.rpartition(".")[2] in known for t in ts))
+    found |= _imported_of(facts, known)
     scope = Scope(facts)
     assigned = [(n, v) for n, values in facts.scope.assignments.items() for v in values]
     assigned += [(n, v) for c in facts.classes.values() for n, values in c.attributes.items() for v, _ in values]

@@ -19,6 +19,17 @@ _IMPORT = re.compile(
 )
 
 
+def star_imported_files(program: Program, path: str) -> Iterator[str]:
+    """The project files of which a file imports every name: those of a driver's that they import are its own."""
+    data = program.data(path)
+    for match in _IMPORT.finditer(data.removeprefix(_MARK)) if b"*" in data else ():
+        found = None
+        if match[1] and (match[2] or b"").strip().startswith(b"*"):
+            found = program.modules.find(match[1].decode("ascii", "replace"), path)
+        if found is not None:
+            yield found
+
+
 def imported_files(program: Program, path: str) -> Iterator[str]:
     """The project files that a file's imports may mean, submodules among them."""
     for match in _IMPORT.finditer(program.data(path).removeprefix(_MARK)):

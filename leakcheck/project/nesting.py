@@ -31,7 +31,7 @@ def may_nest(program: Program, module: ModuleFacts, function: FunctionFacts) -> 
     lenders = [
         callee
         for callee in borrows(function)
-        if any(_lends(program, s) for s in program.resolver.resolve(callee, scope))
+        if any(lends(program, s) for s in program.resolver.resolve(callee, scope))
     ]
     if not lenders:
         return False
@@ -49,7 +49,8 @@ def borrows(function: FunctionFacts) -> frozenset[ex.Expression]:
     return frozenset(value.func for value in entered if isinstance(value, ex.Call))
 
 
-def _lends(program: Program, symbol: Symbol) -> bool:
+def lends(program: Program, symbol: Symbol) -> bool:
+    """Whether a context manager of the project may take what it lends."""
     return isinstance(symbol, Function) and program.is_manager(symbol) and _takes(program, symbol, _CALLS)
 
 

@@ -68,6 +68,10 @@ class Triggers:
         """Whether a file with these bytes can hold an acquire of its own, or change the session of a connection."""
         return self._acquires(data) or says_something(data, lambda: self._imports(data, self._packages))
 
+    def imports_driver(self, data: bytes) -> bool:
+        """Whether the package of a driver is imported from which something can be taken."""
+        return self._imports(data, self._taking)
+
     def _imports(self, data: bytes, packages: Iterable[bytes]) -> bool:
         """Whether one of these drivers' packages is imported."""
         return any(word in data and self._packages[word].search(data) is not None for word in packages)
