@@ -19,6 +19,7 @@ from leakcheck.cfg.walk import reduce, walk
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from leakcheck.driver import DriverClass
     from leakcheck.ownership.acquire import Acquisition
     from leakcheck.ownership.program import Program
     from leakcheck.ownership.unit import Unit
@@ -33,9 +34,22 @@ def is_replaced(program: Program, unit: Unit, call: ex.Call, found: Acquisition)
         return False
     if not replaced.isdisjoint((ex.dotted(call.func) or ex.last_name(call.func) or "").split(".")):
         return True
-    # A function of the project hands it over: what it calls is replaced wherever that is.
+    # A function or class of the project takes it: what that calls is replaced wherever it is.
     known = program.driver_words | program.acquiring_names | program.drivers.packages
-    return bool(found.steps) and not replaced.isdisjoint(known)
+    return bool(found.steps) and not (
+        replaced.isdisjoint(known) and replaced.isdisjoint(_kept(program, found.resource))
+    )
+
+
+def _kept(program: Program, resource: DriverClass) -> Iterator[str]:
+    """The names of the project classes by which an object keeps a resource: its own, and that of what it keeps."""
+    seen: set[str] = set()
+    pending = [resource.id]
+    for class_id in pending:
+        if class_id not in seen and class_id not in program.drivers.classes:
+            seen.add(class_id)
+            yield class_id.rpartition(":")[2].rpartition(".")[2]
+            pending.extend(program.functions.owners.resource(class_id).attributes.values())
 
 
 def _replaced_in(program: Program, unit: Unit) -> frozenset[str]:
