@@ -213,9 +213,10 @@ def _skips_storing(found: Found, ending: Ending) -> bool:
 
 
 def _storing_loops(found: Found) -> Iterator[str]:
-    """What those loops go over of which every turn hands it on, whatever else is the case."""
+    """What those loops go over of which every turn puts it in an attribute, whatever else is the case."""
     for ending in found.exploration.endings:
-        if ending.state.status is Status.MOVED:
+        stored = (e for e in ending.events if e.kind is EventKind.TRANSFER)
+        if any(isinstance(e.instruction, g.StoreAttribute) for e in stored):
             branches = (h for h in reversed(found.exploration.path(ending.node)) if len(h.source.successors) > 1)
             last = next((hop.edge.test for hop in branches), None)
             if last is not None and last.kind is g.TestKind.ITERATES and last.outcome:
