@@ -44,7 +44,7 @@ from leakcheck.ownership.teardown import Teardown
 from leakcheck.ownership.units import Units, name_of
 from leakcheck.ownership.within import Within
 from leakcheck.project.annotations import injections
-from leakcheck.project.facts import FunctionFacts, ModuleFacts, Statement
+from leakcheck.project.facts import FunctionFacts, ModuleFacts, Statement, is_cached
 from leakcheck.project.names import Class, Scope
 from leakcheck.project.speaking import ends_elsewhere, speaks
 
@@ -62,8 +62,6 @@ if TYPE_CHECKING:
     from leakcheck.ownership.summary import Effect
     from leakcheck.ownership.unit import Unit
     from leakcheck.project.names import Function
-
-_CACHING = frozenset({"cache", "lru_cache", "cached_property", "cache_resource", "alru_cache"})
 
 
 class Functions:
@@ -351,7 +349,7 @@ class Functions:
         if returns:
             graph, constants = self.units.graph(unit), self.units.constants(unit)
             returns = _completed(returns, perhaps_none(graph, constants, self.units.callees(unit).takes_or_not))
-        if facts.is_generator or _is_cached(facts):
+        if facts.is_generator or is_cached(facts):
             returns = ()
         return FunctionSummary(returns, yields, stores, manages, facts.is_async, checks_out)
 
@@ -393,7 +391,3 @@ def _completed(returns: tuple[Owned, ...], perhaps_none: frozenset[Part]) -> tup
     certain = tuple(index for index in items if index not in perhaps_none)
     optional = None in perhaps_none
     return tuple(replace(o, optional=optional, certain=certain if o.position is not None else ()) for o in returns)
-
-
-def _is_cached(facts: FunctionFacts) -> bool:
-    return any(ex.last_name(d) in _CACHING for d in facts.decorators)

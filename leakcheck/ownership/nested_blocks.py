@@ -13,11 +13,12 @@ import libcst as cst
 from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
 from leakcheck.cfg.builder import TooLargeError
-from leakcheck.cfg.walk import reduce, walk
+from leakcheck.cfg.walk import reduce
 from leakcheck.driver import Protocol
 from leakcheck.ownership.explore import BoundReachedError
 from leakcheck.ownership.report import nested_leaks
 from leakcheck.ownership.summary import Owned
+from leakcheck.ownership.usage import entered_by
 from leakcheck.project.names import Function
 from leakcheck.project.nesting import may_nest
 
@@ -38,10 +39,7 @@ def lent_to_blocks(program: Program, unit: Unit, lenders: int = _LENDERS) -> Ite
 
     ``lenders``: how many context managers deep it is looked for where that comes from.
     """
-    entered: set[int] = set()
-    for node in walk(unit.node):
-        if isinstance(node, cst.With):
-            entered.update(id(item.item) for item in node.items)
+    entered = entered_by(unit.node)
     graph = _graph(program, unit) if entered and lenders else None
     for block in graph.blocks if graph is not None else ():
         for call in block.instructions:

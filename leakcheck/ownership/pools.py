@@ -13,9 +13,9 @@ import re
 from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
-from leakcheck.project.facts import SELF, is_static
+from leakcheck.project.facts import SELF, is_cached, is_static
 from leakcheck.project.names import Function, Scope
-from leakcheck.project.nesting import borrows
+from leakcheck.project.nesting import CALLS, borrows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 Place = tuple[str, str]
 """Where a pool lives: a file, class or module, and the name that it has there."""
-_CALLS = 3
-"""How many calls deep a second checkout is looked for."""
-_CACHING = frozenset({"cache", "lru_cache"})
 _NAMES = 4
 """How many names and functions are followed to where a pool lives."""
 
@@ -71,7 +68,7 @@ def _returned_place(program: Program, scope: Scope, call: ex.Call, names: int) -
         facts, inside = program.resolver.function(symbol) if isinstance(symbol, Function) else (None, None)
         if not isinstance(symbol, Function) or facts is None or inside is None:
             return None
-        if any(ex.last_name(d) in _CACHING for d in facts.decorators):
+        if is_cached(facts):
             places.add((symbol.path, f"{symbol.qualname}()") if not (call.args or call.keywords) else None)
             continue
         for returned in facts.returned:
@@ -131,7 +128,7 @@ def _made(value: ex.Expression) -> ex.Expression:
 
 
 def nested_checkout(
-    program: Program, callee: ex.Expression, scope: Scope, place: Place, resource: DriverClass, *, depth: int = _CALLS
+    program: Program, callee: ex.Expression, scope: Scope, place: Place, resource: DriverClass, *, depth: int = CALLS
 ) -> str | None:
     """The name of a called project function that takes a connection from the pool at ``place`` while it runs."""
     of_self = place[1].partition(".")[0] in SELF

@@ -41,6 +41,12 @@ class Usage:
     expected: frozenset[int]
 
 
+def entered_by(root: cst.CSTNode) -> set[int]:
+    """What ``with`` statements enter, awaited or not, by the identity of its syntax."""
+    items = (item.item for node in walk(root) if isinstance(node, cst.With) for item in node.items)
+    return {id(item.expression if isinstance(item, cst.Await) else item) for item in items}
+
+
 def usage_of(root: cst.CSTNode, gives_back: Callable[[str], bool]) -> Usage:
     """The usage of the calls in a function; ``gives_back`` tells of a name whether such methods release an argument."""
     run: set[int] = set()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from leakcheck.expression import Expression
 
 _PLAIN_METACLASSES = ("ABCMeta", "type")
+_CACHING = frozenset({"cache", "lru_cache", "cached_property", "cache_resource", "alru_cache"})
 SELF = ("self", "cls")
 """What methods call their own object or class."""
 
@@ -170,6 +171,11 @@ class ModuleFacts:
 def is_self(expression: Expression) -> bool:
     """Whether the expression is the method's own object or class."""
     return isinstance(expression, Name) and expression.id in SELF
+
+
+def is_cached(function: FunctionFacts) -> bool:
+    """Whether what it returns is kept, and given to all who call it."""
+    return any(last_name(d) in _CACHING for d in function.decorators)
 
 
 def is_static(function: FunctionFacts) -> bool:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from leakcheck.project.facts import FunctionFacts, ModuleFacts
     from leakcheck.project.names import Symbol
 
-_CALLS = 3
+CALLS = 3
 """How many calls deep something is looked for that takes a connection."""
 
 
@@ -39,7 +39,7 @@ def may_nest(program: Program, module: ModuleFacts, function: FunctionFacts) -> 
     if len(lenders) > 1 or text.count((ex.last_name(lenders[0]) or "").encode()) > 1:
         return True
     others = (callee for found in function.calls.values() for callee in found if callee not in lenders)
-    return any(_takes(program, s, _CALLS) for callee in others for s in program.resolver.resolve(callee, scope))
+    return any(_takes(program, s, CALLS) for callee in others for s in program.resolver.resolve(callee, scope))
 
 
 def borrows(function: FunctionFacts) -> frozenset[ex.Expression]:
@@ -51,7 +51,7 @@ def borrows(function: FunctionFacts) -> frozenset[ex.Expression]:
 
 def lends(program: Program, symbol: Symbol) -> bool:
     """Whether a context manager of the project may take what it lends."""
-    return isinstance(symbol, Function) and program.is_manager(symbol) and _takes(program, symbol, _CALLS)
+    return isinstance(symbol, Function) and program.is_manager(symbol) and _takes(program, symbol, CALLS)
 
 
 def _takes(program: Program, symbol: Symbol, depth: int) -> bool:

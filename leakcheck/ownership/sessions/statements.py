@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from leakcheck import expression as ex
-from leakcheck.cfg.walk import reduce, walk
+from leakcheck.cfg.walk import reduce
 from leakcheck.ownership.sessions.session import TAKES
 from leakcheck.ownership.state import Hold, Scope, Value
+from leakcheck.ownership.usage import entered_by
 from leakcheck.project.texts import sql_texts
 from leakcheck.sql.event import HOLE, SqlEvent, SqlKind
 from leakcheck.sql.events import events
@@ -141,11 +142,7 @@ class Statements:
     def is_entered(self, call: g.Call) -> bool:
         """Whether the call's result is what a ``with`` statement enters."""
         if self._entered is None:
-            self._entered = set()
-            for node in walk(self._unit.node):
-                if isinstance(node, cst.With):
-                    items = [i.item.expression if isinstance(i.item, cst.Await) else i.item for i in node.items]
-                    self._entered.update(id(i) for i in items)
+            self._entered = entered_by(self._unit.node)
         return id(call.node) in self._entered
 
     def executing(self, call: g.Call) -> tuple[SqlEvent, ...]:
