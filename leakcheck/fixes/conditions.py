@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from leakcheck import expression as ex
-from leakcheck.cfg.walk import walk
+from leakcheck.cfg.walk import reduce, walk
 from leakcheck.diagnostic import Applicability
 from leakcheck.driver import WithEffect
 from leakcheck.fixes.giving import Doubt, giving, graph_calls
@@ -21,7 +21,7 @@ from leakcheck.fixes.guards import asks_if_bound, guards
 from leakcheck.fixes.handles import handles, needs
 from leakcheck.fixes.order import later_call
 from leakcheck.fixes.roles import Mention, Role, mentions
-from leakcheck.fixes.tree import RefusedError, only, own
+from leakcheck.fixes.tree import TRIES, RefusedError, only, own
 from leakcheck.ownership.obligation import EventKind
 from leakcheck.ownership.state import Status
 
@@ -40,7 +40,12 @@ BORROWERS = frozenset({
 """Functions of well-known libraries that only use the connection while they run."""
 DYNAMIC = frozenset({"locals", "exec", "eval", "vars"})
 _SCALARS = frozenset({"scalar", "scalar_one", "scalar_one_or_none", "count"})
-TOOL_COMMENT = re.compile(r"#\s*(?:type:\s*ignore|noqa|nosec|pragma|fmt:|isort:|pylint:|pyright:|mypy:)")
+TOOL_COMMENT = re.compile(
+    r"#\s*(?:type:\s*ignore|no(?:qa|sec|semgrep|sonar|lint)|pragma|lgtm|pyre-(?:ignore|fixme)"
+    r"|(?:autopep8|black|flake8|fmt|isort|leakcheck|mypy|pylint|pyrefly|pyright|pytype|ruff|ty|yapf)\s*:)",
+    re.IGNORECASE,
+)
+"""A comment that tells a tool something about the lines where it stands."""
 _MANAGING = frozenset({"contextmanager", "asynccontextmanager", "fixture"})
 
 
@@ -97,6 +102,7 @@ def _doubts(region: Region, program: Program) -> Iterator[Doubt]:
     yield from giving(region, program)
     yield from _arguments(region)
     yield from _order(region, program)
+    yield from _guarded_releases(region)
     yield from _generator(region)
     yield from _lazy(region)
     yield from _exits_of_finally(region)
@@ -194,6 +200,29 @@ def _order(region: Region, program: Program) -> Iterator[Doubt]:
             if found is not None:
                 row = region.tree.row(found)
                 yield Applicability.UNSAFE, f"line {row} would run before the release instead of after it"
+
+
+def _guarded_releases(region: Region) -> Iterator[Doubt]:
+    """A ``try`` that does nothing but release is there for what the release raises, which would get past it."""
+    for node in region.removed.values():
+        guard = next((n for n in region.tree.ancestors(node) if isinstance(n, TRIES)), None)
+        if guard is None or not guard.handlers or not region.holds(guard) or not region.holds(node):
+            continue
+        if all(_only_closes(region, line) for line in guard.body.body):
+            row = region.tree.row(guard.handlers[0])
+            yield Applicability.UNSAFE, f"line {row} handles what the release of `{region.name}` raises"
+
+
+def _only_closes(region: Region, line: cst.CSTNode) -> bool:
+    """Whether a statement does nothing but give something back or close it."""
+    if isinstance(line, cst.If):
+        return line.orelse is None and all(_only_closes(region, inner) for inner in line.body.body)
+    small = only(line) if isinstance(line, cst.SimpleStatementLine) else line
+    value = small.value if isinstance(small, cst.Expr) else None
+    call = value.expression if isinstance(value, cst.Await) else value
+    if id(value) in region.removed or isinstance(small, cst.Pass):
+        return True
+    return isinstance(call, cst.Call) and ex.last_name(reduce(call.func)) == "close" and not call.args
 
 
 def _generator(region: Region) -> Iterator[Doubt]:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 PLAIN_CLOSE = "{name}.close()"
 _LONGEST = 60
+_WIDTH = 88
+"""No line becomes longer than formatters leave it by having two ``with`` joined."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +104,31 @@ def with_context(
     _, body = without_leading_blanks(body)
     assert isinstance(region.checkout, cst.SimpleStatementLine)
     item = cst.WithItem(item=_aligned(region, context), asname=cst.AsName(name=cst.Name(region.name)))
-    return [
-        cst.With(
-            items=[item],
-            body=block(region, body).with_changes(header=region.checkout.trailing_whitespace, footer=footer),
-            leading_lines=region.checkout.leading_lines,
-            asynchronous=cst.Asynchronous() if context.is_async else None,
-        )
-    ]
+    whole = cst.With(
+        items=[item],
+        body=block(region, body).with_changes(header=region.checkout.trailing_whitespace, footer=footer),
+        leading_lines=region.checkout.leading_lines,
+        asynchronous=cst.Asynchronous() if context.is_async else None,
+    )
+    return [_joined(whole, body[0], region) if len(body) == 1 and not footer else whole]
+
+
+def _joined(outer: cst.With, inner: cst.CSTNode, region: Region) -> cst.With:
+    """``with a as conn, b:`` for two that stand in each other, where that is one short line."""
+    if not isinstance(inner, cst.With) or not isinstance(inner.body, cst.IndentedBlock):
+        return outer
+    lines: list[cst.TrailingWhitespace | cst.EmptyLine] = [inner.body.header, *inner.leading_lines]
+    differs = (outer.asynchronous is None) is not (inner.asynchronous is None)
+    bracketed = isinstance(inner.lpar, cst.LeftParen)
+    if differs or bracketed or any(line.comment is not None for line in lines):
+        return outer
+    comma = cst.Comma(whitespace_after=cst.SimpleWhitespace(" "))
+    items = [outer.items[0].with_changes(comma=comma), *inner.items]
+    body = inner.body.with_changes(header=outer.body.header)  # type: ignore[attr-defined]  # it is a block, too
+    whole = inner.with_changes(items=items, leading_lines=outer.leading_lines, body=body)
+    head = region.tree.text(whole.with_changes(body=cst.SimpleStatementSuite([cst.Pass()]), leading_lines=[])).strip()
+    column = region.tree.unit.part.span(region.checkout).start.column
+    return outer if "\n" in head or column + len(head.removesuffix(" pass")) > _WIDTH else whole
 
 
 def shown(region: Region, context: Context) -> str:

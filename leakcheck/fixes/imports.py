@@ -8,7 +8,9 @@ Nothing is inserted where the name might mean something else, or might not be bo
 from __future__ import annotations
 
 import ast
+import re
 import sys
+from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,7 @@ from leakcheck.cfg.walk import walk
 from leakcheck.diagnostic import Edit, Position, Span
 from leakcheck.fixes.splice import newline_of
 from leakcheck.fixes.tree import RefusedError
+from leakcheck.project import nodes
 from leakcheck.project.nodes import parsed
 
 if TYPE_CHECKING:
@@ -31,16 +34,14 @@ Import = ast.Import | ast.ImportFrom
 
 def imported(tree: Tree, module: str, name: str, source: Source) -> tuple[str, tuple[Edit, ...]]:
     """How the function may call it, and the edits that this needs. Raises RefusedError."""
-    unit = tree.unit
+    facts, function = tree.unit.scope.module.scope, _outermost(tree)
     body = statements(source)
-    facts = unit.scope.module.scope
-    in_function = {n.value for n in walk(unit.part.module) if isinstance(n, cst.Name)}
-    for known, bound in _spellings(body, module, name):
-        if bound not in facts.assignments and not any(bound in f.scope.assignments for f in unit.scope.functions):
+    for known, bound, target in _spellings(body, module, name, before=function.start):
+        if not facts.star_imports and _means_only(bound, target, source, function):
             return known, ()
-    if name in in_function:
+    if name in {n.value for n in walk(tree.unit.part.module) if isinstance(n, cst.Name)}:
         raise RefusedError(f"`{name}` already means something else in this function")
-    if any(name in names for names in (facts.assignments, facts.functions, facts.classes, facts.imports)):
+    if name in facts.imports or not _means_only(name, f"{module}.{name}", source, function):
         raise RefusedError(f"`{name}` already means something else in this module")
     if facts.star_imports:
         raise RefusedError("an `import *` of this module may bind the same name")
@@ -55,16 +56,67 @@ def statements(source: Source) -> list[ast.stmt]:
         raise RefusedError("the running Python cannot read this file") from None
 
 
-def _spellings(body: Sequence[ast.stmt], module: str, name: str) -> Iterator[tuple[str, str]]:
-    """The ways in which the module's own imports name it already, each with the variable that they bind."""
-    for statement in body:
+def _outermost(tree: Tree) -> range:
+    """The rows of the outermost function around what is rewritten."""
+    functions = tree.unit.scope.functions
+    return range(functions[0].first_row, functions[0].last_row + 1) if functions else range(0)
+
+
+def _means_only(name: str, target: str, source: Source, function: range) -> bool:
+    """Whether nothing in the file gives the name another meaning than the import of ``target`` does.
+
+    In whichever scope: that costs no more than another shape. In the function itself not even the same import may stand
+    behind the place where the name is needed.
+    """
+    return all(meant == target and row not in function for meant, row in _meanings(source.text, name))
+
+
+@lru_cache(maxsize=8)
+def _meanings(text: str, name: str) -> tuple[tuple[str | None, int], ...]:
+    """What the name is bound to, and where: the dotted target of an import, or None for anything else."""
+    return tuple(_bindings(text, name)) if re.search(rf"\b{name}\b", text) else ()
+
+
+def _bindings(text: str, name: str) -> Iterator[tuple[str | None, int]]:
+    for node in nodes.walk(parsed(text)):
+        match node:
+            case ast.Import(names=names) | ast.ImportFrom(names=names):
+                module = f"{'.' * node.level}{node.module or ''}." if isinstance(node, ast.ImportFrom) else ""
+                for alias in names:
+                    if (alias.asname or alias.name) == name:
+                        yield f"{module}{alias.name}", node.lineno
+            case (
+                ast.Name(id=bound, ctx=ast.Store() | ast.Del())
+                | ast.arg(arg=bound)
+                | ast.FunctionDef(name=bound)
+                | ast.AsyncFunctionDef(name=bound)
+                | ast.ClassDef(name=bound)
+                | ast.ExceptHandler(name=bound)
+                | ast.MatchAs(name=bound)
+                | ast.MatchStar(name=bound)
+            ) if bound == name:
+                yield None, node.lineno
+            case ast.MatchMapping(rest=bound) if bound == name:
+                yield None, node.lineno
+            case ast.Global(names=shared) if name in shared:
+                yield None, node.lineno
+            case _:
+                pass
+
+
+def _spellings(body: Sequence[ast.stmt], module: str, name: str, *, before: int) -> Iterator[tuple[str, str, str]]:
+    """The ways in which imports above the function name it: each with the variable that they bind, and to what."""
+    above = [statement for statement in body if statement.lineno < before]
+    for statement in above:
         if isinstance(statement, ast.ImportFrom) and statement.module == module and not statement.level:
-            yield from ((a.asname or name, a.asname or name) for a in statement.names if a.name == name)
-    for statement in body:
+            names = (alias.asname or name for alias in statement.names if alias.name == name)
+            yield from ((bound, bound, f"{module}.{name}") for bound in names)
+    for statement in above:
         if isinstance(statement, ast.Import):
             for alias in statement.names:
                 if alias.name == module and (alias.asname or "." not in module):
-                    yield f"{alias.asname or module}.{name}", alias.asname or module
+                    bound = alias.asname or module
+                    yield f"{bound}.{name}", bound, module
 
 
 def _inserted(body: Sequence[ast.stmt], module: str, name: str, source: Source) -> Edit:
@@ -112,7 +164,7 @@ def _placed(block: Sequence[Import], module: str, line: str, source: Source) -> 
     standard = [s for s in _first_group(block) if _is_standard(s)]
     newline = line[len(line.rstrip()) :]
     if _is_standard_name(module) and not standard:
-        return _at(block[0].lineno, line + newline)
+        return _at(_above_comments(block[0], source), line + newline)
     kind = standard if _is_standard_name(module) else block
     for statement in kind:
         alike = _is_standard(statement) is _is_standard_name(module)
@@ -129,6 +181,15 @@ def _placed(block: Sequence[Import], module: str, line: str, source: Source) -> 
         raise RefusedError(f"line {end} holds several statements")
     opens_a_group = not _is_standard_name(module) and all(_is_standard(s) for s in block)
     return _at(end + 1, newline + line if opens_a_group else line)
+
+
+def _above_comments(statement: Import, source: Source) -> int:
+    """The row of an import, or of the comment above that speaks about it: one at the top speaks about the file."""
+    behind = max((s.end_lineno or 0 for s in statements(source) if s.lineno < statement.lineno), default=0)
+    row = statement.lineno
+    while row > behind + 1 and source.rows(row - 1, row - 1).startswith("#"):
+        row -= 1
+    return row if row > 1 else statement.lineno
 
 
 def _at(row: int, text: str) -> Edit:

@@ -34,14 +34,14 @@ _RUNS = (cst.Await, cst.Yield, cst.For, cst.While, cst.With, cst.Import, cst.Imp
 
 def later_call(region: Region, release: cst.CSTNode, calls: Mapping[int, Call], program: Program) -> cst.CSTNode | None:
     """The first node behind ``release`` in the region that may do something that others see."""
-    for node in _behind(region, release):
+    for node in behind(region, release):
         found = _effect(region, node, calls, program)
         if found is not None:
             return found
     return None
 
 
-def _behind(region: Region, release: cst.CSTNode) -> Iterator[cst.CSTNode]:
+def behind(region: Region, release: cst.CSTNode) -> Iterator[cst.CSTNode]:
     """The code that runs behind ``release`` before the region is left."""
     tree = region.tree
     current: cst.CSTNode = release

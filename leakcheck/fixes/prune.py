@@ -139,8 +139,12 @@ class _Pruner:
         if final is not None:
             suite = self._suite(final.body)
             final = final.with_changes(body=suite) if _is_filled(suite) else None
+        if not _is_filled(body) and any(id(n) in self._region.removed for n in walk(statement.body)):
+            handlers = []  # nothing is left that could raise
         if not handlers and final is None:
             return _unwrapped(statement, [body, *([orelse.body] if orelse is not None else [])])
+        if not handlers and final is not None and not _is_filled(body):
+            return _unwrapped(statement, [*([orelse.body] if orelse is not None else []), final.body])
         if not handlers and orelse is not None:
             body = cst.IndentedBlock(body=[*_lines(body), *_lines(orelse.body)])
             orelse = None

@@ -23,9 +23,10 @@ from leakcheck.fixes.around import check_around
 from leakcheck.fixes.guards import guards, leaves_without
 from leakcheck.fixes.handles import handles, made_by
 from leakcheck.fixes.nullness import may_be_none
+from leakcheck.fixes.order import behind
 from leakcheck.fixes.places import places
 from leakcheck.fixes.roles import Mention, Role, is_mentioned, mentions
-from leakcheck.fixes.tree import LOOPS, RefusedError, Tree, only
+from leakcheck.fixes.tree import LOOPS, RefusedError, Tree, only, own
 from leakcheck.ownership.obligation import EventKind
 from leakcheck.project.names import Method
 
@@ -164,7 +165,9 @@ def _extend(region: Region, place: Place) -> None:
     if place.is_around:
         check_around(region)
     check_outside(region, stop)
-    region.removed = {key: node for key, node in region.removed.items() if region.holds(node)}
+    held = {key: node for key, node in region.removed.items() if region.holds(node)}
+    region.removed = held
+    region.removed = {key: node for key, node in held.items() if not _is_before_release(region, node)}
 
 
 def _must_ask(region: Region, place: Place) -> bool:
@@ -260,6 +263,19 @@ def _missed(found: Found) -> Iterator[cst.CSTNode]:
         for event in events:
             if event.kind is EventKind.NEAR_MISS and isinstance(event.instruction, g.Call):
                 yield event.instruction.node
+
+
+def _is_before_release(region: Region, node: cst.CSTNode) -> bool:
+    """Whether another kind of release follows: who closes a connection that goes back to its pool means to lose it."""
+    missed, text = {id(call) for call in _missed(region.found)}, region.tree.text(node)
+    later = (inner for one in behind(region, node) for inner in own(one) if id(inner) in region.removed)
+    return any(id(_call(one)) not in missed and region.tree.text(one) != text for one in later)
+
+
+def _call(node: cst.CSTNode) -> cst.CSTNode:
+    """The call of an expression that gives something back."""
+    call = node.right if isinstance(node, cst.BooleanOperation) else node
+    return call.expression if isinstance(call, cst.Await) else call
 
 
 def _gives_back(tree: Tree, found: Found, mention: Mention) -> bool:

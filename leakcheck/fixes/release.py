@@ -128,10 +128,12 @@ def asking(region: Region, release: cst.IndentedBlock) -> cst.IndentedBlock:
 
 
 def block(region: Region, body: Sequence[cst.BaseStatement]) -> cst.IndentedBlock:
-    """A block that is indented as the one of the checkout is, with the lines that a backslash continues."""
-    deeper = region.block.indent or region.tree.unit.part.module.default_indent
+    """A block that is indented as those in the region are, with the lines that a backslash continues."""
+    inner = (node for statement in region.statements for node in walk(statement))
+    indent = next((node.indent for node in inner if isinstance(node, cst.IndentedBlock)), region.block.indent)
+    deeper = indent or region.tree.unit.part.module.default_indent
     moved = [_continued(line, deeper) if _CONTINUED.search(region.tree.text(line)) else line for line in body]
-    return cst.IndentedBlock(body=moved, indent=region.block.indent)
+    return cst.IndentedBlock(body=moved, indent=indent)
 
 
 def _continued(line: cst.BaseStatement, deeper: str) -> cst.BaseStatement:

@@ -24,7 +24,7 @@ from leakcheck.diagnostic import Applicability
 from leakcheck.fixes.covering import Mode, check_one_transaction, committing_with, mode_of
 from leakcheck.fixes.release import without_leading_blanks
 from leakcheck.fixes.shapes import TRY_FINALLY, Shape
-from leakcheck.fixes.speech import ENDS, awaited_as, line, reworded, saying
+from leakcheck.fixes.speech import ENDS, awaited_as, is_constant, line, reworded, saying
 from leakcheck.fixes.splice import in_place, rebuilt
 from leakcheck.fixes.stretch import check_kept
 from leakcheck.fixes.tree import RefusedError, own
@@ -94,7 +94,7 @@ def _local(stretch: Stretch, source: Source) -> Shape:
         raise RefusedError(f"the lock of line {row} has no form that ends with the transaction")
     else:
         new = reworded(stretch.call, _FOR_GOOD, "true") or reworded(stretch.call, _SET, "SET LOCAL ")
-    if new is None:
+    if new is None or not is_constant(stretch.call):
         raise RefusedError(f"the statement of line {row} is not written out there")
     check_one_transaction(stretch)
     opening = stretch.opening.deep_replace(stretch.call, new)

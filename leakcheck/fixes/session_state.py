@@ -43,8 +43,10 @@ _SHOWN = 30
 def dirt(region: Region, program: Program) -> tuple[cst.CSTNode, str] | None:
     """The first node of the region that changes the session, and what it does."""
     for mention in mentions(region.tree, region.name):
-        if region.holds(mention.node) and (mention.role is Role.SET or mention.attribute in _SETTERS):
-            return mention.node, f"changes the session (`{region.name}.{mention.attribute}`)"
+        whole = _whole(region, mention.node)
+        is_set = mention.role is Role.SET or isinstance(region.tree.parent(whole), (cst.AssignTarget, cst.AugAssign))
+        if region.holds(mention.node) and isinstance(whole, cst.Attribute) and (is_set or whole.attr.value in _SETTERS):
+            return mention.node, f"changes the session (`{region.tree.text(whole)}`)"
     for name in sorted(region.handles):
         for mention in mentions(region.tree, name):  # what a cursor is set to is its own affair
             if region.holds(mention.node) and mention.attribute in _SETTERS:
@@ -58,6 +60,14 @@ def dirt(region: Region, program: Program) -> tuple[cst.CSTNode, str] | None:
             if _USE.fullmatch(text) or any(_is_kept(event) for event in events(text)):
                 return node, f"changes the session (`{_shown(text)}`)"
     return None
+
+
+def _whole(region: Region, node: cst.CSTNode) -> cst.CSTNode:
+    """What a name is the beginning of: ``conn.connection.autocommit`` of ``conn``."""
+    parent = region.tree.parent(node)
+    while isinstance(parent, cst.Attribute) and parent.value is node:
+        node, parent = parent, region.tree.parent(parent)
+    return node
 
 
 def _is_kept(event: SqlEvent) -> bool:

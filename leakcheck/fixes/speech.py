@@ -101,6 +101,16 @@ def saying(call: cst.Call, text: str, *, keeps_rest: bool = False) -> cst.Call:
     return call.with_changes(args=[*call.args[:place], argument, *rest], **plain)
 
 
+def is_constant(call: cst.Call) -> bool:
+    """Whether the SQL of a call is written there as it is sent, so that nothing computed can be a part of it."""
+    sql = next((a.value for a in call.args if a.keyword is None and not a.star), None)
+    if isinstance(sql, cst.Call) and _last(sql.func) in _WRAPPERS:
+        return is_constant(sql)
+    return isinstance(sql, (cst.SimpleString, cst.ConcatenatedString)) and not any(
+        isinstance(node, cst.FormattedString) for node in walk(sql)
+    )
+
+
 def calling(call: cst.Call, method: str) -> cst.Call:
     """``conn.rollback()`` for ``conn.commit()``."""
     assert isinstance(call.func, cst.Attribute)

@@ -56,7 +56,9 @@ def committed(region: Region, body: list[cst.BaseStatement]) -> Committed:
         _check(region, statement)
     for statement in behind:
         for node in walk(statement):
-            if isinstance(node, cst.Name) and node.value in {region.name, *region.handles} and not _closes(statement):
+            if not isinstance(node, cst.Name) or node.value not in {region.name, *region.handles}:
+                continue
+            if node.value == region.name or not _closes(statement):
                 raise RefusedError(f"`{node.value}` is used behind the commit")
     return Committed(inside, body[place], behind)
 
