@@ -108,7 +108,13 @@ class Chains:
             construction.tree.span(construction.call),
             f"`{text}()` builds {a(construction.made.noun)}",
         )
-        first = self._way(construction.tree, construction.call, story, (built,), memoised=False)
+        steps: tuple[Step, ...] = (built,)
+        if story.unguarded is not None:  # each request that fails leaves it open
+            tree, text = construction.tree, construction.tree.text(story.unguarded)
+            message = f"`{text}()` closes it, but not where something raises before"
+            steps = (built, Step(StepKind.NEAR_MISS, tree.path, tree.span(story.unguarded), message))
+            story = replace(story, fate=Fate.OPEN)
+        first = self._way(construction.tree, construction.call, story, steps, memoised=False)
         level = [first] if first is not None else []
         seen: set[Function | Class | str | None] = set()
         for _ in range(_DEPTH):

@@ -18,9 +18,10 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
+from leakcheck.handlers.holders import MANAGERS, Holders, whole
 from leakcheck.handlers.places import Lasting, chain, lasting, places
 from leakcheck.handlers.syntax import FUNCTIONS
-from leakcheck.project.nodes import children, walk
+from leakcheck.project.nodes import walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,11 +37,7 @@ _CLOSERS = frozenset({
 })  # fmt: skip
 _ALWAYS_CLOSING = frozenset({"dispose", "closeall", "close_all", "wait_closed"})
 """Methods that only pools have, so that it does not matter by what name they are reached."""
-_KEEPERS = frozenset({"append", "add", "setdefault", "set", "put", "update", "setattr", "insert", "register"})
-_MANAGERS = frozenset({"closing", "aclosing", "enter_context", "enter_async_context", "push_async_exit"})
 _ABSENCE = frozenset({"KeyError", "AttributeError", "LookupError", "NameError"})
-_FLOWING = (ast.Assign, ast.AnnAssign, ast.NamedExpr, ast.Return, ast.Yield, ast.withitem, ast.Call)
-"""Nodes that may put what they hold somewhere."""
 
 
 class Fate(Enum):
@@ -61,6 +58,8 @@ class Story:
     name: str | None = None
     stores: frozenset[str] = frozenset()
     """The last names of the places it is put in."""
+    unguarded: ast.expr | ast.stmt | None = None
+    """What closes it, where that is only reached if nothing raises."""
 
 
 class Fates:
@@ -76,13 +75,15 @@ class Fates:
         ``stored_before`` are the last names of the places where the called function itself puts the pool.
         """
         function = tree.within(call)
-        value, entered = _whole(tree, call)
+        value, entered = whole(tree, call)
         if entered and managed:
             return Story(Fate.CLOSED)
-        held = _Holders(tree, function, call, value)
+        held = Holders(tree, function, call, value)
         name = next(iter(sorted(held.names)), None)
-        if self._is_closed(tree, call, function, held, managed=managed):
-            return Story(Fate.CLOSED, name=name)
+        closings = list(self._closings(tree, call, function, held, managed=managed))
+        if closings:
+            whatever_raises = any(_is_guarded(tree, closing, function) for closing in closings)
+            return Story(Fate.CLOSED, name=name, unguarded=None if whatever_raises else closings[0])
         leaves = held.leaves or bool(held.stores)
         if function is None:
             return Story(Fate.OPEN, leaves, name)
@@ -108,10 +109,10 @@ class Fates:
     def _lasting(self, tree: Tree, function: Definition, place: str) -> Lasting:
         return lasting(self._program, tree, function, place, self._transient)
 
-    def _is_closed(
-        self, tree: Tree, call: ast.Call, function: Definition | None, held: _Holders, *, managed: bool
-    ) -> bool:
-        """Whether the function that made it closes it, however it is reached there."""
+    def _closings(
+        self, tree: Tree, call: ast.Call, function: Definition | None, held: Holders, *, managed: bool
+    ) -> Iterator[ast.expr | ast.stmt]:
+        """What closes it in the function that made it, however it is reached there: calls, and ``with`` statements."""
         around = function if function is not None else tree.root
         receivers = held.names | held.stores
         receivers -= self._checked_out(tree, call, around, receivers)
@@ -122,20 +123,18 @@ class Fates:
         for node in tree.below(around, ast.Attribute, ast.Call, ast.With, ast.AsyncWith):
             match node:
                 case ast.Attribute(value=base, attr=attr) if attr in _CLOSERS:
-                    if attr in _ALWAYS_CLOSING and function is not None:
-                        return True
-                    if (chain(base) or "").removesuffix(".connection_pool") in receivers:
-                        return True
+                    reached = (chain(base) or "").removesuffix(".connection_pool") in receivers
+                    if reached or (attr in _ALWAYS_CLOSING and function is not None):
+                        yield node
                 case ast.Call(func=func, args=args) if any(chain(a) in receivers for a in args):
                     last = (chain(func) or "").rpartition(".")[2]
-                    if last in _MANAGERS or (last and self._program.calls.says_release(last)):
-                        return True
+                    if last in MANAGERS or (last and self._program.calls.says_release(last)):
+                        yield node
                 case ast.With(items=items) | ast.AsyncWith(items=items) if managed:
                     if any(chain(item.context_expr) in receivers for item in items):
-                        return True
+                        yield node
                 case _:
                     pass
-        return False
 
     def _checked_out(self, tree: Tree, call: ast.Call, around: ast.AST, names: set[str]) -> set[str]:
         """Those of ``names`` that are connections and sessions: closing ``Session(engine)`` closes no engine."""
@@ -150,6 +149,21 @@ class Fates:
                 case _:
                     pass
         return found
+
+
+def _is_guarded(tree: Tree, closing: ast.AST, function: Definition | None) -> bool:
+    """Whether it is reached where something raises, too: in ``finally``, in a handler, handed on to be called later."""
+    parent = tree.parents.get(closing)
+    if not (isinstance(closing, ast.Attribute) and isinstance(parent, ast.Call) and parent.func is closing):
+        return True  # a manager, or a method that something else calls
+    for above, child in tree.around(closing):
+        if above is function:
+            return False
+        if isinstance(above, (ast.ExceptHandler, *FUNCTIONS, ast.Lambda)):
+            return True
+        if isinstance(above, ast.Try) and child in above.finalbody:
+            return True
+    return False
 
 
 def _is_closed_elsewhere(tree: Tree, place: str) -> bool:
@@ -168,118 +182,6 @@ def _is_closed_elsewhere(tree: Tree, place: str) -> bool:
                 if receiver == place or any(_related(origin, root) for origin in origins.get(receiver, ())):
                     return True
     return False
-
-
-def _whole(tree: Tree, call: ast.Call) -> tuple[ast.AST, bool]:
-    """The largest expression that holds the value of ``call``, and whether a ``with`` enters the value itself."""
-    value: ast.AST = call
-    itself = True
-    for above, child in tree.around(call):
-        match above:
-            case ast.Await() | ast.NamedExpr() | ast.keyword():
-                pass
-            case ast.Call(func=func) if child is not func:
-                last = (chain(func) or "").rpartition(".")[2]
-                if last in _MANAGERS and itself:
-                    return above, True
-                itself = itself and last in ("wait_for", "shield")
-            case ast.withitem():
-                return value, itself and above.context_expr is child
-            case ast.expr():
-                itself = False
-            case _:
-                return value, False
-        value = above
-    return value, False
-
-
-class _Holders:
-    """The names and places that come to hold a value, or what is made of it."""
-
-    def __init__(self, tree: Tree, function: Definition | None, call: ast.Call, value: ast.AST) -> None:
-        self.names: set[str] = set()
-        self.stores: set[str] = set()
-        self.leaves = False
-        around = function if function is not None else tree.root
-        declarations: list[ast.Global | ast.Nonlocal] = tree.below(around, ast.Global, ast.Nonlocal)
-        declared = {name for node in declarations for name in node.names}
-        carriers: set[int] = {id(node) for node in (call, value)}
-        pending: list[ast.AST] = [call, value]
-        while pending:
-            node, former = pending.pop(), set(self.names)
-            above = [node, *(each for each, _ in tree.around(node))]
-            for each in above[: above.index(around)] if around in above else ():
-                if isinstance(each, _FLOWING):
-                    self._flow(each, carriers, declared, module=function is None)
-            for name in self.names - former:
-                pending.extend(each for each in tree.mentions(name) if isinstance(each, ast.Name))
-
-    def _flow(self, node: ast.AST, carriers: set[int], declared: set[str], *, module: bool) -> None:
-        match node:
-            case ast.Assign(targets=targets, value=value) if self._carries(value, carriers):
-                for target in targets:
-                    self._bind(target, declared, module=module)
-            case ast.AnnAssign(target=target, value=ast.expr() as value) if self._carries(value, carriers):
-                self._bind(target, declared, module=module)
-            case ast.NamedExpr(target=target, value=value) if self._carries(value, carriers):
-                self._bind(target, declared, module=module)
-            case ast.Return(value=ast.expr() as value) | ast.Yield(value=ast.expr() as value):
-                self.leaves = self.leaves or self._gives(value, carriers)
-            case ast.withitem(context_expr=value, optional_vars=ast.expr() as target) if self._carries(value, carriers):
-                self._bind(target, declared, module=module)
-            case ast.Call(func=ast.Name(id="setattr"), args=[base, ast.Constant(value=str() as attr), value]):
-                place = chain(base)
-                if place is not None and self._carries(value, carriers):
-                    self.stores.add(f"{place}.{attr}")
-            case ast.Call(func=ast.Attribute(value=receiver, attr=attr), args=args, keywords=keywords) if (
-                attr in _KEEPERS
-            ):
-                values = [*args, *(k.value for k in keywords)]
-                place = chain(receiver)
-                if place is not None and any(self._carries(v, carriers) for v in values):
-                    self.stores.add(place)
-            case _:
-                pass
-
-    def _carries(self, value: ast.expr, carriers: set[int]) -> bool:
-        """Whether the value is, or is made of, what we follow."""
-        pending: list[ast.AST] = [value]
-        while pending:
-            node = pending.pop()
-            if id(node) in carriers or (isinstance(node, (ast.Name, ast.Attribute)) and chain(node) in self.names):
-                return True
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-                pending.extend((*node.args, *node.keywords))  # what a method of it returns is something else
-                if id(node.func.value) in carriers and not node.args:
-                    return True
-            else:
-                pending.extend(children(node))
-        return False
-
-    def _gives(self, value: ast.expr, carriers: set[int]) -> bool:
-        """Whether whoever gets the value has what we follow, and not only what some function made with it."""
-        match value:
-            case ast.Call(func=func) if id(value) not in carriers:
-                name = (chain(func) or "").rpartition(".")[2]
-                return (name[:1].isupper() or "session" in name) and self._carries(value, carriers)
-            case _:
-                return self._carries(value, carriers)
-
-    def _bind(self, target: ast.AST, declared: set[str], *, module: bool) -> None:
-        match target:
-            case ast.Name(id=name):
-                self.names.add(name)
-                if name in declared or module:
-                    self.stores.add(name)
-            case ast.Attribute() | ast.Subscript():
-                place = chain(target)
-                if place is not None:
-                    self.stores.add(place)
-            case ast.Tuple(elts=elements) | ast.List(elts=elements):
-                for element in elements:
-                    self._bind(element, declared, module=module)
-            case _:
-                pass
 
 
 def _guards(tree: Tree, call: ast.Call, function: Definition) -> Iterator[str]:

@@ -6,7 +6,7 @@ Reports the call that builds a pool, an engine or a pooled client in code that a
 view, a dependency, a middleware, an event handler, a task, a resolver, a rerun script. Directly or through functions
 of the project, with the way from the handler to the call as steps. Nothing is reported where the pool is made once
 after all: memoised, kept in a global, in `app.state` or in a dictionary behind a test, or built and closed in one
-function.
+function, in `finally`, by `with`, or in a handler as well.
 
 ## Why is this bad?
 

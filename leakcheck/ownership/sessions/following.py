@@ -177,7 +177,8 @@ class Following(Effects):
         of_answer = any(state.get(o) is Fact.ANSWER for o in given if o is not None)
         reads = not state.session.worked and any(state.get(o) is Hold.DERIVED for o in given if o is not None)
         self.answered = self.answered or of_answer or (reads and call.method not in _NOT_READING)
-        return call.method in _FETCHING if reads else of_answer and ex.dotted(call.func) in ("bool", "any", "all")
+        fetches = call.method in _FETCHING
+        return fetches if reads else of_answer and (fetches or ex.dotted(call.func) in ("bool", "any", "all"))
 
     def _left_by(self, call: g.Call, state: State) -> tuple[Action, ...]:
         """What a project function sends for its caller, or leaves open for it to end: it says as much."""
