@@ -92,3 +92,21 @@ def test_nobody_asks_for_callers_where_no_pool_is_built(tmp_path: Path) -> None:
         check=True,
     )
     assert done.stderr == "False"
+
+
+def test_of_a_project_that_is_too_large_the_package_around_the_file_is_searched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A caller in the package is found, one beside it only where the project is not too large."""
+    view = VIEW.format(module="shop.stock.db")
+    files = {f"shop/other{number}.py": "" for number in range(20)}
+    packages = {f"{folder}/__init__.py": "" for folder in ("shop", "shop/stock", "shop/stock/web")}
+    write(tmp_path, {"pyproject.toml": "", "shop/stock/db.py": POOL, **packages, **files})
+    monkeypatch.setattr("leakcheck.project.modules._MOST_FILES", 10)
+    write(tmp_path, {"shop/view.py": view})
+    assert findings(tmp_path, "shop/stock/db.py") == []
+    write(tmp_path, {"shop/stock/web/view.py": view})
+    assert [each.code for each in findings(tmp_path, "shop/stock/db.py")] == ["LC201"]
+    monkeypatch.setattr("leakcheck.project.modules._MOST_FILES", 100)
+    (tmp_path / "shop/stock/web/view.py").unlink()
+    assert [each.code for each in findings(tmp_path, "shop/stock/db.py")] == ["LC201"]

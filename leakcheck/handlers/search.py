@@ -120,18 +120,13 @@ class Search:
             return []
         pattern = re.compile(rb"\b" + word.encode() + rb"\b")
         found: list[str] = []
-        for each in self.project(path):
+        for each in self._program.modules.around(path):
             data = self._program.peek(each)
             if word.encode() in data and also in data and pattern.search(data) is not None:
                 found.append(each)
                 if len(found) > _MOST_TREES:
                     return [path]
         return found
-
-    def project(self, path: str) -> tuple[str, ...]:
-        """The Python files of the project that ``path`` belongs to, of its own package where those are too many."""
-        modules = self._program.modules
-        return modules.project_of(path) or tuple(sorted({path, *modules.beside([path])}))
 
 
 def _is_test(path: str) -> bool:

@@ -76,10 +76,23 @@ class Modules:
 
     def project_of(self, path: str) -> tuple[str, ...]:
         """The Python files of the project that a file belongs to, in the order of their names; none where too many."""
-        top = self._nearest_project(os.path.abspath(os.path.dirname(path)))
-        if top not in self._projects:
-            self._projects[top] = tuple(self._walk(top))
-        return self._projects[top]
+        return self._listed(self._nearest_project(os.path.abspath(os.path.dirname(path))))
+
+    def around(self, path: str) -> tuple[str, ...]:
+        """The Python files of the project, where those are too many of the largest package that has not too many."""
+        found, folder = self.project_of(path), os.path.abspath(os.path.dirname(path))
+        if found:
+            return found
+        while files := self._listed(folder):
+            found, folder = files, os.path.dirname(folder)
+            if "__init__.py" not in self._entries(folder):
+                break
+        return found or (path,)
+
+    def _listed(self, folder: str) -> tuple[str, ...]:
+        if folder not in self._projects:
+            self._projects[folder] = tuple(self._walk(folder))
+        return self._projects[folder]
 
     def _nearest_project(self, folder: str) -> str:
         """The nearest folder that looks like a project, else what the configuration governs, else the folder."""

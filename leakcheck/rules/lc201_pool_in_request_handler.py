@@ -77,9 +77,9 @@ arguments are the same for each call. Otherwise none is offered; the finding say
 ## Limits
 
 The frameworks are those of `leakcheck/frameworks/`. Callers are searched in the project around the file, six calls
-deep, by names that can be resolved; a project of more than 5,000 files is searched in the file's own package only, and
-a name that more than 150 files hold is looked for in its own file. What a teardown in the same file closes is not
-reported.
+deep, by names that can be resolved; of a project of more than 5,000 files only the largest package around the file that
+has no more is searched, and a name that more than 150 files hold is looked for in its own file. What a teardown in the
+same file closes is not reported.
 What runs a function by its name in a string (`"app.tasks.load"`) is not seen.
 """
 
