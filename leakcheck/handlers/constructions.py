@@ -85,12 +85,7 @@ class Constructions:
         """The calls of one of these names, of what is imported under another, and of classes named like a pool."""
         imported = tree.facts.scope.imports.items()
         aliases = {local for local, targets in imported if any(t.rpartition(".")[2] in words for t in targets)}
-        found: list[ast.Call] = []
-        for call in tree.below(tree.root, ast.Call):
-            name = ex.last_name(ex.from_ast(call.func)) or ""
-            if name in words or name in aliases or name.endswith(_CLASSES):
-                found.append(call)
-        return sorted(found, key=lambda call: (call.lineno, call.col_offset))
+        return tree.calls(lambda name: name in words or name in aliases or name.endswith(_CLASSES))
 
     def _made(self, tree: Tree, call: ast.Call) -> DriverClass | None:
         callee = ex.from_ast(call.func)

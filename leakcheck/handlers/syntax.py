@@ -11,12 +11,13 @@ import ast
 from collections import OrderedDict
 from typing import TYPE_CHECKING, TypeVar
 
+from leakcheck import expression as ex
 from leakcheck.diagnostic import Position, Span
 from leakcheck.project.names import Scope
 from leakcheck.project.nodes import children, parsed, walk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from leakcheck.project.facts import FunctionFacts, ModuleFacts
     from leakcheck.source import Source
@@ -34,6 +35,7 @@ class _Part:
         self.nodes: dict[type[ast.AST], list[ast.AST]] = {}
         self.parents: dict[ast.AST, ast.AST] = {}
         self.mentions: dict[str, list[ast.Name | ast.Attribute]] = {}
+        self.calls: dict[str, list[ast.Call]] = {}
         pending: list[ast.AST] = [statement]
         for node in pending:
             if type(node) is ast.Name:
@@ -46,6 +48,17 @@ class _Part:
                 self.parents.update(dict.fromkeys(below, node))
             if type(node) is ast.Attribute:
                 self.mentions.setdefault(node.attr, []).append(node)
+            elif type(node) is ast.Call:
+                self.calls.setdefault(_called(node.func), []).append(node)
+
+
+def _called(func: ast.expr) -> str:
+    """The last word of what is called, "" where it has none."""
+    match func:
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return name
+        case _:
+            return ex.last_name(ex.from_ast(func)) or ""
 
 
 _KEPT = 4
@@ -91,6 +104,11 @@ class Tree:
         """Every place that reads this name, or an attribute of this name, in source order."""
         found = [n for part in self._parts for n in part.mentions.get(name, ()) if isinstance(n.ctx, ast.Load)]
         return sorted(found, key=lambda n: (n.lineno, n.col_offset))
+
+    def calls(self, is_one: Callable[[str], bool]) -> list[ast.Call]:
+        """The calls of what has such a last word, in source order."""
+        found = [c for part in self._parts for name, calls in part.calls.items() if is_one(name) for c in calls]
+        return sorted(found, key=lambda call: (call.lineno, call.col_offset))
 
     def definition(self, qualname: str) -> Definition | None:
         """The node of a function."""

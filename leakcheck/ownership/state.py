@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 class Status(Enum):
     """Who owes the release."""
 
+    __hash__ = object.__hash__  # Enum has a slow one, in Python
+
     WAITING = "waiting"  # the call was made, nothing is taken until it is awaited or entered
     HELD = "held"
     RELEASED = "released"
@@ -30,6 +32,8 @@ class Status(Enum):
 
 class Fact(Enum):
     """What is known of a variable that has nothing to do with the resource."""
+
+    __hash__ = object.__hash__  # Enum has a slow one, in Python
 
     NONE = "none"
     FALSE = "false"  # false and not None
@@ -45,6 +49,8 @@ class Fact(Enum):
 
 class Hold(Enum):
     """How a variable holds the resource."""
+
+    __hash__ = object.__hash__  # Enum has a slow one, in Python
 
     OWN = "own"  # it is the resource
     MAYBE = "maybe"  # what an unknown function made from the resource: itself, where it is bound to the same name

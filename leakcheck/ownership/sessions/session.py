@@ -50,6 +50,8 @@ class Held:
 class Open(Enum):
     """Whether a transaction is open."""
 
+    __hash__ = object.__hash__  # Enum has a slow one, in Python
+
     NO = "no"
     YES = "yes"
     MAYBE = "maybe"
