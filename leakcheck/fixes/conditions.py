@@ -18,8 +18,8 @@ from leakcheck.diagnostic import Applicability
 from leakcheck.driver import WithEffect
 from leakcheck.fixes.giving import Doubt, giving, graph_calls
 from leakcheck.fixes.guards import asks_if_bound, guards
-from leakcheck.fixes.handles import handles, needs
 from leakcheck.fixes.order import later_call
+from leakcheck.fixes.outliving import BORROWERS, outliving
 from leakcheck.fixes.roles import Mention, Role, mentions
 from leakcheck.fixes.tree import TRIES, RefusedError, only, own
 from leakcheck.ownership.obligation import EventKind
@@ -33,13 +33,7 @@ if TYPE_CHECKING:
 
 _FINE = frozenset({Role.METHOD, Role.READ, Role.TEST, Role.SHOWN, Role.SET, Role.ARGUMENT, Role.MANAGED, Role.YIELDED})
 _ENTERING = frozenset({"__enter__", "__exit__", "__aenter__", "__aexit__", "detach"})
-BORROWERS = frozenset({
-    "read_sql", "read_sql_query", "read_sql_table", "to_sql", "execute_values", "execute_batch", "register_uuid",
-    "register_hstore", "register_vector", "register_adapter", "DictCursor", "RealDictCursor",
-})  # fmt: skip
-"""Functions of well-known libraries that only use the connection while they run."""
 DYNAMIC = frozenset({"locals", "exec", "eval", "vars"})
-_SCALARS = frozenset({"scalar", "scalar_one", "scalar_one_or_none", "count"})
 TOOL_COMMENT = re.compile(
     r"#\s*(?:type:\s*ignore|no(?:qa|sec|semgrep|sonar|lint)|pragma|lgtm|pyre-(?:ignore|fixme)"
     r"|(?:autopep8|black|flake8|fmt|isort|leakcheck|mypy|pylint|pyrefly|pyright|pytype|ruff|ty|yapf)\s*:)",
@@ -58,11 +52,6 @@ def applicability_of(region: Region, program: Program) -> Doubt:
             _check_role(region, mention)
     doubts = [*_doubts(region, program)]
     return min(doubts, key=lambda doubt: doubt[0], default=(Applicability.SAFE, ""))
-
-
-def gives_new_end(region: Region) -> bool:
-    """Whether some path on which nothing raised had no release, so that the rewrite adds one there."""
-    return any(not ending.state.raised for ending in region.found.leaks)
 
 
 def _check_moved(region: Region) -> None:
@@ -104,7 +93,7 @@ def _doubts(region: Region, program: Program) -> Iterator[Doubt]:
     yield from _order(region, program)
     yield from _guarded_releases(region)
     yield from _generator(region)
-    yield from _lazy(region)
+    yield from outliving(region, program)
     yield from _exits_of_finally(region)
     yield from _dynamic(region)
     yield from _comments(region)
@@ -203,13 +192,17 @@ def _order(region: Region, program: Program) -> Iterator[Doubt]:
 
 
 def _guarded_releases(region: Region) -> Iterator[Doubt]:
-    """A ``try`` that does nothing but release is there for what the release raises, which would get past it."""
+    """A ``try`` that cleans up, and nothing else, is there for what the release raises, which would get past it."""
+    tree = region.tree
     for node in region.removed.values():
-        guard = next((n for n in region.tree.ancestors(node) if isinstance(n, TRIES)), None)
-        if guard is None or not guard.handlers or not region.holds(guard) or not region.holds(node):
+        around = [node, *tree.ancestors(node)]
+        place = next((i for i, n in enumerate(around) if isinstance(n, TRIES)), 0)
+        guard = around[place]
+        if not isinstance(guard, TRIES) or guard.body is not around[place - 1] or not guard.handlers:
             continue
-        if all(_only_closes(region, line) for line in guard.body.body):
-            row = region.tree.row(guard.handlers[0])
+        cleans = any(isinstance(n, (cst.Finally, cst.ExceptHandler)) and region.holds(n) for n in around[place:])
+        if region.holds(guard) and (cleans or all(_only_closes(region, line) for line in guard.body.body)):
+            row = tree.row(guard.handlers[0])
             yield Applicability.UNSAFE, f"line {row} handles what the release of `{region.name}` raises"
 
 
@@ -237,61 +230,6 @@ def _generator(region: Region) -> Iterator[Doubt]:
         yield Applicability.DISPLAY_ONLY, f"line {row} suspends it: its consumer must use `aclosing()`, too"
     else:
         yield Applicability.UNSAFE, f"line {row} suspends it: a consumer that stops early ends it there"
-
-
-def _lazy(region: Region) -> Iterator[Doubt]:
-    """Where a release is new, nothing that needs the connection may leave the region."""
-    paused = any(e.state.paused and not e.state.raised for e in region.found.exploration.endings)
-    if paused:
-        yield Applicability.UNSAFE, f"closing `{region.name}` after its commit detaches its objects"
-    if not gives_new_end(region):
-        return
-    names = {region.name, *handles(region.name, region.statements), *region.handles}
-    session = region.found.acquisition.resource.noun == "session"
-    if session:
-        yield from _objects(region, names)
-    for statement in region.statements:
-        for node in own(statement):
-            value = node.value if isinstance(node, (cst.Return, cst.Yield)) else None
-            if value is None or isinstance(value, cst.From):
-                continue
-            row = region.tree.row(node)
-            if needs(value, names):
-                what = "hands out what may still need the connection"
-                if any(isinstance(n, cst.Call) for n in walk(value)) and not _is_derived(region, value):
-                    yield Applicability.UNSAFE, f"line {row} {what}"
-                else:
-                    raise RefusedError(f"line {row} {what}")
-
-
-def _is_derived(region: Region, value: cst.CSTNode) -> bool:
-    """Whether an expression is a cursor of the connection itself: for certain nothing without it."""
-    match value.expression if isinstance(value, cst.Await) else value:
-        case cst.Call(func=cst.Attribute(value=cst.Name(value=base), attr=cst.Name(value=name))):
-            operation = region.found.acquisition.resource.methods.get(name)
-            return base == region.name and operation is not None and operation.derives is not None
-        case _:
-            return False
-
-
-def _objects(region: Region, names: set[str]) -> Iterator[Doubt]:
-    """What a session loaded may load more when it is used, which it cannot once the session is closed."""
-    for statement in region.statements:
-        for node in own(statement):
-            value = node.value if isinstance(node, (cst.Return, cst.Yield, cst.Assign, cst.AnnAssign)) else None
-            if value is None or isinstance(value, cst.From) or _is_scalar(value):
-                continue
-            if any(isinstance(n, cst.Name) and n.value in names for n in walk(value)):
-                row = region.tree.row(node)
-                yield Applicability.UNSAFE, f"line {row} gets objects that may still load from the session"
-
-
-def _is_scalar(value: cst.CSTNode) -> bool:
-    match value.expression if isinstance(value, cst.Await) else value:
-        case cst.Call(func=cst.Attribute(attr=cst.Name(value=name))):
-            return name in _SCALARS
-        case _:
-            return False
 
 
 def _exits_of_finally(region: Region) -> Iterator[Doubt]:

@@ -14,7 +14,8 @@ import libcst as cst
 from leakcheck import expression as ex
 from leakcheck.cfg.walk import reduce, walk
 from leakcheck.diagnostic import Applicability
-from leakcheck.fixes.conditions import BORROWERS, DYNAMIC, TOOL_COMMENT
+from leakcheck.fixes.conditions import DYNAMIC, TOOL_COMMENT
+from leakcheck.fixes.outliving import BORROWERS
 from leakcheck.fixes.roles import Role, mentions
 from leakcheck.fixes.speech import SPLITS
 from leakcheck.fixes.tree import TRIES, own

@@ -8,6 +8,7 @@ Too many handles only make a region longer, so what is not known to be data is a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import libcst as cst
@@ -26,13 +27,28 @@ _FETCHING = frozenset({
 _PLAIN_ATTRIBUTES = frozenset(
     {"rowcount", "lastrowid", "description", "statusmessage", "closed", "status", "rownumber"}
 )
+_READERS = frozenset({"read_sql", "read_sql_query", "read_sql_table", "to_sql"})
+"""Functions of pandas whose result is data, unless it comes in chunks."""
 _PLAIN_CALLS = frozenset({
     "list", "tuple", "dict", "set", "frozenset", "len", "int", "float", "str", "bool", "bytes", "sum", "min", "max",
     "any", "all", "sorted", "repr", "format", "dumps", "isinstance", "print", "round", "abs", "Decimal", "join",
 })  # fmt: skip
+CONSUMERS = _PLAIN_CALLS | {
+    "enumerate", "zip", "map", "filter", "iter", "next", "reversed", "type", "id", "hasattr", "getattr", "writerows",
+    "extend",
+}  # fmt: skip
+"""Functions that keep none of their arguments beyond their result."""
 
 
-def needs(expression: cst.CSTNode, names: Collection[str]) -> bool:
+IsData = Callable[[cst.Call], bool]
+"""Knows of calls, such as those of functions of the project, whose value needs nobody."""
+
+
+def _unknown(_call: cst.Call) -> bool:
+    return False
+
+
+def needs(expression: cst.CSTNode, names: Collection[str], is_data: IsData = _unknown) -> bool:
     """Whether the value of an expression may need the connection that ``names`` hold or lead to."""
     match expression:
         case cst.Name(value=value):
@@ -41,26 +57,29 @@ def needs(expression: cst.CSTNode, names: Collection[str]) -> bool:
             name = func.attr.value if isinstance(func, cst.Attribute) else getattr(func, "value", "")
             if name in (_FETCHING if isinstance(func, cst.Attribute) else _PLAIN_CALLS) or name in _PLAIN_CALLS:
                 return False
-            receiver = isinstance(func, cst.Attribute) and needs(func.value, names)
-            return receiver or any(needs(a.value, names) for a in args)
+            if name in _READERS and not any(a.keyword is not None and a.keyword.value == "chunksize" for a in args):
+                return False
+            receiver = isinstance(func, cst.Attribute) and needs(func.value, names, is_data)
+            needed = receiver or any(needs(a.value, names, is_data) for a in args)
+            return needed and not is_data(expression)
         case cst.Attribute(value=value, attr=attr):
-            return attr.value not in _PLAIN_ATTRIBUTES and needs(value, names)
+            return attr.value not in _PLAIN_ATTRIBUTES and needs(value, names, is_data)
         case cst.Subscript(value=value):
-            return needs(value, names)
+            return needs(value, names, is_data)
         case cst.Comparison() | cst.FormattedString() | cst.ListComp() | cst.SetComp() | cst.DictComp():
             return False
         case cst.UnaryOperation() | cst.BinaryOperation() | cst.BaseString() | cst.BaseNumber():
             return False
         case _:
-            return any(needs(child, names) for child in children(expression))
+            return any(needs(child, names, is_data) for child in children(expression))
 
 
-def handles(name: str, statements: Sequence[cst.CSTNode]) -> frozenset[str]:
+def handles(name: str, statements: Sequence[cst.CSTNode], is_data: IsData = _unknown) -> frozenset[str]:
     """The variables bound in the statements to what needs the connection in ``name``."""
     known = {name}
     bindings = [pair for statement in statements for pair in _bindings(statement)]
     while True:
-        found = {target for target, value in bindings if needs(value, known)} - known
+        found = {target for target, value in bindings if needs(value, known, is_data)} - known
         if not found:
             return frozenset(known - {name})
         known |= found
