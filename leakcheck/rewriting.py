@@ -25,6 +25,7 @@ from leakcheck.source import encoding_of
 from leakcheck.writing import put
 
 ROUNDS = 50
+"""More rounds than this mean that fixes make way for each other for ever."""
 MASKED = frozenset({"LC203", "LC204"})
 """Notes about pools that are not told while there is something worse to say: a fix of that may uncover them."""
 Check = Callable[[Read, frozenset[str] | None], Report]
@@ -67,16 +68,16 @@ def rewritten(report: Report, check: Check, read: Read, least: Applicability, ch
     Each round looks at the files that it changed; what their changes mean for others is asked when these are done.
     """
     work = _Work(check, read, least, choose)
-    fixed = -1
-    while fixed != work.fixed:
+    for _ in range(ROUNDS):
         fixed = work.fixed
         waiting = _by_path(report.diagnostics)
         for _ in range(ROUNDS):
             waiting = work.round(waiting)
             if not waiting:
                 break
-        if fixed != work.fixed:
-            report = check(work.lent, None)
+        if fixed == work.fixed:
+            break
+        report = check(work.lent, None)
     return Rewritten(report, work.files)
 
 

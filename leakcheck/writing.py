@@ -2,21 +2,32 @@
 
 put("app/db.py", b"...")    # keeps mode and owner, a symbolic link stays one; raises OSError
 
-A second name of the file (a hard link) keeps the old text: both cannot change at once.
+A second name of the file (a hard link) keeps the old text: it may be another's, such as the cache of an installer.
+What a run that was killed left beside a file is removed by the next that writes there.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import tempfile
+import time
 from contextlib import suppress
+
+_PREFIX, _SUFFIX = ".leakcheck-", ".tmp"
+TEMPORARY = re.compile(rf"{re.escape(_PREFIX)}\w{{8}}{re.escape(_SUFFIX)}")
+"""The names of temporary files, which no other file has."""
+_LEFT = 3600
+"""After so many seconds nobody writes a temporary file any more."""
 
 
 def put(path: str, data: bytes) -> None:
     """Write a file through a temporary one beside it. Raises OSError, after which nothing has changed."""
     target = os.path.realpath(path)  # a link stays a link
     former = os.stat(target) if os.path.exists(target) else None
-    handle, temporary = tempfile.mkstemp(prefix=".leakcheck-", dir=os.path.dirname(target))
+    directory = os.path.dirname(target)
+    _tidy(directory)
+    handle, temporary = tempfile.mkstemp(prefix=_PREFIX, suffix=_SUFFIX, dir=directory)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -31,6 +42,16 @@ def put(path: str, data: bytes) -> None:
         with suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
+
+
+def _tidy(directory: str) -> None:
+    """Remove the temporary files of runs that ended long ago without doing so."""
+    with suppress(OSError), os.scandir(directory) as entries:
+        for entry in entries:
+            if TEMPORARY.fullmatch(entry.name):
+                with suppress(OSError):
+                    if time.time() - entry.stat().st_mtime > _LEFT:
+                        os.unlink(entry.path)
 
 
 def _mode_of_new_files() -> int:

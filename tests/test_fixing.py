@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -298,3 +299,45 @@ def test_configured_shape() -> None:
     path = write("a.py", text)
     assert main(["--fix", "a.py"]) == 0
     assert "finally:" in path.read_text()
+
+
+def test_fixing_again_finds_nothing_more(capfd: pytest.CaptureFixture[str]) -> None:
+    write("a.py", TWO)
+    write("b.py")
+    assert main(["--fix", "."]) == 0
+    capfd.readouterr()
+    assert main(["--diff", "--unsafe-fixes", "."]) == 0
+    assert capfd.readouterr().out == ""
+
+
+def test_a_notebook_is_left_alone(capfd: pytest.CaptureFixture[str]) -> None:
+    cell = LEAK.replace('"', '\\"').replace("\n", "\\n")
+    path = write("a.ipynb", f'{{"cells": [{{"cell_type": "code", "source": ["{cell}"]}}]}}')
+    before = path.read_bytes()
+    assert main(["--fix", "--unsafe-fixes", "a.ipynb"]) == 1
+    assert "LC900 this file was not checked: it is a notebook" in capfd.readouterr().out
+    assert path.read_bytes() == before
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="the system has no pseudo-terminals")
+@pytest.mark.parametrize(
+    ("typed", "fixed"), [(b"?\ny\n", True), (b"a\n", True), (b"n\n", False), (b"q\n", False), (b"\x04", False)]
+)
+def test_interactive_on_a_terminal(typed: bytes, fixed: bool) -> None:
+    path = write("a.py")
+    terminal, end = os.openpty()
+    command = [sys.executable, "-m", "leakcheck", "check", "--isolated", "--interactive", "a.py"]
+    process = subprocess.Popen(command, stdin=end, stdout=end, stderr=end, close_fds=True)
+    os.close(end)
+    os.write(terminal, typed)
+    shown = b""
+    try:
+        while piece := os.read(terminal, 4096):
+            shown += piece
+    except OSError:  # Linux says so that the other end is closed
+        pass
+    os.close(terminal)
+    assert process.wait() == (0 if fixed else 1)
+    assert (path.read_text() == FIXED) is fixed
+    assert shown.count(b"+    finally:") == 1
+    assert shown.count(b"Apply this fix? [y]es, [n]o, [a]ll that follow, [q]uit: ") == (2 if b"?" in typed else 1)
