@@ -19,6 +19,7 @@ from leakcheck.ownership.lending import without_lender
 from leakcheck.ownership.likelihood import likelihood
 from leakcheck.ownership.movement import BACK_TO_OWNER
 from leakcheck.ownership.obligation import FAULTS, Event, EventKind
+from leakcheck.ownership.reach import LEAVING
 from leakcheck.ownership.state import ABSENT, ALIASES, Box, Fact, Link, State, Status
 
 if TYPE_CHECKING:
@@ -243,7 +244,7 @@ class Explorer:
             return  # nothing was taken
         failed = state if state.raised else replace(state, raised=True, near_miss=0)
         for edge in block.raises:
-            target = self._push(node, block, edge, failed, events)
+            target = self._push(node, block, edge, self.effects.raising(edge, failed), events)
             if target is not None and not state.raised:
                 firsts = self.result.first_raises.setdefault(target, {})
                 statements = self.effects.callees.statements
@@ -288,6 +289,8 @@ class Explorer:
         pool = self.effects.pool
         if pool is not None and pool.isidentifier() and self.constants.reach.mentions(block, pool):
             return True  # closing it closes what it handed out
+        if self.effects.ends_with_program and self.constants.reach.mentions(block, LEAVING):
+            return True
         return any(
             "." in n or self.constants.reach.mentions(block, n)
             for n, v in state.variables

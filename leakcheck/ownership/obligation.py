@@ -228,6 +228,15 @@ class Obligation:
         """What else a branch teaches about the resource."""
         return state
 
+    @property
+    def ends_with_program(self) -> bool:
+        """Whether nothing is owed where the program is left."""
+        return False
+
+    def raising(self, edge: g.Edge, state: State) -> State:  # noqa: ARG002 - for others
+        """What the class of an exception teaches about the resource."""
+        return state
+
     def event(
         self, kind: EventKind, instruction: g.Instruction, note: str = "", because: g.Instruction | None = None
     ) -> None:

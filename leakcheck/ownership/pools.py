@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 Place = tuple[str, str]
 """Where a pool lives: a file, class or module, and the name that it has there."""
+_CLOSERS = frozenset({"aclose", "close", "closeall", "dispose", "terminate", "wait_closed"})
 _NAMES = 4
 """How many names and functions are followed to where a pool lives."""
 
@@ -125,6 +126,19 @@ def _imported(program: Program, pool: str, scope: Scope) -> Iterator[tuple[ex.Ex
 
 def _made(value: ex.Expression) -> ex.Expression:
     return value.value if isinstance(value, ex.Await) else value
+
+
+def ends_here(program: Program, pool: str, scope: Scope) -> bool:
+    """Whether a pool, or what it was made of, is built in a function and closed in it: nobody else borrows from it."""
+    for facts in reversed(scope.functions):
+        values = facts.scope.assignments.get(pool, ())
+        if values and not _is_global(program, scope.module, facts, pool):
+            made = [v for v in map(_made, values) if isinstance(v, ex.Call)]
+            given = (v for call in made for v in (*call.args, *(v for _, v in call.keywords)))
+            local = {pool, *(v.id for v in given if isinstance(v, ex.Name) and facts.scope.assignments.get(v.id))}
+            closed = (c for name in _CLOSERS for c in facts.calls.get(name, ()) if isinstance(c, ex.Attribute))
+            return len(made) == len(values) and any(ex.dotted(c.base) in local for c in closed)
+    return False
 
 
 def nested_checkout(

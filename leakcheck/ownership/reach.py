@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+LEAVING = "SystemExit"
+"""What leaves the program; it occurs where it is raised, as a variable does."""
+
+
 class Reach:
     """The two backward analyses of one graph; ``taken`` are the identities of its edges that values do not rule out.
 
@@ -48,6 +52,7 @@ class Reach:
         for block in graph.blocks:
             names = [n for i in block.instructions for n in _occurring(i)]
             names += [e.test.subject for e in block.successors if e.test is not None]
+            names += [LEAVING for e in block.raises if e.raised == LEAVING]
             for name in names:
                 if name[0] not in "%#?":
                     masks[block.index] |= bits.setdefault(name, 1 << len(bits))

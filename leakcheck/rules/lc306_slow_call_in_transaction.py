@@ -65,7 +65,8 @@ from leakcheck.rule import Rule
 
 def say(leak: Leak) -> str:
     """The headline: what is slow, and the remedy."""
-    return f"`{leak.acquire}` waits while a transaction is open and holds its locks; do it before or after"
+    where = f" in `{leak.reason}`" if leak.reason else ""
+    return f"`{leak.acquire}` waits{where} while a transaction is open and holds its locks; do it before or after"
 
 
 RULE = Rule(

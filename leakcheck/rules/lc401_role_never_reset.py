@@ -65,6 +65,9 @@ from leakcheck.rule import Rule
 
 def say(leak: Leak) -> str:
     """The headline: what is kept, and the remedy."""
+    if leak.paused_by:
+        gone = f"goes back to the pool with `{leak.paused_by}`: the next borrower has this {leak.noun}"
+        return f"`{leak.acquire}` {gone}; use SET LOCAL in each transaction"
     kept = f"the connection goes on with this {leak.noun}"
     return f"`{leak.acquire}` is never reset: {kept}; send `{leak.release}` in `finally`"
 

@@ -66,6 +66,9 @@ from leakcheck.rule import Rule
 
 def say(leak: Leak) -> str:
     """The headline: where it is kept, and the remedy."""
+    if leak.paused_by:
+        gone = f"goes back to the pool with `{leak.paused_by}`: the next borrower has this {leak.noun}"
+        return f"`{leak.acquire}` {gone}; use SET LOCAL in each transaction"
     where = f" on the path that ends in line {leak.steps[-1].span.start.row}" if leak.steps else ""
     return f"`{leak.acquire}` is not reset{where}; send `{leak.release}` in `finally`"
 

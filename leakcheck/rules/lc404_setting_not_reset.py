@@ -65,6 +65,9 @@ from leakcheck.rule import Rule
 
 def say(leak: Leak) -> str:
     """The headline: what is kept, and the remedy."""
+    if leak.paused_by:
+        gone = f"goes back to the pool with `{leak.paused_by}`: the next borrower gets it"
+        return f"`{leak.acquire}` {gone}; use SET LOCAL in each transaction"
     remedy = f"use SET LOCAL, or `{leak.release}` in `finally`"
     return f"`{leak.acquire}` outlives this checkout: the next borrower gets it; {remedy}"
 

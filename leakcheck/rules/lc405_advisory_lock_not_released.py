@@ -69,6 +69,9 @@ def say(leak: Leak) -> str:
     """The headline: what is kept and when, and the remedy."""
     if leak.reason:
         return f"`{leak.acquire}` stays locked when `{leak.cause}` raises: {leak.reason}; roll back before the unlock"
+    if leak.paused_by:
+        gone = f"goes back to the pool with `{leak.paused_by}`, and an unlock behind that may reach another connection"
+        return f"`{leak.acquire}` {gone}; lock on a connection of its own, or use a lock of the transaction"
     when = f" when `{leak.cause}` raises" if leak.cause and leak.severity is Severity.WARNING else ""
     return f"`{leak.acquire}` is not released{when}; unlock it in `finally`, or use a lock of the transaction"
 

@@ -1,10 +1,11 @@
 """What is held on a connection: transactions, roles, settings, locks, subscriptions. Read in this order.
 
 ``session`` (what may be held, and what a path knows of it), ``statements`` (what a call says to the server),
-``following`` (the transfer function for what is held), ``transaction`` and ``ending`` (how statements change and end
-it), ``connections`` (which connections a function has), ``autocommit`` (whether one is in autocommit), ``lent`` (what
-context managers of the project lend to a block), ``callees`` (what project functions do to what is held),
-``executing`` and ``handed`` (statements that others are asked to send), ``noted`` (what an object knows of them),
-``pool_statements``, ``blocks`` and ``slow`` (statements through a pool, transactions that nobody names, and what waits
-for something else), ``analysis`` (all of one function), ``report`` (which paths are faults).
+``answers`` (what the server says to one that only tries), ``following`` (the transfer function for what is held),
+``transaction`` and ``ending`` (how statements change and end it), ``connections`` (which connections a function has),
+``autocommit`` (whether one is in autocommit), ``lent`` (what context managers of the project lend to a block),
+``callees`` (what project functions do to what is held), ``executing`` and ``handed`` (statements that others are asked
+to send), ``noted`` (what an object knows of them), ``pool_statements``, ``blocks`` and ``slow`` (statements through a
+pool, transactions that nobody names, and what waits for something else), ``analysis`` (all of one function), ``report``
+(which paths are faults).
 """

@@ -52,7 +52,8 @@ def block_faults(program: Program, unit: Unit, graph: g.ControlFlowGraph, speech
             instruction = known.get(id(call))
             if isinstance(instruction, g.Call) and id(call) not in seen and speech.is_slow(instruction):
                 seen.add(id(call))
-                yield Fault(unit, Event(EventKind.SLOW_CALL, instruction, because=ending))
+                part = speech.slow_part(instruction)
+                yield Fault(unit, Event(EventKind.SLOW_CALL, instruction, part, ending))
 
 
 def _bodies(program: Program, unit: Unit) -> Iterator[tuple[cst.BaseSuite, cst.CSTNode]]:

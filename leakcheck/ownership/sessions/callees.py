@@ -24,7 +24,7 @@ from leakcheck.ownership.sessions.connections import UNKNOWN_DRIVER
 from leakcheck.ownership.sessions.following import Following
 from leakcheck.ownership.sessions.handed import Handed, handed
 from leakcheck.ownership.sessions.session import HeldKind, Open, Session
-from leakcheck.ownership.sessions.slow import is_coroutine, is_slow
+from leakcheck.ownership.sessions.slow import is_coroutine, slow_part
 from leakcheck.ownership.sessions.statements import Action, Statements, most_telling
 from leakcheck.ownership.state import Hold, Scope
 from leakcheck.ownership.summary import End
@@ -199,9 +199,14 @@ class SessionCallees(Callees):
 
     def is_slow(self, call: g.Call) -> bool:
         """Whether the call waits for something outside the database; a coroutine only where it is awaited."""
-        if not is_slow(self._program, call.func, self._unit.scope):
+        if _waits_no_time(call) or not slow_part(self._program, call.func, self._unit.scope):
             return False
         return not is_coroutine(self._program, call.func, self._unit.scope) or id(call.node) in self._awaited_here
+
+    def slow_part(self, call: g.Call) -> str:
+        """What a slow call waits in, where that is not the call itself."""
+        part = slow_part(self._program, call.func, self._unit.scope)
+        return part if part.rpartition(".")[2] != ex.last_name(call.func) else ""
 
     @property
     def _awaited_here(self) -> set[int]:
@@ -223,3 +228,9 @@ class SessionCallees(Callees):
                 if facts is None or not _SPEAKING.isdisjoint(facts.calls):
                     return True
         return False
+
+
+def _waits_no_time(call: g.Call) -> bool:
+    """Whether the call only lets others run: ``sleep(0)``."""
+    given = reduce(call.node) if call.method == "sleep" and isinstance(call.node, cst.Call) else None
+    return isinstance(given, ex.Call) and given.args == (ex.Constant(0),)

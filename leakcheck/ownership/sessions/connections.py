@@ -10,7 +10,7 @@ transaction through any of these names has ended it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import libcst as cst
@@ -18,9 +18,11 @@ import libcst as cst
 from leakcheck import expression as ex
 from leakcheck.cfg.walk import reduce
 from leakcheck.driver import DriverClass, Protocol, endings
+from leakcheck.driver_session import OpenAtRelease
 from leakcheck.driver_session import Session as DriverSession
 from leakcheck.ownership.acquire import Acquisition
 from leakcheck.ownership.movement import BACK_TO_OWNER
+from leakcheck.ownership.pools import ends_here
 from leakcheck.ownership.sessions import autocommit
 from leakcheck.project.facts import SELF
 from leakcheck.project.names import Class, External, Instance, Method
@@ -76,6 +78,8 @@ def taken(found: Found, program: Program) -> Connection | None:
     if (driver is None and resource.driver != "generic") or not is_call or found.acquisition.advances:
         return None
     driver = autocommit.underneath(found, driver or UNKNOWN_DRIVER, program)
+    if driver.pooled and any(ends_here(program, name, found.unit.scope) for name in _sources(found)):
+        driver = replace(driver, pooled=False, open=OpenAtRelease.CLOSED, begun=OpenAtRelease.CLOSED)
     operations = [
         s.operation for s in program.resolver.resolve(found.call.func, found.unit.scope) if isinstance(s, Method)
     ]
@@ -88,6 +92,16 @@ def taken(found: Found, program: Program) -> Connection | None:
         autocommit=autocommit.initial(found, driver, program),
         leaves_committed=commits and own_manager,
     )
+
+
+def _sources(found: Found) -> Iterator[str]:
+    """What it may come from: a pool, a factory of sessions, the engine that a session is given."""
+    if found.acquisition.pool is not None:
+        yield found.acquisition.pool
+    made = reduce(found.call.node) if isinstance(found.call.node, cst.Call) else None
+    if isinstance(made, ex.Call):
+        values = (made.func, *made.args, *(value for _, value in made.keywords))
+        yield from (value.id for value in values if isinstance(value, ex.Name))
 
 
 def root(call: g.Call, unit: Unit) -> str | None:

@@ -23,7 +23,8 @@ from leakcheck.ownership.calling import operands
 from leakcheck.ownership.constants import written
 from leakcheck.ownership.effects import Effects
 from leakcheck.ownership.obligation import EventKind, Outcome, consumed, missed
-from leakcheck.ownership.sessions import autocommit, connections, ending, transaction
+from leakcheck.ownership.reach import LEAVING
+from leakcheck.ownership.sessions import answers, autocommit, connections, ending, transaction
 from leakcheck.ownership.sessions.session import Held, HeldKind, Open, Taken
 from leakcheck.ownership.sessions.statements import Action, Statements
 from leakcheck.ownership.state import Fact, Hold, Said, Scope, State, Status, Value, refers
@@ -37,12 +38,6 @@ if TYPE_CHECKING:
     from leakcheck.ownership.summary import Effect
 
 
-_FETCHING = frozenset({
-    "fetchone", "fetchall", "fetchmany", "fetchval", "fetchrow", "fetch", "first", "one", "one_or_none", "all",
-    "scalar", "scalar_one", "scalar_one_or_none", "scalars", "mappings",
-})  # fmt: skip
-"""What gives the rows of a statement."""
-_NOT_READING = frozenset({"execute", "executemany", "close", "cursor"})
 _IN_TRANSACTION = "name='in_transaction')"
 """The end of the text of a condition that asks for it."""
 
@@ -130,7 +125,7 @@ class Following(Effects):
         said = next((v for a in call.arguments if isinstance(v := state.get(a.operand), Said)), None)
         if said is not None:  # `wait_for(conn.execute(...))`
             return [state.bind({call.target: said})], []
-        if self.held is not None and self.held.tried and self._answers(call, state):
+        if self.held is not None and self.held.tried and answers.gives_answer(self, call, state):
             return [state.bind({**operands(call), call.target: Fact.ANSWER})], []
         actions = self.statements.actions(call, value, self.resource) or self._left_by(call, state)
         if actions and self._is_lazy(call, actions):
@@ -170,15 +165,6 @@ class Following(Effects):
         operations = [action.operation for action in actions if action.operation is not None]
         derived = any(o.derives is not None and o.protocol is Protocol.AWAITABLE_CONTEXT for o in operations)
         return derived and not self.callees.is_entered_or_awaited(call)
-
-    def _answers(self, call: g.Call, state: State) -> bool:
-        """Whether a call gives what the server said to the statement that tried: ``cur.fetchone()``."""
-        given = (call.receiver, *(a.operand for a in call.arguments))
-        of_answer = any(state.get(o) is Fact.ANSWER for o in given if o is not None)
-        reads = not state.session.worked and any(state.get(o) is Hold.DERIVED for o in given if o is not None)
-        self.answered = self.answered or of_answer or (reads and call.method not in _NOT_READING)
-        fetches = call.method in _FETCHING
-        return fetches if reads else of_answer and (fetches or ex.dotted(call.func) in ("bool", "any", "all"))
 
     def _left_by(self, call: g.Call, state: State) -> tuple[Action, ...]:
         """What a project function sends for its caller, or leaves open for it to end: it says as much."""
@@ -292,6 +278,16 @@ class Following(Effects):
             return replace(state, session=replace(state.session, decided=(test.subject, test.outcome)))
         return _without_holders(state).with_status(Status.RELEASED) if known and held else state
 
+    @property
+    def ends_with_program(self) -> bool:
+        """What is held on connections goes with them, and a program that is left by ``sys.exit()`` has none."""
+        return self.held is not None
+
+    def raising(self, edge: g.Edge, state: State) -> State:
+        """An exception that leaves the program."""
+        leaves = self.held is not None and edge.raised == LEAVING and state.status is Status.HELD
+        return _without_holders(state).with_status(Status.RELEASED) if leaves else state
+
     # With blocks
 
     def _enter(self, instruction: g.Enter, state: State) -> Outcome:
@@ -338,7 +334,7 @@ class Following(Effects):
         if EventKind.COMMIT_AFTER_ERROR in left.faults:
             self.event(EventKind.COMMIT_AFTER_ERROR, instruction, because=session.failed)
         if EventKind.SLOW_CALL in left.faults and session.slow is not None:
-            self.event(EventKind.SLOW_CALL, session.slow, because=instruction)
+            self.event(EventKind.SLOW_CALL, session.slow, self.speech.slow_part(session.slow), instruction)
         self.ended = self.ended or left.ended
         return self.lost_with(state, left.gone) if left.gone else self.done(instruction, state, by_statement=left.ended)
 

@@ -182,7 +182,17 @@ def _leak(found: SessionFound, kind: LeakKind, severity: Severity, ending: Endin
         cause=cause_text(found, ending, kind),
         reason=_reason(found, ending),
         noun=_NOUNS[held.kind],
+        paused_by=_paused_by(found, ending),
     )
+
+
+def _paused_by(found: SessionFound, ending: Ending) -> str:
+    """The commit by which a session gives its connection back until its next statement, where the path ends by it."""
+    node = ending.lost.node if ending.lost is not None else None
+    call = node.expression if isinstance(node, cst.Await) else node
+    method = ex.last_name(reduce(call.func)) if isinstance(call, cst.Call) else None
+    operation = found.connection.resource.methods.get(method or "")
+    return short(found.unit, call) if operation is not None and operation.pauses and call is not None else ""
 
 
 def _reason(found: SessionFound, ending: Ending) -> str:
@@ -238,7 +248,10 @@ def fault_leak(fault: Fault) -> Leak | None:
     if event.kind is EventKind.COMMIT_AFTER_ERROR and not _is_swallowed(fault):
         return None
     part, node = unit.part, event.instruction.node
-    steps = [Step(StepKind.USE, unit.path, part.span(node), event.note or _FAULT_WORDS[event.kind])]
+    words = event.note or _FAULT_WORDS[event.kind]
+    if event.kind is EventKind.SLOW_CALL and event.note:
+        words = f"waits in `{event.note}`; {_FAULT_WORDS[event.kind]}"
+    steps = [Step(StepKind.USE, unit.path, part.span(node), words)]
     cause = ""
     if event.because is not None:
         kind, words = _BECAUSE_WORDS[event.kind]

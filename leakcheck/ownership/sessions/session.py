@@ -14,7 +14,7 @@ from leakcheck.sql.event import SqlKind
 
 if TYPE_CHECKING:
     from leakcheck.cfg import graph as g
-    from leakcheck.cfg.graph import Instruction
+    from leakcheck.cfg.graph import Call, Instruction
     from leakcheck.ownership.state import State
 
 
@@ -85,7 +85,7 @@ class Session:
     changed: bool = False
     decided: tuple[str, bool] | None = None
     failed: Instruction | None = None
-    slow: Instruction | None = None
+    slow: Call | None = None
     unseen: Instruction | None = None
     gone: str = ""
 

@@ -1,6 +1,6 @@
 """Calls that wait for something outside the database: an HTTP request, a sleep, a subprocess, a user.
 
-notify(order)    →   slow, where ``notify`` is a project function that calls ``requests.post``
+notify(order)    →   "requests.post", where ``notify`` is a project function that calls that
 """
 
 from __future__ import annotations
@@ -24,12 +24,11 @@ _DEPTH = 2
 """How many project functions deep a slow call is looked for."""
 
 
-def is_slow(program: Program, callee: ex.Expression, scope: Scope, depth: int = _DEPTH) -> bool:
-    """Whether calling ``callee`` is slow, itself or through project functions."""
-    if any(_is_known(program, name) for name in _names(program, callee, scope)):
-        return True
-    if depth == 0:
-        return False
+def slow_part(program: Program, callee: ex.Expression, scope: Scope, depth: int = _DEPTH) -> str:
+    """What is slow when ``callee`` is called, itself or through project functions; empty where nothing is."""
+    known = next((name for name in _names(program, callee, scope) if _is_known(program, name)), "")
+    if known or depth == 0:
+        return known
     for symbol in program.resolver.resolve(callee, scope):
         if not isinstance(symbol, Function):
             continue
@@ -39,15 +38,16 @@ def is_slow(program: Program, callee: ex.Expression, scope: Scope, depth: int = 
         imports = imports_slow(program, inner.module)
         for name, expressions in facts.calls.items():
             for expression in expressions if name in program.vocabulary.slow or depth > 1 or imports else ():
-                if is_slow(program, expression, inner, depth - 1):
-                    return True
-    return False
+                part = slow_part(program, expression, inner, depth - 1)
+                if part:
+                    return part
+    return ""
 
 
 def calls_slow(program: Program, module: ModuleFacts, function: FunctionFacts) -> bool:
     """Whether a function calls something that is slow."""
     scope = Scope.of(module, function)
-    return any(is_slow(program, callee, scope) for found in function.calls.values() for callee in found)
+    return any(slow_part(program, callee, scope) for found in function.calls.values() for callee in found)
 
 
 def is_coroutine(program: Program, callee: ex.Expression, scope: Scope) -> bool:

@@ -176,7 +176,7 @@ def _check_commit(following: Following, instruction: g.Instruction, state: State
     if session.failed is not None and session.wrote and following.driver.dialect == "postgresql":
         following.event(EventKind.COMMIT_AFTER_ERROR, instruction, because=session.failed)
     if session.slow is not None:
-        following.event(EventKind.SLOW_CALL, session.slow, because=instruction)
+        following.event(EventKind.SLOW_CALL, session.slow, following.speech.slow_part(session.slow), instruction)
 
 
 def after_failed_commit(following: Following, instruction: g.Instruction, state: State) -> State:

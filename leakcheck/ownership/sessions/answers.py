@@ -1,0 +1,34 @@
+"""What the server answers to a statement that only tries: ``pg_try_advisory_lock`` says whether it took the lock.
+
+cur.execute("SELECT pg_try_advisory_lock(1)")
+if cur.fetchone()[0]:    →   a branch on the answer
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from leakcheck import expression as ex
+from leakcheck.ownership.state import Fact, Hold
+
+if TYPE_CHECKING:
+    from leakcheck.cfg import graph as g
+    from leakcheck.ownership.sessions.following import Following
+    from leakcheck.ownership.state import State
+
+_FETCHING = frozenset({
+    "fetchone", "fetchall", "fetchmany", "fetchval", "fetchrow", "fetch", "first", "one", "one_or_none", "all",
+    "scalar", "scalar_one", "scalar_one_or_none", "scalars", "mappings",
+})  # fmt: skip
+"""What gives the rows of a statement."""
+_NOT_READING = frozenset({"execute", "executemany", "close", "cursor"})
+
+
+def gives_answer(following: Following, call: g.Call, state: State) -> bool:
+    """Whether a call gives what the server said to the statement that tried: ``cur.fetchone()``."""
+    given = (call.receiver, *(a.operand for a in call.arguments))
+    of_answer = any(state.get(o) is Fact.ANSWER for o in given if o is not None)
+    reads = not state.session.worked and any(state.get(o) is Hold.DERIVED for o in given if o is not None)
+    following.answered = following.answered or of_answer or (reads and call.method not in _NOT_READING)
+    fetches = call.method in _FETCHING
+    return fetches if reads else of_answer and (fetches or ex.dotted(call.func) in ("bool", "any", "all"))
