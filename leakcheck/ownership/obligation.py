@@ -233,9 +233,9 @@ class Obligation:
         """Whether nothing is owed where the program is left."""
         return False
 
-    def raising(self, edge: g.Edge, state: State) -> State:  # noqa: ARG002 - for others
-        """What the class of an exception teaches about the resource."""
-        return state
+    def follows(self, edge: g.Edge) -> bool:  # noqa: ARG002 - for others
+        """Whether an exception of this class is followed."""
+        return True
 
     def event(
         self, kind: EventKind, instruction: g.Instruction, note: str = "", because: g.Instruction | None = None

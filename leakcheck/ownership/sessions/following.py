@@ -283,10 +283,10 @@ class Following(Effects):
         """What is held on connections goes with them, and a program that is left by ``sys.exit()`` has none."""
         return self.held is not None
 
-    def raising(self, edge: g.Edge, state: State) -> State:
-        """An exception that leaves the program."""
-        leaves = self.held is not None and edge.raised == LEAVING and state.status is Status.HELD
-        return _without_holders(state).with_status(Status.RELEASED) if leaves else state
+    def follows(self, edge: g.Edge) -> bool:
+        """Not what leaves the program; what only a block throws into a context manager is nothing else."""
+        leaves = edge.raised == LEAVING or (edge.raised == g.GENERATOR_EXIT and self.speech.lends_to_a_block)
+        return self.held is None or not leaves
 
     # With blocks
 
