@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from leakcheck import expression as ex
+from leakcheck.cfg import graph as g
 from leakcheck.fixes.tree import TRIES, own
 from leakcheck.project.names import Class, Function
 
@@ -33,14 +34,28 @@ def may_be_none(tree: Tree, found: Found, program: Program) -> bool:
     callees = tree.unit.callees
     if not found.acquisition.steps or callees is None:
         return False
-    symbols = callees.symbols(found.call)
+    symbols = callees.symbols(_generator(tree, found) or found.call)
     if symbols and all(isinstance(symbol, Class) for symbol in symbols):
         return False
     units = [program.functions.units.of(symbol) for symbol in symbols if isinstance(symbol, Function)]
     return not units or any(unit is None or _gives_none(unit) for unit in units)
 
 
+def _generator(tree: Tree, found: Found) -> g.Call | None:
+    """The call that makes the generator of which ``next(…)`` takes the first."""
+    match found.call.node:
+        case cst.Call(func=cst.Name(value="next" | "anext"), args=[cst.Arg(value=cst.Call() as inner)]):
+            blocks = tree.unit.graph.blocks if tree.unit.graph is not None else []
+            calls = (i for block in blocks for i in block.instructions if isinstance(i, g.Call))
+            return next((call for call in calls if call.node is inner), None)
+        case _:
+            return None
+
+
 def _gives_none(unit: Unit) -> bool:
+    if unit.facts is not None and unit.facts.is_generator:
+        given = [node.value for node in own(unit.node) if isinstance(node, cst.Yield)]
+        return any(not isinstance(value, cst.BaseExpression) or _is_none(value, unit) for value in given)
     returned = [node.value for node in own(unit.node) if isinstance(node, cst.Return)]
     if any(value is None or _is_none(value, unit) for value in returned):
         return True

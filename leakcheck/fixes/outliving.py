@@ -118,6 +118,7 @@ class _Search:
     def __init__(self, program: Program, resource: DriverClass) -> None:
         self._program = program
         self._resource = resource
+        self._known: dict[tuple[Function, int | str | None, int], bool] = {}
 
     def body(self, tree: Tree, statements: Sequence[cst.CSTNode], names: Sequence[str], depth: int = _DEPTH) -> _Body:
         """Statements with all the variables that lead to what these hold."""
@@ -149,7 +150,7 @@ class _Search:
         name = ex.last_name(reduce(call.func)) or ""
         if name in CONSUMERS or name in BORROWERS or _receiver(call.func) in body.names:
             return False
-        functions = self._functions(body.tree, instruction)
+        functions = functions_called(body.tree, instruction)
         if not functions and instruction is not None and callees is not None and callees.is_quiet(instruction):
             return False
         given = [place for place, argument in _places(call) if needs(argument, body.names, is_data)]
@@ -159,21 +160,19 @@ class _Search:
 
     def _is_data(self, tree: Tree, calls: Mapping[int, g.Call], depth: int) -> IsData:
         def is_data(call: cst.Call) -> bool:
-            functions = self._functions(tree, calls.get(id(call)))
+            functions = functions_called(tree, calls.get(id(call)))
             return bool(functions) and all(self._gives_data(function, depth) for function in functions)
 
         return is_data
 
-    def _functions(self, tree: Tree, instruction: g.Call | None) -> list[Function]:
-        """The functions of the project that a call calls, none where it may call another."""
-        if instruction is None or tree.unit.callees is None:
-            return []
-        symbols = tree.unit.callees.symbols(instruction)
-        functions = [symbol for symbol in symbols if isinstance(symbol, Function)]
-        return functions if len(functions) == len(symbols) else []
-
     def _keeps(self, function: Function, place: int | str | None, depth: int) -> bool:
         """Whether a function may keep the argument at a place."""
+        key = function, place, depth
+        if key not in self._known:
+            self._known[key] = self._may_keep(function, place, depth)
+        return self._known[key]
+
+    def _may_keep(self, function: Function, place: int | str | None, depth: int) -> bool:
         facts, _ = self._program.resolver.function(function)
         unit = self._program.functions.units.of(function)
         if facts is None or place is None or unit is None or not isinstance(unit.node, cst.FunctionDef) or not depth:
@@ -206,6 +205,15 @@ class _Search:
         except TooLargeError:
             return {}
         return {id(i.node): i for block in graph.blocks for i in block.instructions if isinstance(i, g.Call)}
+
+
+def functions_called(tree: Tree, instruction: g.Call | None) -> list[Function]:
+    """The functions of the project that a call calls, none where it may call another."""
+    if instruction is None or tree.unit.callees is None:
+        return []
+    symbols = tree.unit.callees.symbols(instruction)
+    functions = [symbol for symbol in symbols if isinstance(symbol, Function)]
+    return functions if len(functions) == len(symbols) else []
 
 
 def _kept(node: cst.CSTNode) -> cst.CSTNode | None:

@@ -14,16 +14,19 @@ import libcst as cst
 
 from leakcheck import expression as ex
 from leakcheck.cfg.walk import walk
+from leakcheck.fixes.outliving import functions_called
 from leakcheck.fixes.roles import Role, mentions
 from leakcheck.fixes.speech import Speech
+from leakcheck.fixes.tree import Tree, own
 from leakcheck.sql.event import HOLE, SqlKind
 from leakcheck.sql.events import events
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from leakcheck.fixes.region import Region
     from leakcheck.ownership.program import Program
+    from leakcheck.project.names import Function
     from leakcheck.sql.event import SqlEvent
 
 _STATE = frozenset({
@@ -38,6 +41,8 @@ _SETTERS = frozenset({
     "autocommit", "select_db", "change_user", "begin_twophase", "tpc_begin",
 })  # fmt: skip
 _SHOWN = 30
+_MOST = 50
+"""Functions that are looked into for what changes the session, at most."""
 
 
 def dirt(region: Region, program: Program) -> tuple[cst.CSTNode, str] | None:
@@ -52,13 +57,59 @@ def dirt(region: Region, program: Program) -> tuple[cst.CSTNode, str] | None:
             if region.holds(mention.node) and mention.attribute in _SETTERS:
                 return mention.node, f"changes the session (`{name}.{mention.attribute}`)"
     speech = Speech(region.tree, program)
+    known: dict[Function, str | None] = {}
     for statement in (region.checkout, *region.statements):
+        for node in own(statement):
+            if isinstance(node, cst.Call) and _is_given(region, node):
+                by = _set_by(functions_called(region.tree, speech.instruction(node)), program, known)
+                if by is not None:
+                    return node, f"changes the session (`{by}`)"
         for call, event in speech.all_under(statement):
             if _is_kept(event):
                 return call, f"changes the session (`{_shown(speech.text(call) or event.kind.value)}`)"
         for node, text in _texts(statement, region, program):
             if _USE.fullmatch(text) or any(_is_kept(event) for event in events(text)):
                 return node, f"changes the session (`{_shown(text)}`)"
+    return None
+
+
+def _is_given(region: Region, call: cst.Call) -> bool:
+    """Whether a call is given the connection, or what leads to it."""
+    names = {argument.value.value for argument in call.args if isinstance(argument.value, cst.Name)}
+    return not names.isdisjoint({region.name, *region.handles})
+
+
+def _set_by(functions: Sequence[Function], program: Program, known: dict[Function, str | None]) -> str | None:
+    """What functions of the project change of a session, or those that they call; ``known`` are those asked before."""
+    for function in functions:
+        if function not in known:
+            known[function] = None  # for those that call each other
+            known[function] = _set_in(function, program, known)
+    return next((found for function in functions if (found := known[function]) is not None), None)
+
+
+def _set_in(function: Function, program: Program, known: dict[Function, str | None]) -> str | None:
+    unit = program.functions.units.of(function)
+    if unit is None or len(known) > _MOST:
+        return None
+    tree = Tree(unit)
+    speech = Speech(tree, program)
+    for node in own(unit.node):
+        match node:
+            case (
+                cst.AssignTarget(target=cst.Attribute(attr=cst.Name(value=name)) as part)
+                | cst.Call(func=cst.Attribute(attr=cst.Name(value=name)) as part)
+            ) if name in _SETTERS:
+                return f"{unit.name}: {tree.text(part)}"
+            case cst.Call():
+                said = next((event for event in speech.said(node) if _is_kept(event)), None)
+                if said is not None:
+                    return f"{unit.name}: {_shown(speech.text(node) or said.kind.value)}"
+                deeper = _set_by(functions_called(tree, speech.instruction(node)), program, known)
+                if deeper is not None:
+                    return deeper
+            case _:
+                pass
     return None
 
 
