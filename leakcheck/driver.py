@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _SHORT = 3  # a receiver word of so few letters ("db") must stand alone
 RECEIVER: Literal["receiver"] = "receiver"
+ALWAYS: Literal["always"] = "always"
 
 
 class Protocol(StrEnum):
@@ -103,6 +104,7 @@ class Operation:
     near_miss_unless: str = ""  # keyword of the pool's constructor that makes it a release
     acquires_receiver: bool = False  # the receiver itself becomes held (`db.connect()`)
     opens_first: bool = False  # acquires_receiver: it goes on to use what it opened, and may raise then
+    reopens: str = ""  # opens again what was closed: "always", or only where this argument is True
     tells: bool = False  # acquires_receiver: what it gives is true where it opened, and false or None where it did not
     closes: bool = False  # ends a pool
     distinctive: bool = False  # the name alone is evidence, on any unresolved receiver
@@ -153,6 +155,7 @@ class DriverClass:
     context_commits: bool = False  # leaving that `with` commits
     docs: str = ""
     bind: str = ""  # the constructor's argument that it takes from: without one, or with a connection, it takes nothing
+    deferred_by: str = ""  # the constructor's argument with which it takes nothing: it is opened by a method, later
     shared: bool = False  # nested checkouts in one task are the same one
     pool: Pooling | None = None
     embedded: bool = False  # there is no server: opening a connection opens a file

@@ -224,7 +224,11 @@ class Acquisitions:
     def _takes_from(self, operation: Operation, call: ex.Call, scope: Scope) -> bool:
         """Whether a constructor that is told what to take from takes anything: a session on a connection does not."""
         known = self._drivers.classes.get(operation.acquires or "")
-        if known is None or not known.bind or operation.name not in known.names:
+        if known is None or operation.name not in known.names:
+            return True
+        if any(k == known.deferred_by and isinstance(v, ex.Constant) and v.value is True for k, v in call.keywords):
+            return False
+        if not known.bind:
             return True
         sources = [v for k, v in call.keywords if k == known.bind] or list(call.args[:1])
         if not sources:
