@@ -65,7 +65,7 @@ class ConditionLowering(AssignmentLowering):
                 self.fork(node, Test(TestKind.TRUTH, name, outcome=True), true, false)
             case cst.Attribute() | cst.Call() if isinstance(reduce(node), ex.Attribute):
                 self.use(node)
-                self._pure(node, reduce(node), "", true, false, negated=False)
+                self.pure(node, reduce(node), "", true, false)
             case _:
                 self.branch_on(self.value(node), node, true, false, forget=True)
 
@@ -122,12 +122,12 @@ class ConditionLowering(AssignmentLowering):
             negated = type(operator) in _NEGATED
             kind = _NEGATED.get(type(operator), type(operator)).__name__
             sides = ex.Sequence((reduce(node.left), reduce(right)))
-            self._pure(node, sides, kind, true, false, negated=negated)
+            self.pure(node, sides, kind, true, false, negated=negated)
             return
         self.use(node)
         self.fork(node, None, true, false)
 
-    def _pure(
+    def pure(
         self,
         node: cst.CSTNode,
         reduced: ex.Expression,
@@ -135,7 +135,7 @@ class ConditionLowering(AssignmentLowering):
         true: BasicBlock,
         false: BasicBlock,
         *,
-        negated: bool,
+        negated: bool = False,
     ) -> None:
         """Branch on a condition whose value stays the same until one of its names is assigned."""
         if not is_pure(reduced):

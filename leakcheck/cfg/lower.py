@@ -27,6 +27,7 @@ from leakcheck.cfg.graph import (
     Build,
     Call,
     Define,
+    Edge,
     Forget,
     Iterate,
     LoadAttribute,
@@ -39,7 +40,7 @@ from leakcheck.cfg.graph import (
     TestKind,
     Yield,
 )
-from leakcheck.cfg.walk import names_read, parameters_of, reduce, string_value
+from leakcheck.cfg.walk import is_pure, names_read, parameters_of, reduce, string_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -209,7 +210,7 @@ class ExpressionLowering(ConditionLowering):
         left = self.value(node.left)
         is_and = isinstance(node.operator, cst.And)
         short = self.new_block()
-        self.branch_on(left, node.left, *((rest, short) if is_and else (short, rest)), forget=False)
+        self._branch_on_left(left, node.left, *((rest, short) if is_and else (short, rest)), short)
         self.current = short
         self.emit(Move(node, target, left))
         self.link(after)
@@ -219,6 +220,18 @@ class ExpressionLowering(ConditionLowering):
         self.link(after)
         self.current = after
         return target
+
+    def _branch_on_left(
+        self, operand: str, node: cst.BaseExpression, true: BasicBlock, false: BasicBlock, short: BasicBlock
+    ) -> None:
+        """Branch on the value left of ``or``: on an attribute as a later ``if self.conn:`` does, which then agrees."""
+        reduced = reduce(node)
+        if not (isinstance(reduced, ex.Attribute) and is_pure(reduced) and operand.startswith("%")):
+            self.branch_on(operand, node, true, false, forget=False)
+            return
+        known = self.new_block()
+        known.successors.append(Edge(short, Test(TestKind.TRUTH, operand, outcome=short is true)))
+        self.pure(node, reduced, "", known if short is true else true, known if short is false else false)
 
     def _conditional(self, node: cst.IfExp) -> str:
         target, true, false, after = self.temporary(), self.new_block(), self.new_block(), self.new_block()

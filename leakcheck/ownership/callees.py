@@ -105,6 +105,14 @@ class Callees(QuietCalls):
             return Operation(name, releases=0)
         return None
 
+    def registers_release(self, call: g.Call) -> bool:
+        """Whether it is given a method that gives back beside the resource: ``register(pool.putconn, conn)``."""
+        node = call.node
+        if not isinstance(node, cst.Call) or len(call.arguments) == 1:
+            return False
+        methods = (given.attr.value for given in (a.value for a in node.args) if isinstance(given, cst.Attribute))
+        return any(isinstance(o.releases, int) for m in methods for _, o in self._program.drivers.methods_named(m))
+
     def _to_another_pool(self, call: g.Call, pool: str | None) -> Operation | None:
         """A near miss: the receiver is certainly another pool than the one it came from."""
         if pool is None or not isinstance(call.func, ex.Attribute):

@@ -16,7 +16,7 @@ from leakcheck import expression as ex
 from leakcheck.calls import CallKind
 from leakcheck.cfg import graph as g
 from leakcheck.cfg.conditions import OPEN_TESTS
-from leakcheck.driver import RECEIVER, WithEffect
+from leakcheck.driver import ALWAYS, RECEIVER, WithEffect
 from leakcheck.ownership.obligation import EventKind, consumed, missed
 from leakcheck.ownership.state import ALIASES, Box, Closure, Deferred, Fact, Hold, Status, refers
 from leakcheck.ownership.summary import BORROWS
@@ -32,6 +32,8 @@ _KEEPING_METHODS = frozenset({
     "set_result", "send", "_replace",
 })  # fmt: skip
 """Methods of unknown objects that keep what they are given: a list, a queue, a future, a named tuple."""
+_READING = frozenset({"list", "tuple", "set", "dict", "sorted"})
+"""Builtins that go through a cursor's rows."""
 _LEAVING = frozenset({
     "__exit__", "__aexit__", "close", "aclose", "__next__", "__anext__", "throw", "athrow", "send", "asend",
 })  # fmt: skip
@@ -103,6 +105,8 @@ def _method(obligation: Obligation, call: g.Call, state: State, name: str) -> Ou
     operation = obligation.resource.methods.get(name)
     if operation is not None and operation.acquires_receiver:
         return obligation.opened(call, state, operation)
+    if operation is not None and state.status is Status.RELEASED and _reopens(call, operation):
+        return [obligation.taken_now(call, state)], [state]
     if operation is None:
         return ([state], []) if name in OPEN_TESTS else obligation.used(call, state)
     if obligation.is_own_release(operation):
@@ -137,6 +141,13 @@ def _release_call(obligation: Obligation, call: g.Call, state: State, operation:
     if operation.releases == RECEIVER or any(_is_set(a, operation.closed_by) for a in call.arguments):
         return [replace(s, closed=True) for s in normal], [replace(s, closed=True) for s in raised]
     return normal, raised
+
+
+def _reopens(call: g.Call, operation: Operation) -> bool:
+    """Whether it connects again where the connection was closed: ``conn.ping(reconnect=True)``."""
+    if operation.reopens in ("", ALWAYS):
+        return operation.reopens == ALWAYS
+    return any(a.operand == g.TRUE and a.keyword in (None, operation.reopens) for a in call.arguments)
 
 
 def _is_set(argument: g.Argument, keyword: str) -> bool:
@@ -200,7 +211,7 @@ def _given(
     if value is Hold.PENDING:
         return _pending_given(obligation, call, state)
     if value is Hold.DERIVED:
-        return [state], [state]
+        return obligation.used(call, state) if ex.dotted(call.func) in _READING else ([state], [state])
     if value is Hold.MANAGER and ex.dotted(call.func) in ("next", "anext"):
         released = obligation.released(call, state)  # its generator goes on behind the `yield`
         return [released], [released]
@@ -216,6 +227,11 @@ def _given(
     if isinstance(value, Deferred):
         after = state.with_status(Status.MOVED) if value.effect.releases else state
         return [after], [state]
+    if value in ALIASES and obligation.callees.registers_release(call):
+        if obligation.callees.is_manager(call):
+            return [state.bind({call.target: Hold.MANAGER})], []
+        obligation.event(EventKind.TRANSFER, call)
+        return [state.with_status(Status.MOVED)], []
     if call.method in _KEEPING_METHODS and not obligation.callees.is_resolved(call):
         obligation.event(EventKind.TRANSFER, call)
         return [state.with_status(Status.MOVED)], []

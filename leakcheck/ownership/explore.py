@@ -17,7 +17,7 @@ from leakcheck.ownership.constants import Constants, learn, refine, written
 from leakcheck.ownership.effects import Effects
 from leakcheck.ownership.lending import without_lender
 from leakcheck.ownership.likelihood import likelihood
-from leakcheck.ownership.movement import BACK_TO_OWNER
+from leakcheck.ownership.movement import BACK_TO_OWNER, path_subject
 from leakcheck.ownership.obligation import FAULTS, Event, EventKind
 from leakcheck.ownership.reach import LEAVING
 from leakcheck.ownership.state import ABSENT, ALIASES, Box, Fact, Link, State, Status
@@ -200,7 +200,7 @@ class Explorer:
         stale = self.constants.killed(instruction)
         subjects = [n for n, v in state.variables if n[0] == "?" and n in stale]
         if isinstance(instruction, g.StoreAttribute):
-            subjects = [s for s in subjects if state.get(s) is None]
+            subjects = [s for s in subjects if s != path_subject(instruction)]  # that has its new value already
         return state.bind(dict.fromkeys(subjects)) if subjects else state
 
     def _follow(self, edge: g.Edge, state: State) -> State | None:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Container
 
 
+_VIEWS = frozenset({"items", "keys", "values"})
+
+
 class Likelihood(IntEnum):
     """From a subscript, a loop's next element or a builtin, by any call, to a statement that the server runs."""
 
@@ -37,6 +40,8 @@ def likelihood(instruction: g.Instruction, statements: Container[str]) -> Likeli
         case g.Point() | g.LoadItem() | g.Iterate():
             return Likelihood.HARDLY
         case g.Call(func=ex.Name(id=name)) if hasattr(builtins, name):
+            return Likelihood.HARDLY
+        case g.Call(func=ex.Attribute(name=name), arguments=()) if name in _VIEWS:
             return Likelihood.HARDLY
         case g.Call(func=func) if ex.last_name(func) in statements:
             return Likelihood.READILY

@@ -89,6 +89,8 @@ def iterate(obligation: Obligation, instruction: g.Iterate, state: State) -> Out
     had its turn: as one that may go on, or as one whose last element that was.
     """
     base = state.get(instruction.iterable)
+    if base is Hold.DERIVED:
+        obligation.used(instruction, state)  # the rows of a cursor
     other, raised = _bound(obligation, instruction.target, None, state)
     element = base.element if isinstance(base, Box) else None
     if not isinstance(base, Box) or element is None:
@@ -166,9 +168,9 @@ def store_attribute(obligation: Obligation, instruction: g.StoreAttribute, state
             return [state.bind(consumed(instruction.value))], [state]  # `self.users = Users(self.conn)`: kept already
     owner = "" if instruction.path in ("self", "cls") else f"{instruction.path}."
     outcome = _store(obligation, instruction.value, state, instruction, moved_to=owner + instruction.name)
-    if isinstance(known, Fact):
-        subject = _path_subject(instruction)
-        outcome[0][:] = [s.bind({subject: known}) if subject else s for s in outcome[0]]
+    subject = path_subject(instruction)
+    if subject is not None:
+        outcome[0][:] = [s.bind({subject: known if isinstance(known, Fact) else None}) for s in outcome[0]]
     return outcome
 
 
@@ -202,7 +204,7 @@ def _spelled(name: str, box: Box) -> str | None:
     return f"{name}[{key}]"
 
 
-def _path_subject(instruction: g.StoreAttribute) -> str | None:
+def path_subject(instruction: g.StoreAttribute) -> str | None:
     """The subject by which a later test asks for the attribute: ``?`` and its reduced expression."""
     if instruction.path is None:
         return None

@@ -24,7 +24,7 @@ class Reach:
     """The two backward analyses of one graph; ``taken`` are the identities of its edges that values do not rule out.
 
     ``returning`` has each block from which the function can return, with the next block on a shortest way there;
-    ``returning_quietly`` those from which it can without anything raising.
+    ``returning_quietly`` the same of ways on which nothing raises.
     """
 
     def __init__(self, graph: g.ControlFlowGraph, taken: frozenset[int]) -> None:
@@ -39,7 +39,7 @@ class Reach:
         for block in graph.blocks:
             for edge in (e for e in block.successors if id(e) in taken):
                 quietly.setdefault(edge.target.index, []).append(block.index)
-        self.returning_quietly = frozenset(_ways_to(graph.exit, quietly))
+        self.returning_quietly = _ways_to(graph.exit, quietly)
 
     def mentions(self, block: g.BasicBlock, name: str) -> bool:
         """Whether a variable occurs in ``block`` or after it; a temporary is taken to."""

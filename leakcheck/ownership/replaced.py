@@ -15,6 +15,7 @@ import libcst as cst
 
 from leakcheck import expression as ex
 from leakcheck.cfg.walk import reduce, walk
+from leakcheck.project.names import Class, Function
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from leakcheck.ownership.acquire import Acquisition
     from leakcheck.ownership.program import Program
     from leakcheck.ownership.unit import Unit
+    from leakcheck.project.facts import ModuleFacts
 
+_SET_UP = frozenset({"setUp", "asyncSetUp", "setup_method", "setUpClass"})
 _PATCHING = re.compile(rb"\b(?:patch|setattr)\b")
 
 
@@ -67,7 +70,21 @@ def _replaced_in(program: Program, unit: Unit) -> frozenset[str]:
     if module is not None and owner in module.classes:
         for decorator in module.classes[owner].decorators:
             names.update(_replaced_by(decorator))
+        names.update(_replaced_before(program, Class(around.path, owner), module))
     return frozenset(names)
+
+
+def _replaced_before(program: Program, cls: Class, module: ModuleFacts) -> Iterator[str]:
+    """What a test case's ``setUp`` assigns to a module: ``driver._connect = stub`` stands for ``driver.connect()``."""
+    for name in _SET_UP & module.classes[cls.qualname].methods.keys():
+        unit = program.functions.units.of(Function(cls.path, module.classes[cls.qualname].methods[name]))
+        for node in walk(unit.node) if unit is not None else ():
+            for target in node.targets if isinstance(node, cst.Assign) else ():
+                match reduce(target.target):
+                    case ex.Attribute(base=ex.Name(id=base), name=replaced) if base in module.scope.imports:
+                        yield replaced.lstrip("_")
+                    case _:
+                        pass
 
 
 def _replaced_by(call: ex.Expression) -> Iterator[str]:

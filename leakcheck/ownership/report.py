@@ -102,7 +102,7 @@ def _release_leak(found: Found, *, module_level: bool, within: bool = False) -> 
         kind, ending = LeakKind.OVERWRITTEN, rebound[0]
     elif quiet:
         kind = LeakKind.ON_PATH
-    elif _is_generator(found) and _raised_by_yields(found, leaks):
+    elif _is_generator(found) and _losing_yield(found, leaks) is not None:
         kind = LeakKind.ACROSS_YIELD
     elif found.effects.entering and not within:
         kind = LeakKind.OWNER_NEVER_RELEASES
@@ -115,6 +115,9 @@ def _release_leak(found: Found, *, module_level: bool, within: bool = False) -> 
     if gap:
         severity = Severity.NOTE
     steps = [*acquire_steps(found), *path_steps(found, ending)]
+    suspended = _losing_yield(found, leaks) if kind is LeakKind.ACROSS_YIELD else None
+    if suspended is not None:
+        steps = [*acquire_steps(found), _suspension(found, suspended)]
     cause = cause_text(found, ending, kind)
     name = found.kept_in if found.effects.name is None else None
     handed_on = any(e.state.status is Status.MOVED and not e.state.raised for e in found.exploration.endings)
@@ -240,10 +243,16 @@ def _first_raises(found: Found, leaks: Sequence[Ending]) -> list[g.Instruction]:
     return list(firsts.values())
 
 
-def _raised_by_yields(found: Found, leaks: Sequence[Ending]) -> bool:
+def _losing_yield(found: Found, leaks: Sequence[Ending]) -> g.Yield | None:
+    """A ``yield`` at which a consumer that stops early leaves it held."""
     graph = found.unit.graph
-    raising = [i for i in _first_raises(found, leaks) if isinstance(i, g.Yield)]
-    return graph is not None and any(i.delegates or _in_loop(graph, i.node) for i in raising)
+    raising = [i for i in _first_raises(found, leaks) if isinstance(i, g.Yield)] if graph is not None else []
+    return next((i for i in raising if graph is not None and (i.delegates or _in_loop(graph, i.node))), None)
+
+
+def _suspension(found: Found, last: g.Yield) -> Step:
+    span = found.unit.part.span(last.node)
+    return Step(StepKind.YIELD, found.unit.path, span, "a consumer that stops here leaves it held")
 
 
 def _across_yield(found: Found) -> Leak | None:
@@ -258,10 +267,7 @@ def _across_yield(found: Found) -> Leak | None:
             continue
         last = hop.source.instructions[-1]
         if isinstance(last, g.Yield) and hop.origin.state.status is Status.HELD and _in_loop(graph, last.node):
-            steps = [
-                *acquire_steps(found),
-                Step(StepKind.YIELD, unit.path, unit.part.span(last.node), "a consumer that stops here leaves it held"),
-            ]
+            steps = [*acquire_steps(found), _suspension(found, last)]
             reason = "an async generator that is left early is closed late: wrap its consumer in `aclosing()`"
             return _leak(found, LeakKind.ACROSS_YIELD, Severity.WARNING, steps, reason=reason)
     return None
@@ -274,12 +280,12 @@ def _in_loop(graph: g.ControlFlowGraph, node: cst.CSTNode) -> bool:
 def _most_telling(found: Found, leaks: Sequence[Ending]) -> Ending:
     """Of the paths that end where the first does, the one on which a statement raises: one believes it sooner."""
     first, statements = leaks[0], found.effects.callees.statements
-    for ending in leaks:
-        alike = (ending.node.block, ending.returned, ending.lost) == (first.node.block, first.returned, first.lost)
-        raising = raised_by(found, ending)
-        if alike and raising is not None and likelihood(raising, statements) is Likelihood.READILY:
-            return ending
-    return first
+    end = (first.node.block, first.returned, first.lost)
+    alike = [e for e in leaks if (e.node.block, e.returned, e.lost) == end]
+    raising = [(raised_by(found, ending), ending) for ending in alike]
+    told = [(likelihood(instruction, statements), ending) for instruction, ending in raising if instruction is not None]
+    likeliest = max((how for how, _ in told), default=Likelihood.HARDLY)
+    return next((ending for how, ending in told if how is likeliest), first)
 
 
 def _only_gap(found: Found, leaks: Sequence[Ending]) -> bool:

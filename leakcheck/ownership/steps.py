@@ -11,12 +11,13 @@ import libcst as cst
 
 from leakcheck.cfg import graph as g
 from leakcheck.diagnostic import Step, StepKind
+from leakcheck.ownership.exits import place_left
 from leakcheck.ownership.leak import LeakKind
 from leakcheck.ownership.obligation import EventKind
 from leakcheck.ownership.state import Hold
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     from leakcheck.ownership.explore import Ending, Hop
     from leakcheck.ownership.found import Found
@@ -85,7 +86,7 @@ def path_steps(found: Found, ending: Ending) -> Iterator[Step]:
         yield Step(kind, path, part.span(ending.lost.node), f"{how}: lost without `{release}`")
         return
     if ending.returned:
-        where = _returned_from(hops, found, ending) or _last_statement(found.unit)
+        where = place_left(found, hops, ending)
     yield Step(StepKind.EXIT, path, part.span(where or found.call.node), f"leaves without `{release}`")
 
 
@@ -104,41 +105,6 @@ def _finds_closed(found: Found, hop: Hop) -> bool:
     if test is None or test.kind is not g.TestKind.OPEN or test.outcome:
         return False
     return test.subject == found.effects.bound_to or hop.origin.state.get(test.subject) is Hold.OWN
-
-
-def _returned_from(hops: Sequence[Hop], found: Found, ending: Ending) -> cst.CSTNode | None:
-    """The ``return`` by which the path leaves: on it, or on the way out from where nothing mattered any more."""
-    graph, constants = found.unit.graph, found.unit.constants
-    blocks = [hop.source for hop in hops]
-    if graph is not None and constants is not None:
-        by_index = {b.index: b for b in graph.blocks}
-        current = ending.node.block
-        following = constants.reach.returning
-        while current in following and current != following[current]:
-            blocks.append(by_index[current])
-            current = following[current]
-    for block in reversed(blocks):
-        for instruction in reversed(block.instructions):
-            if (
-                isinstance(instruction, g.Move)
-                and instruction.target == g.RETURN
-                and isinstance(instruction.node, cst.Return)
-            ):
-                return instruction.node
-    return None
-
-
-def _last_statement(unit: Unit) -> cst.CSTNode | None:
-    if isinstance(unit.node, cst.Lambda):
-        return None
-    statements = unit.node.body if isinstance(unit.node, cst.Module) else unit.node.body.body
-    node: cst.CSTNode | None = statements[-1] if statements else None
-    while isinstance(node, (cst.With, cst.If, cst.For, cst.While, cst.Try)):
-        suite = node.body
-        if isinstance(node, cst.Try) and (node.finalbody or node.handlers):
-            suite = node.finalbody.body if node.finalbody is not None else node.handlers[-1].body
-        node = suite.body[-1] if suite.body else None
-    return node
 
 
 def _raise_text(found: Found, instruction: g.Instruction) -> str:
@@ -164,14 +130,32 @@ def short(unit: Unit, node: cst.CSTNode) -> str:
     if isinstance(node, cst.Await) and isinstance(node.expression, cst.Call):
         node = node.expression
     if isinstance(node, cst.Call):
-        func = unit.part.text(node.func)
-        return f"{func}({'...' if node.args else ''})"[-_TEXT_LIMIT:]
+        text = _called(unit, node)
+        return text if len(text) <= _TEXT_LIMIT else "…" + text[1 - _TEXT_LIMIT :]
     text = unit.part.text(node)
     return text if len(text) <= _TEXT_LIMIT else text[: _TEXT_LIMIT - 1] + "…"
 
 
+def _called(unit: Unit, node: cst.BaseExpression) -> str:
+    """A call, or what is called, without the arguments of any call in it: ``Adapter(...).connect()``."""
+    match node:
+        case cst.Call(func=func, args=args, lpar=[]):
+            return f"{_called(unit, func)}({'...' if args else ''})"
+        case cst.Attribute(value=value, attr=attr, lpar=[]):
+            return f"{_called(unit, value)}.{attr.value}"
+        case _:
+            return unit.part.text(node)
+
+
 def cause_text(found: Found, ending: Ending, kind: LeakKind) -> str:
-    """What the message names as the cause: the near miss, the new binding, or the last call that raised."""
+    """What the message names as the cause: the near miss, the new binding, or the last call that raised.
+
+    Of a quiet path the call that gives it back elsewhere and does not here, if it comes to one.
+    """
+    if kind is LeakKind.ON_PATH:
+        history = _history(found.exploration.path(ending.node), ending)
+        lent = {found.unit.part.text(e.instruction.node) for e, _ in history if e and e.kind is EventKind.BORROW}
+        return found.release_text if found.release_text in lent else ""
     if kind is LeakKind.RELEASE_DOES_NOT_RELEASE:
         for event, _ in _history(found.exploration.path(ending.node), ending):
             if event is not None and event.kind is EventKind.NEAR_MISS:

@@ -9,6 +9,7 @@ get_pool().putconn(conn)                    →   ``get_pool()`` fetches the poo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import libcst as cst
@@ -30,7 +31,8 @@ class Usage:
 
     ``run``: somebody may run its coroutine; ``awaited``: under ``await`` or in ``async with``; ``spawned``: runs as a
     task of its own; ``fetching``: its value is what something is given back to; ``raised``: it makes the exception of a
-    ``raise``; ``expected``: a test expects it to raise, under ``with pytest.raises(...)`` and its like, or to be None.
+    ``raise``; ``expected``: a test expects it to raise, under ``with pytest.raises(...)`` and its like or in front of
+    ``self.fail()``, or to be None.
     """
 
     run: frozenset[int]
@@ -65,6 +67,11 @@ def usage_of(root: cst.CSTNode, gives_back: Callable[[str], bool]) -> Usage:
                     awaited.update(id(n) for item in items for n in _spine(item.item))
                 if any(_expects(item.item) for item in items):
                     expected.update(id(n) for n in walk(body) if isinstance(n, (cst.Call, cst.Await)))
+            case cst.Try(body=cst.IndentedBlock(body=statements), orelse=orelse):
+                after = orelse.body.body[:1] if orelse is not None else ()
+                for first, second in pairwise([*statements, *after]):
+                    if _says_too_late(second):
+                        expected.update(id(n) for n in walk(first) if isinstance(n, (cst.Call, cst.Await)))
             case cst.Raise(exc=cst.Call() as exception):
                 raised.add(id(exception))
             case cst.Assert(test=cst.Comparison() as test) if (compared := null_test(test)) is not None:
@@ -101,6 +108,15 @@ def usage_of(root: cst.CSTNode, gives_back: Callable[[str], bool]) -> Usage:
 
 def _expects(manager: cst.BaseExpression) -> bool:
     return isinstance(manager, cst.Call) and "raises" in (ex.last_name(reduce(manager.func)) or "").lower()
+
+
+def _says_too_late(statement: cst.CSTNode) -> bool:
+    """Whether a statement fails a test that comes so far: ``self.fail("no error")``."""
+    match statement:
+        case cst.SimpleStatementLine(body=[cst.Expr(value=cst.Call(func=func))]):
+            return ex.dotted(reduce(func)) in {"self.fail", "pytest.fail"}
+        case _:
+            return False
 
 
 def _spine(node: cst.CSTNode) -> list[cst.CSTNode]:
