@@ -70,7 +70,7 @@ def entered(
     facts: FunctionFacts, call: g.Call, argument: g.Argument, value: Value | None, *, bound: bool
 ) -> tuple[str, Hold | Box] | None:
     """The parameter that receives an argument with this value, and what it holds then."""
-    place, held = place_of(call, argument), value if isinstance(value, Box) else Hold.OWN
+    place, held = place_of(call, argument), value if isinstance(value, Box) or value is Hold.DERIVED else Hold.OWN
     if argument.star and isinstance(held, Box):
         key = next((k for k, v in held.items if v is Hold.OWN), None)
         if argument.star == "*" and isinstance(place, int) and isinstance(key, int):

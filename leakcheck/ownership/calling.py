@@ -210,7 +210,7 @@ def _given(
         return _escaping(obligation, call, value, before, state)
     if value is Hold.PENDING:
         return _pending_given(obligation, call, state)
-    if value is Hold.DERIVED:
+    if value is Hold.DERIVED and not obligation.ends_by_cursor(call):
         return obligation.used(call, state) if ex.dotted(call.func) in _READING else ([state], [state])
     if value is Hold.MANAGER and ex.dotted(call.func) in ("next", "anext"):
         released = obligation.released(call, state)  # its generator goes on behind the `yield`

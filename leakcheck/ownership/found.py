@@ -17,6 +17,7 @@ from leakcheck.ownership.state import Hold, Status
 from leakcheck.ownership.steps import acquire_steps
 from leakcheck.ownership.summary import Owned
 from leakcheck.project.facts import is_self
+from leakcheck.sql.event import SqlKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator, Sequence
@@ -191,7 +192,7 @@ class SessionFound(Found):
         """What would end it."""
         if self.held.kind is HeldKind.LISTEN and not self.held.text:
             return "remove_listener(…)"  # it was a driver's method that subscribed
-        return _ENDINGS[self.held.kind].format(name=self.held.name or "…")
+        return (_UNLOCKING.get(self.held.by) or _ENDINGS[self.held.kind]).format(name=self.held.name or "…")
 
 
 _ENDINGS = {
@@ -200,6 +201,7 @@ _ENDINGS = {
     HeldKind.ROLE: "RESET ROLE",
     HeldKind.AUTHORIZATION: "RESET SESSION AUTHORIZATION",
     HeldKind.SETTING: "RESET {name}",
-    HeldKind.LOCK: "unlocking it",
+    HeldKind.LOCK: "pg_advisory_unlock(…)",
     HeldKind.LISTEN: "UNLISTEN {name}",
 }
+_UNLOCKING = {SqlKind.GET_LOCK: "RELEASE_LOCK(…)", SqlKind.LOCK_TABLES: "UNLOCK TABLES"}

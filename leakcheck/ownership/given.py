@@ -190,6 +190,7 @@ class Given:
         normal: set[End] = set()
         raised: set[End] = set()
         quiet: set[End] = set()
+        told: set[tuple[End, bool | None]] = set()
         attribute: str | None = None
         for ending in result.endings:
             state = ending.state
@@ -205,11 +206,21 @@ class Given:
             if state.moved_to is not None and end is End.STORED:
                 attribute = state.moved_to
             (raised if into_raised else normal).add(end)
+            if not into_raised:
+                told.add((end, _told(state.get(g.RETURN))))
         if normal == {End.BORROWED} and raised <= {End.BORROWED}:
             return BORROWS
-        effect = Effect(frozenset(normal), frozenset(raised), attribute, frozenset(quiet))
+        answers = frozenset((end, answer) for end, answer in told if answer is not None)
+        if len(answers) != len(told) or len({answer for _, answer in answers}) == 1:
+            answers = frozenset()  # it does not tell, or always says the same
+        effect = Effect(frozenset(normal), frozenset(raised), attribute, frozenset(quiet), answers)
         named = unit.facts is not None and self._program.calls.says_release(unit.facts.name)
         return effect.as_release() if named else effect
+
+
+def _told(returned: Value | None) -> bool | None:
+    """What a returned value says to whoever asks whether it is true, where that is known."""
+    return returned is Fact.TRUE if returned in (Fact.TRUE, Fact.FALSE, Fact.FALSY, Fact.NONE) else None
 
 
 def _releases_once_awaited(value: Value | None) -> bool:

@@ -205,11 +205,25 @@ class Obligation:
     def affected(self, effect: Effect, state: State, call: g.Instruction, target: str) -> Outcome:
         """The states that a known effect leads to, one per way it may end."""
         normal = [
-            self._ended(end, effect, state if end in effect.quiet else replace(state, raised=True), call, target)
+            answered
             for end in sorted(effect.normal, key=lambda e: e.value)
+            for answered in self._answered(
+                end,
+                effect,
+                self._ended(end, effect, state if end in effect.quiet else replace(state, raised=True), call, target),
+                target,
+            )
         ]
         raised = [self._ended(end, effect, state, call, target) for end in sorted(effect.raised, key=lambda e: e.value)]
         return normal, raised
+
+    @staticmethod
+    def _answered(end: End, effect: Effect, state: State, target: str) -> list[State]:
+        """The states after a function that tells by what it returns whether it has ended like this."""
+        answers = [answer for told, answer in effect.told if told is end]
+        if not answers or not target or state.get(target) is not None:
+            return [state]
+        return [state.bind({target: Fact.TRUE if answer else Fact.FALSY}) for answer in answers]
 
     def _ended(self, end: End, effect: Effect, state: State, call: g.Instruction, target: str) -> State:
         match end:
@@ -227,6 +241,10 @@ class Obligation:
     def branched(self, test: g.Test, state: State) -> State:  # noqa: ARG002 - for others
         """What else a branch teaches about the resource."""
         return state
+
+    def ends_by_cursor(self, call: g.Call) -> bool:  # noqa: ARG002 - for others
+        """Whether a call that is given a cursor may end what is owed."""
+        return False
 
     @property
     def ends_with_program(self) -> bool:

@@ -30,13 +30,15 @@ class Effect:
     """What a call does to one argument, by way of leaving it. Empty ``normal``: it never returns.
 
     ``attribute`` names the attribute of self that keeps it, for STORED. ``quiet`` are the ends of which some path is
-    free of exceptions; the others mean that the function swallowed one.
+    free of exceptions; the others mean that the function swallowed one. ``told``: the ends of which the function tells
+    by what it returns, true or false.
     """
 
     normal: frozenset[End] = frozenset({End.BORROWED})
     raised: frozenset[End] = frozenset({End.BORROWED})
     attribute: str | None = None
     quiet: frozenset[End] = frozenset(End)
+    told: frozenset[tuple[End, bool]] = frozenset()
 
     @property
     def releases(self) -> bool:

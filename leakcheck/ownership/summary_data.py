@@ -88,9 +88,11 @@ def _effect_data(effect: Effect) -> dict[str, Any]:
         "raised": sorted(end.value for end in effect.raised),
         "attribute": effect.attribute,
         "quiet": sorted(end.value for end in effect.quiet),
+        "told": sorted([end.value, answer] for end, answer in effect.told),
     }
 
 
 def _effect(data: Mapping[str, Any]) -> Effect:
     normal, raised, quiet = (frozenset(map(End, data[key])) for key in ("normal", "raised", "quiet"))
-    return Effect(normal, raised, data["attribute"], quiet)
+    told = frozenset((End(end), answer) for end, answer in data["told"])
+    return Effect(normal, raised, data["attribute"], quiet, told)

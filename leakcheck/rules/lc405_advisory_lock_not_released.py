@@ -71,9 +71,10 @@ def say(leak: Leak) -> str:
         return f"`{leak.acquire}` stays locked when `{leak.cause}` raises: {leak.reason}; roll back before the unlock"
     if leak.paused_by:
         gone = f"goes back to the pool with `{leak.paused_by}`, and an unlock behind that may reach another connection"
-        return f"`{leak.acquire}` {gone}; lock on a connection of its own, or use a lock of the transaction"
+        return f"`{leak.acquire}` {gone}; lock on a connection of its own"
     when = f" when `{leak.cause}` raises" if leak.cause and leak.severity is Severity.WARNING else ""
-    return f"`{leak.acquire}` is not released{when}; unlock it in `finally`, or use a lock of the transaction"
+    or_else = ", or use a lock of the transaction" if leak.release.startswith("pg_") else ""
+    return f"`{leak.acquire}` is not released{when}; send `{leak.release}` in `finally`{or_else}"
 
 
 RULE = Rule(

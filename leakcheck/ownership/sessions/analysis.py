@@ -29,7 +29,7 @@ from leakcheck.ownership.sessions.noted import noted_in
 from leakcheck.ownership.sessions.pool_statements import pool_faults
 from leakcheck.ownership.sessions.session import Held, Open, Session, Taken
 from leakcheck.ownership.sessions.statements import QUIET, Action, Statements
-from leakcheck.ownership.state import Hold, State, Status
+from leakcheck.ownership.state import Fact, Hold, State, Status
 from leakcheck.ownership.steps import short
 from leakcheck.project.names import Class, Function, Method
 from leakcheck.project.speaking import speaks
@@ -385,4 +385,5 @@ def _leaves(found: SessionFound) -> bool:
 def _left(found: SessionFound) -> tuple[str, Action]:
     (name,) = found.connection.names
     text = found.held.text or short(found.unit, found.call.node)
-    return name, Action(SqlEvent(found.held.by, found.held.name), text=text)
+    answers = {e.state.get(g.RETURN) for e in found.exploration.endings if e.returned}
+    return name, Action(SqlEvent(found.held.by, found.held.name), text=text, answered=answers == {Fact.TRUE})

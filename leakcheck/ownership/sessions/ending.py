@@ -126,11 +126,18 @@ def is_perhaps_begun(following: Following, state: State) -> bool:
     return begins and state.session.open is Open.NO and state.session.autocommit is None
 
 
+def _passes_on(following: Following, state: State) -> OpenAtRelease:
+    """What giving the connection back does with the transaction that is open in this state."""
+    driver, session = following.driver, state.session
+    manual = session.manual and (session.autocommit is True or driver.begins is Begins.NEVER)
+    return driver.begun if manual else driver.open
+
+
 def given_back(following: Following, state: State, *, committed: bool) -> str:
     """How what is held outlives giving the connection back; empty where it does not."""
     held, driver, session = following.held, following.driver, state.session
     assert held is not None
-    opened = following.passes_on(state)
+    opened = _passes_on(following, state)
     if held.kind in (HeldKind.TRANSACTION, HeldKind.SAVEPOINT):
         if opened is OpenAtRelease.PASSED_ON:
             return "passed on open to whoever takes the connection next"

@@ -18,7 +18,7 @@ from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
 from leakcheck.cfg.walk import reduce
 from leakcheck.driver import Protocol, WithEffect
-from leakcheck.driver_session import Begins, OpenAtRelease
+from leakcheck.driver_session import Begins
 from leakcheck.ownership.calling import operands
 from leakcheck.ownership.constants import written
 from leakcheck.ownership.effects import Effects
@@ -29,6 +29,7 @@ from leakcheck.ownership.sessions.session import Held, HeldKind, Open, Taken
 from leakcheck.ownership.sessions.statements import Action, Statements
 from leakcheck.ownership.state import Fact, Hold, Said, Scope, State, Status, Value, refers
 from leakcheck.ownership.summary import End
+from leakcheck.project.names import Function
 from leakcheck.sql.event import SqlKind
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class Following(Effects):
     """Something asks the server whether it took what was only tried, and ``asked``: a branch depends on it."""
     asked: bool = field(default=False, kw_only=True)
     restored_by: set[int] = field(default_factory=set, kw_only=True)
-    """The statements that set a setting back to what it was before the one that is held."""
+    """The statements that set a setting back to what it was before."""
     for_caller: bool = field(default=False, kw_only=True)
     """The caller of the function knows what becomes of it where the connection goes back."""
     lent: Lent | None = field(default=None, kw_only=True)
@@ -131,10 +132,10 @@ class Following(Effects):
         if actions and self._is_lazy(call, actions):
             actions = ()
         normal, raised = Effects.apply(self, call, state)
-        if value is Hold.OWN and call.method == "cursor":  # it sends nothing: it only raises on a dead connection
-            raised = [self._on_dead_connection(call, s) for s in raised]
         if value is not None:
             self.heard.add(id(call.node))
+        if value is Hold.OWN and call.method == "cursor":  # it sends nothing: it only raises on a dead connection
+            raised = [self._on_dead_connection(call, s) for s in raised]
         if value is Hold.OWN and autocommit.switches(call, self.driver):
             return [transaction.switched(self, call, s) for s in normal], raised
         if not actions:
@@ -256,8 +257,8 @@ class Following(Effects):
             if action.operation is not None and isinstance(scope, Scope):
                 state = state.bind({call.target: Scope(scope.class_id, begun=True)})
         target = instruction.target if isinstance(instruction, (g.Call, g.Await)) else ""
-        if held.tried and target and state.get(target) is None:
-            state = state.bind({target: Fact.ANSWER})
+        if target and state.get(target) is None and (held.tried or action.answered):
+            state = state.bind({target: Fact.ANSWER if held.tried else Fact.TRUE})
         self.takings.append(Taken(instruction, call, held, replace(state, session=starting, raised=False, near_miss=0)))
         return state
 
@@ -277,6 +278,10 @@ class Following(Effects):
         if held and test.kind is g.TestKind.TRUTH and test.subject in self.noted:
             return replace(state, session=replace(state.session, decided=(test.subject, test.outcome)))
         return _without_holders(state).with_status(Status.RELEASED) if known and held else state
+
+    def ends_by_cursor(self, call: g.Call) -> bool:
+        """A cursor is all that a function needs to send what ends it."""
+        return self.held is not None and any(isinstance(s, Function) for s in self.speech.symbols(call))
 
     @property
     def ends_with_program(self) -> bool:
@@ -374,11 +379,6 @@ class Following(Effects):
         if end is End.RELEASED:
             return self.done(call, state)
         return Effects._ended(self, end, effect, state, call, target)
-
-    def passes_on(self, state: State) -> OpenAtRelease:
-        """What giving the connection back does with the transaction that is open in this state."""
-        manual = state.session.manual and (state.session.autocommit is True or self.driver.begins is Begins.NEVER)
-        return self.driver.begun if manual else self.driver.open
 
 
 def refers_to(state: State, operand: str) -> bool:

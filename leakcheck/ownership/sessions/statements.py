@@ -49,6 +49,8 @@ class Action:
     alone: bool = True
     text: str = ""
     """What a message calls it, where it is not the SQL of the call."""
+    answered: bool = False
+    """Whether a function of the project said it that returns something true where it did."""
 
     @property
     def kind(self) -> SqlKind:
