@@ -37,6 +37,7 @@ from leakcheck.ownership.raising import Raising, reachable
 from leakcheck.ownership.replaced import is_replaced
 from leakcheck.ownership.report import left_held_leak, reported, stored_leak
 from leakcheck.ownership.sessions.analysis import Sessions
+from leakcheck.ownership.sessions.exits import left_open
 from leakcheck.ownership.sessions.report import fault_leak, session_leaks
 from leakcheck.ownership.state import Box, Hold, State, Status
 from leakcheck.ownership.summary import FunctionSummary, Owned
@@ -134,7 +135,8 @@ class Functions:
             in_main=in_main,
             ends_elsewhere=lambda role: ends_elsewhere(self._program, module, item, role=role),
         )
-        for each, kept in reported:
+        exits = left_open(self._program, self.units, self.sessions, found)
+        for each, kept in (*reported, *exits):
             self.origins[module.path, kept.kind, kept.span, kept.name] = each
             yield kept
         for fault in faults:

@@ -97,6 +97,11 @@ def _session_leak(found: SessionFound, *, in_main: bool, ends_elsewhere: Callabl
     return _leak(found, kind, severity.lowered() if in_main else severity, ending)
 
 
+def kept_leak(found: SessionFound, severity: Severity, ending: Ending) -> Leak:
+    """What is held after something raised."""
+    return _leak(found, _KINDS[found.held.kind][1], severity, ending)
+
+
 def _is_known_to_its_object(found: SessionFound, ending: Ending) -> bool:
     """Whether what the object has noted decides that nothing is ended here, and elsewhere that it is."""
     decided = ending.state.session.decided
