@@ -66,9 +66,9 @@ from leakcheck.rule import Rule
 
 def say(leak: Leak) -> str:
     """The headline: what is built, and how often."""
-    return (
-        f"`{leak.acquire}` builds a new {leak.noun} for each {leak.reason}, in {leak.cause}; build it once and share it"
-    )
+    or_else = ", or close it in each turn" if leak.reason == "turn" else ""
+    built = f"`{leak.acquire}` builds a new {leak.noun} for each {leak.reason}, in {leak.cause}"
+    return f"{built}; build it once and share it{or_else}"
 
 
 RULE = Rule(
