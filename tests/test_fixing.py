@@ -310,6 +310,17 @@ def test_fixing_again_finds_nothing_more(capfd: pytest.CaptureFixture[str]) -> N
     assert capfd.readouterr().out == ""
 
 
+def test_what_a_baseline_holds_back_is_not_fixed(capfd: pytest.CaptureFixture[str]) -> None:
+    path = write("a.py")
+    assert main(["baseline", "."]) == 0
+    later = write("b.py")
+    capfd.readouterr()
+    assert main(["--fix", "--baseline", "leakcheck-baseline.json", "."]) == 0
+    assert path.read_text() == LEAK
+    assert later.read_text() == FIXED
+    assert "Fixed 1 finding in 1 file." in capfd.readouterr().out
+
+
 def test_a_notebook_is_left_alone(capfd: pytest.CaptureFixture[str]) -> None:
     cell = LEAK.replace('"', '\\"').replace("\n", "\\n")
     path = write("a.ipynb", f'{{"cells": [{{"cell_type": "code", "source": ["{cell}"]}}]}}')

@@ -26,7 +26,7 @@ from leakcheck.fixes.tree import RefusedError, Tree, own
 from leakcheck.ownership.arguments import parameter_at
 from leakcheck.ownership.summary import End
 from leakcheck.project.facts import is_static
-from leakcheck.project.names import Function
+from leakcheck.project.names import Class, Function
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from leakcheck.fixes.giving import Doubt
     from leakcheck.fixes.region import Region
     from leakcheck.ownership.program import Program
+    from leakcheck.project.names import Symbols
 
 BORROWERS = frozenset({
     "read_sql", "read_sql_query", "read_sql_table", "to_sql", "execute_values", "execute_batch", "register_uuid",
@@ -150,6 +151,8 @@ class _Search:
         name = ex.last_name(reduce(call.func)) or ""
         if name in CONSUMERS or name in BORROWERS or _receiver(call.func) in body.names:
             return False
+        if instruction is not None and callees is not None and _only_builds(callees.symbols(instruction)):
+            return False  # what it builds is what leads on to it
         functions = functions_called(body.tree, instruction)
         if not functions and instruction is not None and callees is not None and callees.is_quiet(instruction):
             return False
@@ -205,6 +208,10 @@ class _Search:
         except TooLargeError:
             return {}
         return {id(i.node): i for block in graph.blocks for i in block.instructions if isinstance(i, g.Call)}
+
+
+def _only_builds(symbols: Symbols) -> bool:
+    return bool(symbols) and all(isinstance(symbol, Class) for symbol in symbols)
 
 
 def functions_called(tree: Tree, instruction: g.Call | None) -> list[Function]:
