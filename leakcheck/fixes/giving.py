@@ -7,6 +7,7 @@ RefusedError where the pool would pass on what the session was given.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import libcst as cst
@@ -16,7 +17,8 @@ from leakcheck.cfg import graph as g
 from leakcheck.cfg.walk import reduce, walk
 from leakcheck.diagnostic import Applicability
 from leakcheck.driver_session import AfterRelease
-from leakcheck.fixes.session_state import dirt
+from leakcheck.fixes.roles import mentions
+from leakcheck.fixes.session_state import dirt, texts
 from leakcheck.fixes.tree import RefusedError, own
 from leakcheck.project.names import Class, Function
 
@@ -27,6 +29,13 @@ if TYPE_CHECKING:
     from leakcheck.ownership.program import Program
 
 Doubt = tuple[Applicability, str]
+_HOLDS = re.compile(
+    r"\bmode=memory\b|(?:^|;)\s*LISTEN\s|_advisory_(?:xact_)?lock|\bLOCK\s+TABLES?\b"
+    r"|\bFOR\s+(?:NO\s+KEY\s+|KEY\s+)?(?:UPDATE|SHARE)\b|\bGET_LOCK\b",
+    re.IGNORECASE,
+)
+"""Locks, subscriptions, and databases in memory that others share: they live as long as the connection."""
+_LISTENERS = frozenset({"add_listener", "add_log_listener", "add_notify_handler", "add_query_logger"})
 _CLOSING = frozenset({"close", "aclose"})
 _DOING = (cst.With, cst.Yield, cst.Raise, cst.For, cst.While, cst.Import, cst.ImportFrom, cst.Try, cst.Subscript)
 
@@ -34,6 +43,7 @@ _DOING = (cst.With, cst.Yield, cst.Raise, cst.For, cst.While, cst.Import, cst.Im
 def giving(region: Region, program: Program) -> Iterator[Doubt]:
     """What speaks for leaving it to a reader. Raises RefusedError."""
     yield from _session(region, program)
+    yield from _held_as_long(region, program)
     yield from _own_releases(region, program)
     yield from _special_releases(region)
     yield from _other_pools(region)
@@ -65,6 +75,20 @@ def _session(region: Region, program: Program) -> Iterator[Doubt]:
                 else "its pool is not known to roll back what is open when a connection comes back"
             ),
         )
+
+
+def _held_as_long(region: Region, program: Program) -> Iterator[Doubt]:
+    """Where a release is new, what only lasts as long as the connection ends before what comes behind."""
+    if all(ending.state.raised for ending in region.found.leaks):
+        return
+    listening = [m.node for m in mentions(region.tree, region.name) if m.attribute in _LISTENERS]
+    written = (
+        pair for statement in (region.checkout, *region.statements) for pair in texts(statement, region, program)
+    )
+    holding = [node for node, text in written if _HOLDS.search(text)]
+    for node in (*listening, *holding):
+        row = region.tree.row(node)
+        yield Applicability.UNSAFE, f"what line {row} holds would end before what comes behind"
 
 
 def _only_closes(region: Region, program: Program) -> bool:

@@ -67,7 +67,7 @@ def dirt(region: Region, program: Program) -> tuple[cst.CSTNode, str] | None:
         for call, event in speech.all_under(statement):
             if _is_kept(event):
                 return call, f"changes the session (`{_shown(speech.text(call) or event.kind.value)}`)"
-        for node, text in _texts(statement, region, program):
+        for node, text in texts(statement, region, program):
             if _USE.fullmatch(text) or any(_is_kept(event) for event in events(text)):
                 return node, f"changes the session (`{_shown(text)}`)"
     return None
@@ -131,7 +131,7 @@ def _shown(text: str) -> str:
     return words if len(words) <= _SHOWN else f"{words[: _SHOWN - 1]}…"
 
 
-def _texts(root: cst.CSTNode, region: Region, program: Program) -> Iterator[tuple[cst.CSTNode, str]]:
+def texts(root: cst.CSTNode, region: Region, program: Program) -> Iterator[tuple[cst.CSTNode, str]]:
     """The string literals under ``root``, and those of the constants that it names."""
     module = program.facts(region.tree.unit.path)
     for node in walk(root):
