@@ -7,6 +7,7 @@ may take a resource.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from leakcheck.project.nesting import lends, may_nest
 from leakcheck.project.speaking import speaks, takes_plainly
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from collections.abc import Set as AbstractSet
 
     from leakcheck.ownership.program import Program
@@ -55,19 +56,24 @@ def select(program: Program, paths: Sequence[str]) -> list[str]:
 
 def _imports_matter(program: Program, path: str) -> bool:
     """Whether a file imports a project file that can hold an acquire, directly or through two more."""
-    seen: set[str] = {path}
-    queue = [(path, 0)]
-    while queue:
-        current, depth = queue.pop()
-        for target in imported_files(program, current):
-            if target in seen:
-                continue
-            seen.add(target)
-            if program.has_trigger(target):
-                return True
-            if depth < 2:  # a re-export of a re-export
-                queue.append((target, depth + 1))
-    return False
+    reached = _reached(path, lambda file: imported_files(program, file), 3)  # a re-export of a re-export
+    return any(program.has_trigger(file) for file in reached)
+
+
+def _shares_driver(program: Program, path: str) -> bool:
+    """Whether a file has the names of a driver from a project file that it imports all names of, or that does so."""
+    reached = _reached(path, lambda file: star_imported_files(program, file))
+    return any(program.triggers.imports_driver(program.data(file)) for file in reached)
+
+
+def _reached(path: str, imported: Callable[[str], Iterable[str]], depth: float = math.inf) -> Iterator[str]:
+    """The files that a file imports, and those that these do, so many deep: near ones first."""
+    seen, level = {path}, [path]
+    while level and depth > 0:
+        fresh = [file for near in level for file in imported(near)]
+        level, depth = [file for file in dict.fromkeys(fresh) if file not in seen], depth - 1
+        seen.update(level)
+        yield from level
 
 
 def _words(path: str, names: Iterable[str]) -> Iterable[tuple[bytes, bytes]]:
@@ -81,19 +87,6 @@ def _imported_of(facts: ModuleFacts, names: AbstractSet[str]) -> set[str]:
     """What a file calls those of these names that it imports."""
     imports = facts.scope.imports.items()
     return {name for name, targets in imports if any(t.rpartition(".")[2] in names for t in targets)}
-
-
-def _shares_driver(program: Program, path: str) -> bool:
-    """Whether a file has the names of a driver from a project file that it imports all names of, or that does so."""
-    seen = {path}
-    queue = [path]
-    for current in queue:
-        fresh = [target for target in star_imported_files(program, current) if target not in seen]
-        if any(program.triggers.imports_driver(program.data(target)) for target in fresh):
-            return True
-        seen.update(fresh)
-        queue.extend(fresh)
-    return False
 
 
 def _add_users(program: Program, paths: Sequence[str], chosen: set[str], others: list[str]) -> None:
