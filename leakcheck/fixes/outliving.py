@@ -120,6 +120,7 @@ class _Search:
         self._program = program
         self._resource = resource
         self._known: dict[tuple[Function, int | str | None, int], bool] = {}
+        self._data: dict[tuple[Function, int], bool] = {}
 
     def body(self, tree: Tree, statements: Sequence[cst.CSTNode], names: Sequence[str], depth: int = _DEPTH) -> _Body:
         """Statements with all the variables that lead to what these hold."""
@@ -189,6 +190,12 @@ class _Search:
 
     def _gives_data(self, function: Function, depth: int) -> bool:
         """Whether what a function returns needs none of its arguments."""
+        key = function, depth
+        if key not in self._data:
+            self._data[key] = self._returns_data(function, depth)
+        return self._data[key]
+
+    def _returns_data(self, function: Function, depth: int) -> bool:
         facts, _ = self._program.resolver.function(function)
         unit = self._program.functions.units.of(function)
         if facts is None or facts.is_generator or facts.decorators or unit is None or not depth:
