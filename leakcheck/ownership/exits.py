@@ -34,7 +34,7 @@ def place_left(found: Found, hops: Sequence[Hop], ending: Ending) -> cst.CSTNode
     for instruction in passed:
         if isinstance(instruction, g.Move) and instruction.target == g.RETURN and _is_return(instruction.node):
             return instruction.node
-    return _last_statement(found.unit, passed[0].node if passed else None)
+    return _last_statement(found.unit, passed[0].node if passed else None, raised=ending.state.raised)
 
 
 def _on_the_way_out(found: Found, ending: Ending) -> Iterator[g.BasicBlock]:
@@ -55,27 +55,31 @@ def _is_return(node: cst.CSTNode) -> bool:
     return isinstance(node, cst.Return)
 
 
-def _last_statement(unit: Unit, passed: cst.CSTNode | None) -> cst.CSTNode | None:
-    """The last statement of the function, of its branches the one in which ``passed`` stands."""
+def _last_statement(unit: Unit, passed: cst.CSTNode | None, *, raised: bool) -> cst.CSTNode | None:
+    """The last statement of the function, of its branches the one in which ``passed`` stands.
+
+    Where something ``raised``, the path left the body of a ``try`` for a handler.
+    """
     if isinstance(unit.node, cst.Lambda):
         return None
     statements = unit.node.body if isinstance(unit.node, cst.Module) else unit.node.body.body
     node: cst.CSTNode | None = statements[-1] if statements else None
     while isinstance(node, _COMPOUND):
-        suites = list(_last_suites(node))
+        suites = list(_last_suites(node, raised=raised))
         suite = next((s for s in suites if passed is not None and any(n is passed for n in walk(s))), suites[0])
         node = suite if isinstance(suite, cst.If) else suite.body[-1] if suite.body else None
     return node
 
 
-def _last_suites(node: cst.CSTNode) -> Iterator[cst.BaseSuite | cst.If]:
+def _last_suites(node: cst.CSTNode, *, raised: bool) -> Iterator[cst.BaseSuite | cst.If]:
     """Where the statement may end; first where it does unless the path is known to pass another."""
     match node:
         case cst.Try(finalbody=cst.Finally(body=body)):
             yield body
         case cst.Try(body=body, handlers=handlers, orelse=orelse):
             yield from (h.body for h in reversed(handlers))
-            yield orelse.body if orelse is not None else body
+            if not (raised and handlers):
+                yield orelse.body if orelse is not None else body
         case cst.If(body=body, orelse=cst.If() as orelse):
             yield body
             yield orelse

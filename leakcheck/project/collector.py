@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from leakcheck.expression import OPAQUE, Constant, Element, Entered, Item, Sequence, annotation, from_ast
-from leakcheck.project.endings import last_call, never_returns
+from leakcheck.project.endings import is_stub, last_call, never_returns
 from leakcheck.project.facts import SELF, ClassFacts, FunctionFacts, ModuleFacts, Parameter, ScopeFacts, Statement
 from leakcheck.project.nodes import walk
 
@@ -282,6 +282,7 @@ class _Collector:
             is_async=isinstance(node, ast.AsyncFunctionDef),
             scope=ScopeFacts(),
             never_returns=never_returns(node),
+            is_stub=is_stub(node),
             last_call=last_call(node),
         )
         self.facts.functions[qualname] = facts

@@ -27,6 +27,15 @@ def never_returns(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     return _raises(node.body) and not any(isinstance(n, ast.Return) for n in _own(node))
 
 
+def is_stub(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Whether a function only says that somebody else is to write it."""
+    match node.body[-1]:
+        case ast.Raise(exc=ast.Name(id=name) | ast.Call(func=ast.Name(id=name))):
+            return name == _STUB
+        case _:
+            return False
+
+
 def last_call(node: ast.FunctionDef | ast.AsyncFunctionDef) -> Expression | None:
     """What a function calls in its last statement, where no other way leads out of it."""
     last = _last(node.body)

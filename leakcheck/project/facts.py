@@ -86,6 +86,8 @@ class FunctionFacts:
     yielded: list[Expression] = field(default_factory=list)
     never_returns: bool = False
     """It says so, or ends by ``raise`` on every path."""
+    is_stub: bool = False
+    """It only raises NotImplementedError: a subclass says what it does."""
     last_call: Expression | None = None
     """What its last statement calls, where no other way leads out of it."""
     _bound: set[str] | None = None

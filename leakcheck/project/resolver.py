@@ -94,7 +94,8 @@ class Resolver:
                 whole = self._imported_whole(expression, scope)
                 if whole:
                     return whole
-                found = [s for owner in self.resolve(base, scope) for s in self.attribute(owner, name)]
+                owners = self._speaking(self.resolve(base, scope), name)
+                found = [s for owner in owners for s in self.attribute(owner, name)]
                 if not found and isinstance(base, ex.Name):
                     found = self._assigned_path(f"{base.id}.{name}", scope)
                 return found
@@ -253,6 +254,16 @@ class Resolver:
                 return self.member(owner, name, bound=False)
             case _:
                 return []
+
+    def _speaking(self, owners: Symbols, name: str) -> list[Symbol]:
+        """The owners that say what ``owner.name`` is: where a project class defines it, not its base of a driver."""
+        derived: set[str | None] = set()
+        for owner in owners:
+            if isinstance(owner, Instance) and isinstance(owner.of, Class):
+                lineage = list(self.hierarchy.lineage(owner.of))
+                if any(name in facts.methods for _, facts, _ in lineage):
+                    derived.update(map(self._drivers.class_names.get, self.hierarchy.external_bases(owner.of)))
+        return [o for o in owners if not (derived and isinstance(o, Instance) and o.of in derived)]
 
     def _driver_attribute(self, class_id: str, name: str) -> Iterable[Symbol]:
         known = self._drivers.classes[class_id]

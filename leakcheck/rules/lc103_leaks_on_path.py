@@ -77,7 +77,10 @@ def say(leak: Leak) -> str:
     """The headline: what is kept, the row on which the path leaves, and the remedy."""
     where = f" on the path that ends in line {leak.steps[-1].span.start.row}" if leak.steps else " on every path"
     if leak.cause:
-        return f"`{leak.name or leak.acquire}` is not given back{where}, where `{leak.cause}` keeps it; see to it there"
+        holder = leak.name or leak.acquire
+        return (
+            f"`{holder}` is not given back{where}, where `{leak.cause}` keeps it; let that give it back on every path"
+        )
     remedy = "release it there" if leak.handed_on else "release it in `finally`"
     return f"`{leak.name or leak.acquire}` is not given back{where}; {remedy}: `{leak.release}`"
 
