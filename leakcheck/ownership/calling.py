@@ -105,7 +105,8 @@ def _method(obligation: Obligation, call: g.Call, state: State, name: str) -> Ou
     operation = obligation.resource.methods.get(name)
     if operation is not None and operation.acquires_receiver:
         return obligation.opened(call, state, operation)
-    if operation is not None and state.status is Status.RELEASED and _reopens(call, operation):
+    expected = id(call.node) in obligation.callees.expected_to_raise
+    if operation is not None and state.status is Status.RELEASED and not expected and _reopens(call, operation):
         return [obligation.taken_now(call, state)], [state]
     if operation is None:
         return ([state], []) if name in OPEN_TESTS else obligation.used(call, state)
@@ -146,7 +147,7 @@ def _release_call(obligation: Obligation, call: g.Call, state: State, operation:
 def _reopens(call: g.Call, operation: Operation) -> bool:
     """Whether it connects again where the connection was closed: ``conn.ping(reconnect=True)``."""
     if operation.reopens in ("", ALWAYS):
-        return operation.reopens == ALWAYS
+        return operation.reopens == ALWAYS and all(a.operand != g.FALSE for a in call.arguments)
     return any(a.operand == g.TRUE and a.keyword in (None, operation.reopens) for a in call.arguments)
 
 
