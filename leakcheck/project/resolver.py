@@ -258,7 +258,7 @@ class Resolver:
     def _speaking(self, owners: Symbols, name: str) -> list[Symbol]:
         """The owners that say what ``owner.name`` is: where a project class defines it, not its base of a driver."""
         derived: set[str | None] = set()
-        for owner in owners:
+        for owner in owners if len(owners) > 1 else ():
             if isinstance(owner, Instance) and isinstance(owner.of, Class):
                 lineage = list(self.hierarchy.lineage(owner.of))
                 if any(name in facts.methods for _, facts, _ in lineage):
