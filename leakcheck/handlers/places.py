@@ -12,9 +12,8 @@ import ast
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from leakcheck.handlers.syntax import FUNCTIONS
 from leakcheck.project.names import External
-from leakcheck.project.nodes import children, walk
+from leakcheck.project.nodes import children
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,27 +101,14 @@ def lasting(
         return Lasting.PROCESS if "__class__" in parts else Lasting.OBJECT
     if root == "cls":
         return Lasting.PROCESS
-    if any(root in n.names for n in walk(function) if isinstance(n, (ast.Global, ast.Nonlocal))):
+    names = tree.names(function)
+    if root in names.declared:
         return Lasting.PROCESS
     if root in _TRANSIENT_ROOTS and parts.isdisjoint(_LASTING_PARTS):
         return Lasting.CALL
-    if root in _bound(function):
+    if root in names.bound:
         return Lasting.PROCESS if rest else Lasting.CALL
     symbols = program.resolver.name(root, tree.scope(function.body[0]))
     if any(isinstance(s, External) and s.name in transient for s in symbols):
         return Lasting.CALL
     return Lasting.PROCESS
-
-
-def _bound(function: Definition) -> set[str]:
-    """The names that are the function's own."""
-    arguments = function.args
-    found = {a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
-    pending: list[ast.AST] = list(function.body)
-    while pending:
-        node = pending.pop()
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            found.add(node.id)
-        if not isinstance(node, (*FUNCTIONS, ast.ClassDef, ast.Lambda)):
-            pending.extend(children(node))
-    return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from leakcheck import expression as ex
@@ -74,6 +75,29 @@ def _parts_of(path: str, root: ast.Module) -> list[_Part]:
     return list(_parts[path].values())
 
 
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The names that a function binds: its own, and those that it declares to be its module's or outer function's."""
+
+    bound: frozenset[str]
+    declared: frozenset[str]
+
+    @staticmethod
+    def of(function: Definition) -> Names:
+        """Those of one function; the declarations of functions in it count, too."""
+        arguments = function.args
+        bound = {a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
+        pending: list[ast.AST] = list(function.body)
+        while pending:
+            node = pending.pop()
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                bound.add(node.id)
+            if not isinstance(node, (*FUNCTIONS, ast.ClassDef, ast.Lambda)):
+                pending.extend(children(node))
+        declarations = (n for n in walk(function) if isinstance(n, (ast.Global, ast.Nonlocal)))
+        return Names(frozenset(bound), frozenset(name for each in declarations for name in each.names))
+
+
 class Tree:
     """One file. ``facts`` are those of the same text."""
 
@@ -92,6 +116,7 @@ class Tree:
         known = [node for node in definitions if (node.lineno, node.name) in rows]
         self._functions: dict[ast.AST, FunctionFacts] = {node: rows[node.lineno, node.name] for node in known}
         self._definitions = {rows[node.lineno, node.name].qualname: node for node in known}
+        self._names: dict[ast.AST, Names] = {}
 
     def below(self, node: ast.AST, *kinds: type[_Node]) -> list[_Node]:
         """The nodes of these types (``ast.Name`` is none of them) at or below a node."""
@@ -113,6 +138,12 @@ class Tree:
     def definition(self, qualname: str) -> Definition | None:
         """The node of a function."""
         return self._definitions.get(qualname)
+
+    def names(self, function: Definition) -> Names:
+        """The names that a function binds; it is walked once, however often they are asked for."""
+        if function not in self._names:
+            self._names[function] = Names.of(function)
+        return self._names[function]
 
     def classes(self) -> Iterator[ast.ClassDef]:
         """All classes."""

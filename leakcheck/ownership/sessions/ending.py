@@ -37,7 +37,7 @@ def held_by(action: Action, text: str) -> Held:
     name = action.event.name
     if action.kind is SqlKind.GET_LOCK and name is not None:
         name = name.partition(",")[0]  # without its timeout
-    return Held(action.kind, name, text, tried="_try_" in text)
+    return Held(action.kind, name, text, tried=action.kind is SqlKind.GET_LOCK or "_try_" in text)
 
 
 def check(following: Following, call: g.Call, action: Action, state: State) -> None:
