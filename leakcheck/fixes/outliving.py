@@ -87,12 +87,26 @@ def _objects(region: Region, names: frozenset[str]) -> Iterator[Doubt]:
     """What a session loaded may load more when it is used, which it cannot once the session is closed."""
     for statement in region.statements:
         for node in own(statement):
-            value = node.value if isinstance(node, (cst.Return, cst.Yield, cst.Assign, cst.AnnAssign)) else None
-            if value is None or isinstance(value, cst.From) or _is_scalar(value):
-                continue
-            if any(isinstance(n, cst.Name) and n.value in names for n in walk(value)):
-                row = region.tree.row(node)
-                yield Applicability.UNSAFE, f"line {row} gets objects that may still load from the session"
+            for value in _taken(node):
+                if _is_scalar(value):
+                    continue
+                if any(isinstance(n, cst.Name) and n.value in names for n in walk(value)):
+                    row = region.tree.row(node)
+                    yield Applicability.UNSAFE, f"line {row} gets objects that may still load from the session"
+
+
+def _taken(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
+    """The expressions whose values a node gives to somebody: a variable, a caller, a loop, a function."""
+    match node:
+        case cst.For(iter=value) | cst.NamedExpr(value=value) | cst.AugAssign(value=value) | cst.Assign(value=value):
+            yield value
+        case cst.Return(value=value) | cst.Yield(value=value) | cst.AnnAssign(value=value) if value is not None:
+            if not isinstance(value, cst.From):
+                yield value
+        case cst.Call(args=args):
+            yield from (argument.value for argument in args if not isinstance(argument.value, cst.Name))
+        case _:
+            pass
 
 
 def _is_scalar(value: cst.CSTNode) -> bool:
