@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 STATE_LIMIT = 48
 VISIT_LIMIT = 12_000
+_LASTING = (Fact.NONE, Fact.ANSWER)
+"""Facts that matter where no branch asks for the variable: a method of None raises, an item of the answer is one."""
 
 
 class BoundReachedError(Exception):
@@ -311,7 +313,7 @@ class Explorer:
         kept = tuple(
             (n, v)
             for n, v in state.variables
-            if not isinstance(v, (Fact, Link)) or n in live or v is Fact.NONE or n[0] == "%" or n in self._kept
+            if not isinstance(v, (Fact, Link)) or n in live or v in _LASTING or n[0] == "%" or n in self._kept
         )
         return state if len(kept) == len(state.variables) else replace(state, variables=kept)
 
