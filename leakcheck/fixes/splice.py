@@ -60,7 +60,7 @@ def changed(part: Slice, node: cst.CSTNode, by: cst.CSTNode, source: Source) -> 
     tree = part.module.deep_replace(node, by)
     assert isinstance(tree, cst.Module)
     old, new = lines_of(before), lines_of(tree.code)
-    if old == new:
+    if [line.rstrip("\r\n") for line in old] == [line.rstrip("\r\n") for line in new]:
         raise RefusedError("what would be written is there already")
     start = _common(old, new)
     if start == len(old) and not source.text.endswith(("\r", "\n")):

@@ -29,7 +29,7 @@ def never_returns(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
 
 def is_stub(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     """Whether a function only says that somebody else is to write it."""
-    match node.body[-1]:
+    match _last(node.body):
         case ast.Raise(exc=ast.Name(id=name) | ast.Call(func=ast.Name(id=name))):
             return name == _STUB
         case _:
