@@ -59,7 +59,7 @@ class Story:
     stores: frozenset[str] = frozenset()
     """The last names of the places it is put in."""
     unguarded: ast.expr | ast.stmt | None = None
-    """What closes it, where that is only reached if nothing raises."""
+    """What closes it, where that is only reached if nothing raises, and it is kept nowhere but in variables."""
 
 
 class Fates:
@@ -82,8 +82,8 @@ class Fates:
         name = next(iter(sorted(held.names)), None)
         closings = list(self._closings(tree, call, function, held, managed=managed))
         if closings:
-            whatever_raises = any(_is_guarded(tree, closing, function) for closing in closings)
-            return Story(Fate.CLOSED, name=name, unguarded=None if whatever_raises else closings[0])
+            sure = held.stores or any(_is_guarded(tree, closing, function) for closing in closings)
+            return Story(Fate.CLOSED, name=name, unguarded=None if sure else closings[0])
         leaves = held.leaves or bool(held.stores)
         if function is None:
             return Story(Fate.OPEN, leaves, name)
