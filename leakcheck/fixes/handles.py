@@ -27,7 +27,7 @@ _FETCHING = frozenset({
 _PLAIN_ATTRIBUTES = frozenset(
     {"rowcount", "lastrowid", "description", "statusmessage", "closed", "status", "rownumber"}
 )
-_READERS = frozenset({"read_sql", "read_sql_query", "read_sql_table", "to_sql"})
+READERS = frozenset({"read_sql", "read_sql_query", "read_sql_table", "to_sql"})
 """Functions of pandas whose result is data, unless it comes in chunks."""
 _PLAIN_CALLS = frozenset({
     "list", "tuple", "dict", "set", "frozenset", "len", "int", "float", "str", "bool", "bytes", "sum", "min", "max",
@@ -57,7 +57,7 @@ def needs(expression: cst.CSTNode, names: Collection[str], is_data: IsData = _un
             name = func.attr.value if isinstance(func, cst.Attribute) else getattr(func, "value", "")
             if name in (_FETCHING if isinstance(func, cst.Attribute) else _PLAIN_CALLS) or name in _PLAIN_CALLS:
                 return False
-            if name in _READERS and not any(a.keyword is not None and a.keyword.value == "chunksize" for a in args):
+            if name in READERS and not any(a.keyword is not None and a.keyword.value == "chunksize" for a in args):
                 return False
             receiver = isinstance(func, cst.Attribute) and needs(func.value, names, is_data)
             needed = receiver or any(needs(a.value, names, is_data) for a in args)

@@ -20,7 +20,7 @@ from leakcheck.cfg import graph as g
 from leakcheck.cfg.builder import TooLargeError
 from leakcheck.cfg.walk import reduce, walk
 from leakcheck.diagnostic import Applicability
-from leakcheck.fixes.handles import CONSUMERS, IsData, handles, needs
+from leakcheck.fixes.handles import CONSUMERS, READERS, IsData, handles, needs
 from leakcheck.fixes.roles import Role, mentions
 from leakcheck.fixes.tree import RefusedError, Tree, own
 from leakcheck.ownership.arguments import parameter_at
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
     from leakcheck.ownership.program import Program
     from leakcheck.project.names import Symbols
 
-BORROWERS = frozenset({
-    "read_sql", "read_sql_query", "read_sql_table", "to_sql", "execute_values", "execute_batch", "register_uuid",
-    "register_hstore", "register_vector", "register_adapter", "DictCursor", "RealDictCursor",
-})  # fmt: skip
+BORROWERS = READERS | {
+    "execute_values", "execute_batch", "register_uuid", "register_hstore", "register_vector", "register_adapter",
+    "DictCursor", "RealDictCursor",
+}  # fmt: skip
 """Functions of well-known libraries that only use the connection while they run."""
 _SCALARS = frozenset({"scalar", "scalar_one", "scalar_one_or_none", "count"})
 _DEPTH = 3

@@ -53,8 +53,7 @@ class Holders:
         self.stores: set[str] = set()
         self.leaves = False
         around = function if function is not None else tree.root
-        declarations: list[ast.Global | ast.Nonlocal] = tree.below(around, ast.Global, ast.Nonlocal)
-        declared = {name for node in declarations for name in node.names}
+        declared: frozenset[str] = tree.names(function).declared if function is not None else frozenset()
         carriers: set[int] = {id(node) for node in (call, value)}
         pending: list[ast.AST] = [call, value]
         while pending:
@@ -66,7 +65,7 @@ class Holders:
             for name in self.names - former:
                 pending.extend(each for each in tree.mentions(name) if isinstance(each, ast.Name))
 
-    def _flow(self, node: ast.AST, carriers: set[int], declared: set[str], *, module: bool) -> None:
+    def _flow(self, node: ast.AST, carriers: set[int], declared: frozenset[str], *, module: bool) -> None:
         match node:
             case ast.Assign(targets=targets, value=value) if self._carries(value, carriers):
                 for target in targets:
@@ -117,7 +116,7 @@ class Holders:
             case _:
                 return self._carries(value, carriers)
 
-    def _bind(self, target: ast.AST, declared: set[str], *, module: bool) -> None:
+    def _bind(self, target: ast.AST, declared: frozenset[str], *, module: bool) -> None:
         match target:
             case ast.Name(id=name):
                 self.names.add(name)

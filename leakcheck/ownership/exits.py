@@ -32,7 +32,8 @@ def place_left(found: Found, hops: Sequence[Hop], ending: Ending) -> cst.CSTNode
     blocks = [*(hop.source for hop in hops), *_on_the_way_out(found, ending)]
     passed = [i for block in reversed(blocks) for i in reversed(block.instructions)]
     for instruction in passed:
-        if isinstance(instruction, g.Move) and instruction.target == g.RETURN and _is_return(instruction.node):
+        returns = isinstance(instruction, g.Move) and instruction.target == g.RETURN
+        if returns and isinstance(instruction.node, cst.Return):
             return instruction.node
     return _last_statement(found.unit, passed[0].node if passed else None, raised=ending.state.raised)
 
@@ -49,10 +50,6 @@ def _on_the_way_out(found: Found, ending: Ending) -> Iterator[g.BasicBlock]:
     while current in following and current != following[current]:
         yield by_index[current]
         current = following[current]
-
-
-def _is_return(node: cst.CSTNode) -> bool:
-    return isinstance(node, cst.Return)
 
 
 def _last_statement(unit: Unit, passed: cst.CSTNode | None, *, raised: bool) -> cst.CSTNode | None:

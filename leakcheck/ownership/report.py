@@ -86,6 +86,7 @@ def _release_leak(found: Found, *, module_level: bool, within: bool = False) -> 
     kind, ending = LeakKind.ON_EXCEPTION, leaks[0]
     missed = [e for e in leaks if e.state.near_miss == 2 or (e.state.near_miss == 1 and not ended)]
     rebound = [e for e in leaks if e.lost is not None and rebinds(found, e.lost)]
+    suspended = _losing_yield(found, leaks) if _is_generator(found) else None
     if missed:
         kind, ending = LeakKind.RELEASE_DOES_NOT_RELEASE, missed[0]
     elif found.effects.name is None and found.kept_in is None and (quiet or not ended):
@@ -102,7 +103,7 @@ def _release_leak(found: Found, *, module_level: bool, within: bool = False) -> 
         kind, ending = LeakKind.OVERWRITTEN, rebound[0]
     elif quiet:
         kind = LeakKind.ON_PATH
-    elif _is_generator(found) and _losing_yield(found, leaks) is not None:
+    elif suspended is not None:
         kind = LeakKind.ACROSS_YIELD
     elif found.effects.entering and not within:
         kind = LeakKind.OWNER_NEVER_RELEASES
@@ -114,10 +115,10 @@ def _release_leak(found: Found, *, module_level: bool, within: bool = False) -> 
     gap = kind is LeakKind.ON_EXCEPTION and _only_gap(found, leaks)
     if gap:
         severity = Severity.NOTE
-    steps = [*acquire_steps(found), *path_steps(found, ending)]
-    suspended = _losing_yield(found, leaks) if kind is LeakKind.ACROSS_YIELD else None
-    if suspended is not None:
+    if kind is LeakKind.ACROSS_YIELD and suspended is not None:
         steps = [*acquire_steps(found), _suspension(found, suspended)]
+    else:
+        steps = [*acquire_steps(found), *path_steps(found, ending)]
     cause = cause_text(found, ending, kind)
     name = found.kept_in if found.effects.name is None else None
     handed_on = any(e.state.status is Status.MOVED and not e.state.raised for e in found.exploration.endings)
