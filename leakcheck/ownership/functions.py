@@ -37,6 +37,7 @@ from leakcheck.ownership.raising import Raising, reachable
 from leakcheck.ownership.replaced import is_replaced
 from leakcheck.ownership.report import left_held_leak, reported, stored_leak
 from leakcheck.ownership.sessions.analysis import Sessions
+from leakcheck.ownership.sessions.borrowed import passed_on
 from leakcheck.ownership.sessions.exits import left_open
 from leakcheck.ownership.sessions.report import fault_leak, session_leaks
 from leakcheck.ownership.state import Box, Hold, State, Status
@@ -130,13 +131,17 @@ class Functions:
     ) -> Iterable[Leak]:
         """What the function leaves on its connections."""
         found, faults = self.sessions.found(unit, acquired)
-        reported = session_leaks(
-            found,
-            in_main=in_main,
-            ends_elsewhere=lambda role: ends_elsewhere(self._program, module, item, role=role),
+        reported = tuple(
+            session_leaks(
+                found,
+                in_main=in_main,
+                ends_elsewhere=lambda role: ends_elsewhere(self._program, module, item, role=role),
+            )
         )
         exits = left_open(self._program, self.units, self.sessions, found)
-        for each, kept in (*reported, *exits):
+        said = {id(each) for each, _ in reported}
+        borrowed = passed_on(self._program, self.units, self.sessions, (f for f in found if id(f) not in said))
+        for each, kept in (*reported, *exits, *borrowed):
             self.origins[module.path, kept.kind, kept.span, kept.name] = each
             yield kept
         for fault in faults:

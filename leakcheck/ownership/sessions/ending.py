@@ -17,6 +17,8 @@ from leakcheck.ownership.sessions.session import ENDS, NAMED, TAKES, Held, HeldK
 from leakcheck.sql.event import SqlKind
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from leakcheck.cfg import graph as g
     from leakcheck.ownership.sessions.following import Following
     from leakcheck.ownership.sessions.statements import Action
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 ENDING = frozenset(kind for kinds in ENDS.values() for kind in kinds if kind not in TAKES) | {
     SqlKind.DISCARD_ALL,
 }
+_TRANSACTION_ENDS = frozenset({SqlKind.COMMIT, SqlKind.ROLLBACK})
 _LOCAL = frozenset({SqlKind.SET, SqlKind.SET_ROLE, SqlKind.SET_AUTHORIZATION})
 _POSTGRESQL = frozenset({SqlKind.SET_ROLE, SqlKind.SET_AUTHORIZATION, SqlKind.LOCK, SqlKind.LISTEN})
 ROLLED_BACK = "rolled back: what was done in it is lost"
@@ -38,6 +41,18 @@ def held_by(action: Action, text: str) -> Held:
     if action.kind is SqlKind.GET_LOCK and name is not None:
         name = name.partition(",")[0]  # without its timeout
     return Held(action.kind, name, text, tried=action.kind is SqlKind.GET_LOCK or "_try_" in text)
+
+
+def ends_in(held: Held, actions: Sequence[Action]) -> bool:
+    """Whether what one of several statements takes is ended by a later one: ``BEGIN; DELETE FROM orders; COMMIT``."""
+    takes = [n for n, action in enumerate(actions) if action.takes and held_by(action, held.text) == held]
+    ends = _TRANSACTION_ENDS if held.kind is HeldKind.TRANSACTION else ENDS[held.kind] | {SqlKind.DISCARD_ALL}
+    later = (a for a in actions[max(takes, default=len(actions)) + 1 :] if a.kind in ends and not a.event.local)
+    return any(a.kind not in NAMED or None in (a.event.name, held.name) or _is_of(a.event.name, held) for a in later)
+
+
+def _is_of(name: str | None, held: Held) -> bool:
+    return name in (held.name, "*")
 
 
 def check(following: Following, call: g.Call, action: Action, state: State) -> None:
@@ -85,7 +100,7 @@ def after(following: Following, call: g.Call, action: Action, state: State) -> S
         return state
     if kind is SqlKind.SET and held.kind is HeldKind.SETTING and name == held.name:
         following.restored_by.add(id(call.node))
-    if kind in NAMED and None not in (name, held.name) and name not in (held.name, "*"):
+    if kind in NAMED and None not in (name, held.name) and not _is_of(name, held):
         return state
     if state.session.open is Open.YES and not state.session.fresh and _is_transactional(following):
         return replace(state, session=replace(state.session, resetting=True))

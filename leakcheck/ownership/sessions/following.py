@@ -201,10 +201,11 @@ class Following(Effects):
         """The states after all that one call says; a statement that ends something has done so even if it raises."""
         if transaction.is_refused(actions[0], before):
             return [], [ending.refused(self, call, actions[0], before)]
-        state = before
+        state, known = before, len(self.takings)
         for action in actions:
             if state.status is Status.HELD:
                 state = self._act(instruction, call, action, state)
+        self.takings[known:] = [t for t in self.takings[known:] if not ending.ends_in(t.held, actions)]
         is_setting = self.held is not None and self.held.kind is HeldKind.SETTING  # a role may be refused
         if is_setting and state.status is not Status.HELD and any(a.takes for a in actions):
             return [state], [self._on_dead_connection(instruction, before)]  # it sets back what was set before

@@ -79,7 +79,9 @@ def _session_leak(found: SessionFound, *, in_main: bool, ends_elsewhere: Callabl
     ended = found.following.ended or any(e.state.status is Status.MOVED for e in found.exploration.endings)
     if found.held.tried and ended and found.following.answered and not found.following.asked:
         return None  # what it does with the answer is not followed
-    if not leaks or (found.connection.names and not ended and not _is_alone(found, ends_elsewhere=ends_elsewhere)):
+    gone = any(e.state.session.gone for e in leaks)  # with the connection: nobody else can end it on that
+    alone = gone or ended or not found.connection.names or _is_alone(found, ends_elsewhere=ends_elsewhere)
+    if not leaks or not alone:
         return None
     leaks.sort(key=lambda e: (e.state.raised, len(found.exploration.path(e.node))))
     quiet = [e for e in leaks if not e.state.raised]
@@ -97,9 +99,9 @@ def _session_leak(found: SessionFound, *, in_main: bool, ends_elsewhere: Callabl
     return _leak(found, kind, severity.lowered() if in_main else severity, ending)
 
 
-def kept_leak(found: SessionFound, severity: Severity, ending: Ending) -> Leak:
-    """What is held after something raised."""
-    return _leak(found, _KINDS[found.held.kind][1], severity, ending)
+def kept_leak(found: SessionFound, severity: Severity, ending: Ending, *, raised: bool = True) -> Leak:
+    """What is held after something raised, or whatever happens."""
+    return _leak(found, _KINDS[found.held.kind][int(raised)], severity, ending)
 
 
 def _is_known_to_its_object(found: SessionFound, ending: Ending) -> bool:
@@ -131,7 +133,7 @@ def _counts(found: SessionFound, ending: Ending) -> bool:
             # A session has a transaction anyway, which whoever made it ends when something raises, BEGIN or not.
             commit = found.connection.resource.methods.get("commit")
             anyway = bool(found.held.text) and commit is not None and commit.pauses
-            return not (ending.state.raised and (anyway or found.connection.torn_down))
+            return not (ending.state.raised and (anyway or found.connection.torn_down or _is_inner(found)))
         case HeldKind.LOCK:
             return True
         case HeldKind.ROLE | HeldKind.AUTHORIZATION:
@@ -144,6 +146,13 @@ def _counts(found: SessionFound, ending: Ending) -> bool:
             return driver.pooled and driver.begins is Begins.NEVER and found.following.ended
         case _:
             return False
+
+
+def _is_inner(found: SessionFound) -> bool:
+    """Whether the function around this one gives it the connection, and is there to end what an error leaves open."""
+    facts = found.unit.facts
+    names = {p.name for p in facts.parameters} if facts is not None else set()
+    return facts is not None and facts.parent is not None and found.connection.names <= names
 
 
 def _is_passing(found: SessionFound, ending: Ending) -> bool:

@@ -176,7 +176,9 @@ def _sent(call: g.Call, operation: Operation) -> str:
     if not operation.sends_if_false:
         return operation.sends
     reduced = reduce(call.node) if isinstance(call.node, cst.Call) else None
-    given = reduced.args[0] if isinstance(reduced, ex.Call) and reduced.args else None
+    given = (
+        next(iter((*reduced.args, *dict(reduced.keywords).values())), None) if isinstance(reduced, ex.Call) else None
+    )
     match given:
         case ex.Constant(value=bool() as on):
             return operation.sends if on else operation.sends_if_false
