@@ -8,6 +8,7 @@ Both edges of a branch carry the test, with opposite outcomes.
 from __future__ import annotations
 
 import operator as comparison
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import libcst as cst
@@ -86,7 +87,7 @@ class ConditionLowering(AssignmentLowering):
         origin = self.current
         origin.branch = node
         for target, outcome in ((true, True), (false, False)):
-            kept = None if test is None else Test(test.kind, test.subject, outcome=test.outcome is outcome)
+            kept = None if test is None else replace(test, outcome=test.outcome is outcome)
             end = target
             if forget is not None:
                 self.current = end = self.new_block()
@@ -113,6 +114,12 @@ class ConditionLowering(AssignmentLowering):
             if bound is not None:
                 self.fork(node, Test(TestKind.BOUND, bound, outcome=isinstance(operator, cst.In)), true, false)
                 return
+            yes = _outcome_of_yes(operator, right)
+            if yes is not None and isinstance(node.left, (cst.Subscript, cst.Call)) and not is_pure(reduce(node.left)):
+                operand = self.value(node.left)
+                forget = operand if operand.startswith("%") else None
+                self.fork(node, Test(TestKind.YES, operand, outcome=yes), true, false, forget=forget)
+                return
             self.use(node.left)
             self.use(right)
             is_open = _compared_open_test(node.left, operator, right)
@@ -122,7 +129,10 @@ class ConditionLowering(AssignmentLowering):
             negated = type(operator) in _NEGATED
             kind = _NEGATED.get(type(operator), type(operator)).__name__
             sides = ex.Sequence((reduce(node.left), reduce(right)))
-            self.pure(node, sides, kind, true, false, negated=negated)
+            asks = (
+                (node.left.value, yes is not negated) if isinstance(node.left, cst.Name) and yes is not None else None
+            )
+            self.pure(node, sides, kind, true, false, negated=negated, asks=asks)
             return
         self.use(node)
         self.fork(node, None, true, false)
@@ -136,6 +146,7 @@ class ConditionLowering(AssignmentLowering):
         false: BasicBlock,
         *,
         negated: bool = False,
+        asks: tuple[str, bool] | None = None,
     ) -> None:
         """Branch on a condition whose value stays the same until one of its names is assigned."""
         if not is_pure(reduced):
@@ -144,7 +155,7 @@ class ConditionLowering(AssignmentLowering):
         subject = _pure_subject(operator, reduced)
         self.condition_reads[subject] = frozenset(names_in(reduced))
         self.asked.append(subject)
-        self.fork(node, Test(TestKind.TRUTH, subject, outcome=not negated), true, false)
+        self.fork(node, Test(TestKind.TRUTH, subject, outcome=not negated, asks=asks), true, false)
 
 
 def absences(reduced: ex.Expression) -> tuple[Test, ...]:
@@ -210,6 +221,20 @@ def _compared_open_test(left: cst.BaseExpression, operator: cst.BaseCompOp, righ
             return None
     open_answer, closed_answer = compare(int(test.outcome), literal), compare(int(not test.outcome), literal)
     return None if open_answer is closed_answer else Test(TestKind.OPEN, test.subject, outcome=open_answer)
+
+
+def _outcome_of_yes(operator: cst.BaseCompOp, right: cst.BaseExpression) -> bool | None:
+    """The outcome of a comparison with true, false, 1 or 0 for what says yes; None for any other comparison."""
+    if type(operator) not in (cst.Equal, cst.Is, cst.NotEqual, cst.IsNot):
+        return None
+    match right:
+        case cst.Name(value="True" | "False" as text):
+            same = text == "True"
+        case cst.Integer(value="1" | "0" as text):
+            same = text == "1"
+        case _:
+            return None
+    return same is not (type(operator) in _NEGATED)
 
 
 def _looked_up(node: cst.Call) -> str | None:

@@ -31,6 +31,7 @@ _ANSWERS = {
     g.TestKind.BOUND: "bound",
     g.TestKind.OPEN: "open",
     g.TestKind.ITERATES: "taking another turn",
+    g.TestKind.YES: "a yes",
 }
 
 

@@ -201,15 +201,30 @@ class TestKind(Enum):
     BOUND = "bound"  # `"conn" in locals()`
     OPEN = "open"  # `conn.is_connected()`, `not conn.closed`
     ITERATES = "iterates"  # a loop over the subject takes another turn
+    YES = "yes"  # `cur.fetchone()[0] == 1`: of what is an answer, whether it says yes
 
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """The condition of an edge: ``subject`` is a variable or the text of a pure condition (``?x > 3``)."""
+    """The condition of an edge: ``subject`` is a variable or the text of a pure condition (``?x > 3``).
+
+    ``asks``: the variable that a pure condition compares with true or 1, and its outcome where that is a yes.
+    """
 
     kind: TestKind
     subject: str
     outcome: bool
+    asks: tuple[str, bool] | None = None
+
+    @property
+    def asked(self) -> str:
+        """What is asked whether it says yes; empty for any other condition."""
+        return self.subject if self.kind is TestKind.YES else self.asks[0] if self.asks is not None else ""
+
+    @property
+    def is_yes(self) -> bool:
+        """Whether this edge is the one for a yes of what is asked."""
+        return self.outcome is (True if self.asks is None else self.asks[1])
 
 
 @dataclass(slots=True, eq=False)

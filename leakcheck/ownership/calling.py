@@ -22,6 +22,8 @@ from leakcheck.ownership.state import ALIASES, Box, Closure, Deferred, Fact, Hol
 from leakcheck.ownership.summary import BORROWS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from leakcheck.calls import CallEffect
     from leakcheck.driver import Operation
     from leakcheck.ownership.obligation import Obligation, Outcome
@@ -181,9 +183,8 @@ def _unrelated(obligation: Obligation, call: g.Call, before: State, state: State
         # Who has it may give it back once more: the pool knows what it closed.
         released = replace(obligation.released(call, state, by_with=True), release_raised=True)
         return [released], [released]
-    kept = [n for n, v in before.variables if v is Hold.OWN and n.startswith(f"{call.receiver}.")]
-    for name in kept if call.receiver is not None else ():
-        effect = obligation.callees.attribute_effect(call, name.partition(".")[2], obligation.resource, before)
+    for attribute in _kept_by_receiver(call, before):
+        effect = obligation.callees.attribute_effect(call, attribute, obligation.resource, before)
         if effect is not BORROWS:
             return obligation.affected(effect, state, call, call.target)
     captured = obligation.callees.captured_effect(call, obligation.resource, before)
@@ -193,6 +194,14 @@ def _unrelated(obligation: Obligation, call: g.Call, before: State, state: State
     if isinstance(holder, Box) and call.method in ("values", "items") and not call.arguments:
         return [state.bind({call.target: holder.values if call.method == "values" else holder.pairs})], []
     return [state.bind({call.target: obligation.callees.given_by(call)})], [state]
+
+
+def _kept_by_receiver(call: g.Call, state: State) -> Iterator[str]:
+    """The attributes in which the object whose method is called keeps the resource: ``self.db.commit()``."""
+    path = ex.dotted(call.func.base) if isinstance(call.func, ex.Attribute) else None
+    for receiver in dict.fromkeys(filter(None, (call.receiver, path))):
+        own = (n for n, v in state.variables if v is Hold.OWN and n.startswith(f"{receiver}."))
+        yield from (name.removeprefix(f"{receiver}.") for name in own)
 
 
 def _given(

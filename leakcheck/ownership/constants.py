@@ -27,7 +27,9 @@ def refine(test: g.Test, value: Value | None) -> tuple[bool, Fact | None]:
     """Whether an edge with this test can be taken when its subject has this value, and what it teaches."""
     if test.kind is g.TestKind.BOUND:
         return (value is None) or ((value is not Fact.UNBOUND) is test.outcome), None
-    if test.kind in (g.TestKind.OPEN, g.TestKind.ITERATES):
+    if test.asked and value is Fact.ANSWER:
+        return test.is_yes, None
+    if test.kind in (g.TestKind.OPEN, g.TestKind.ITERATES, g.TestKind.YES):
         return True, None
     known = truth(value) if test.kind is g.TestKind.TRUTH else is_null(value)
     if known is not None:

@@ -227,6 +227,8 @@ class Explorer:
             if value in ALIASES and not test.outcome and state.status is Status.HELD:
                 return self.effects.closed(state)
             return state
+        if test.asks is not None and state.get(test.asked) is Fact.ANSWER and not test.is_yes:
+            return None
         taken, learnt = refine(test, value)
         if not taken:
             return None

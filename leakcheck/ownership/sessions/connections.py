@@ -166,9 +166,12 @@ def _source(value: ex.Expression) -> str | None:
             return None
 
 
-def bound_by(instruction: g.Enter) -> str | None:
-    """What a ``with`` binds: the variable or dotted path behind ``as``."""
+def handed_out_by(instruction: g.Enter) -> str | None:
+    """What somebody's ``with`` calls the connection that it hands out: behind ``as``, unless that is a cursor."""
     item = instruction.node
+    made = reduce(item.item) if isinstance(item, cst.WithItem) else None
+    if isinstance(made, ex.Call) and ex.last_name(made.func) == "cursor":
+        return None
     name = item.asname.name if isinstance(item, cst.WithItem) and item.asname is not None else None
     return ex.dotted(reduce(name)) if isinstance(name, (cst.Name, cst.Attribute)) else None
 

@@ -273,7 +273,7 @@ class Following(Effects):
 
     def branched(self, test: g.Test, state: State) -> State:
         """``if conn.in_transaction:`` says whether there is one; the answer to what was tried, that it was taken."""
-        self.asked = self.asked or state.get(test.subject) is Fact.ANSWER
+        self.asked = self.asked or Fact.ANSWER in (state.get(test.subject), state.get(test.asked))
         known = test.kind is g.TestKind.TRUTH and test.subject.endswith(_IN_TRANSACTION) and not test.outcome
         held = self.held is not None and self.held.kind is HeldKind.TRANSACTION and state.status is Status.HELD
         if held and test.kind is g.TestKind.TRUTH and test.subject in self.noted:
@@ -304,7 +304,7 @@ class Following(Effects):
         if value is Hold.DERIVED:  # a cursor gives itself
             normal = [s.bind({instruction.target: Hold.DERIVED}) for s in normal]
             raised = raised if instruction.is_async else [self._on_dead_connection(instruction, s) for s in raised]
-        if value is None and connections.bound_by(instruction) in self.names:  # somebody else's hands it out
+        if value is None and connections.handed_out_by(instruction) in self.names:
             normal = [s.bind({instruction.manager: Hold.MANAGER, instruction.target: Hold.OWN}) for s in normal]
         return normal, raised
 
