@@ -195,6 +195,13 @@ def with_every_fix(config: Config, read: Read, roots: Sequence[Path]) -> Analyse
     return Analysis(config, read, roots, every=True)
 
 
+def without_fixes(config: Config, read: Read, roots: Sequence[Path]) -> Analyser:
+    """A ``build`` for somebody who is shown no fixes."""
+    from leakcheck.handlers.analysis import UnfixedAnalysis
+
+    return UnfixedAnalysis(config, read, roots)
+
+
 def _selects(config: Config) -> bool:
     return config.select is not None or bool(config.ignore or config.extend_select or config.per_file_ignores)
 

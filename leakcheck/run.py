@@ -64,6 +64,15 @@ class Options:
         """Whether files are to be changed, or shown as they would be."""
         return self.fix or self.diff or self.fix_only or self.interactive or self.add_ignore is not None
 
+    @property
+    def build(self) -> engine.Build | None:
+        """The analysis that makes as many fixes as somebody applies or sees."""
+        if self.interactive:
+            return engine.with_every_fix
+        seen = [form for form, _ in self.outputs] + ([] if self.statistics else [self.output_format])
+        applied = self.fixes and self.add_ignore is None
+        return None if applied or not output.FIXLESS.issuperset(seen) else engine.without_fixes
+
 
 def run(options: Options) -> int:
     """Check, print, and return the exit status; LeakcheckError where the options cannot be followed."""
@@ -101,7 +110,7 @@ def write_baseline(options: Options, *, renew: bool) -> int:
 
     read, projects = lent(options)
     for config, discovery in projects.items():
-        report = _found(config, discovery, options, read)
+        report = _found(config, discovery, options, read, engine.without_fixes)
         if report.breakdowns:
             notes(options, projects, report)
             return BROKEN
@@ -173,7 +182,7 @@ def checked(options: Options, read: Read, projects: dict[Config, Discovery]) -> 
 
 def _checked(options: Options, config: Config, discovery: Discovery, read: Read) -> Report:
     """The report of one project, without what its baseline knows."""
-    report = _found(config, discovery, options, read)
+    report = _found(config, discovery, options, read, options.build)
     path = baseline_of(options, config)
     if path is None:
         return report
@@ -183,9 +192,8 @@ def _checked(options: Options, config: Config, discovery: Discovery, read: Read)
     return replace(report, diagnostics=applied.new, known=applied.known, stale=applied.stale)
 
 
-def _found(config: Config, discovery: Discovery, options: Options, read: Read) -> Report:
+def _found(config: Config, discovery: Discovery, options: Options, read: Read, build: engine.Build | None) -> Report:
     jobs = options.jobs if options.jobs is not None else _processors()
-    build = engine.with_every_fix if options.interactive else None
     from leakcheck.output import progress
 
     if options.quiet or not progress.wanted(os.environ, terminal=sys.stderr.isatty()):

@@ -65,6 +65,14 @@ def rendered(form: str, *diagnostics: Diagnostic, colour: bool = False, summary:
     return output.render(form, report, Context(colour=colour, lines=lines, summary=summary))
 
 
+@pytest.mark.parametrize("form", output.FORMATS)
+def test_the_formats_that_say_nothing_of_fixes_are_those_that_are_said_to(form: str) -> None:
+    edits = (Edit(span(6, 5, 26), "with pool.connection() as conn:"),)
+    fix = Fix("Take it by a `with`", edits, Applicability.SAFE)
+    said = {rendered(form, each) for each in (LEAK, replace(LEAK, fix=fix), replace(LEAK, fix_refused="line 9 yields"))}
+    assert len(said) == (1 if form in output.FIXLESS else 3)
+
+
 def test_full() -> None:
     assert rendered("full", LEAK) == (
         "LC102 `conn` is not given back when `cur.execute(sql)` raises\n"

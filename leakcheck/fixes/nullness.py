@@ -18,7 +18,7 @@ import libcst as cst
 from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
 from leakcheck.fixes.tree import TRIES, own
-from leakcheck.project.names import Class, Function
+from leakcheck.project.names import Class, Function, ProjectModule
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +34,8 @@ def may_be_none(tree: Tree, found: Found, program: Program) -> bool:
     callees = tree.unit.callees
     if not found.acquisition.steps or callees is None:
         return False
-    symbols = callees.symbols(_generator(tree, found) or found.call)
+    call = _generator(tree, found) or found.call
+    symbols = [symbol for symbol in callees.symbols(call) if not isinstance(symbol, ProjectModule)]  # nobody calls one
     if symbols and all(isinstance(symbol, Class) for symbol in symbols):
         return False
     units = [program.functions.units.of(symbol) for symbol in symbols if isinstance(symbol, Function)]

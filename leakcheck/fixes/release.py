@@ -71,7 +71,7 @@ def _checked(region: Region, release: cst.BaseExpression) -> cst.BaseExpression:
             for target in _targets(node):
                 if region.tree.text(target) in read:
                     row = region.tree.row(node)
-                    raise RefusedError(f"line {row} assigns `{region.tree.text(target)}`, which the release needs")
+                    raise RefusedError(f"line {row} binds `{region.tree.text(target)}`, which the release needs")
     return release
 
 
@@ -80,7 +80,9 @@ def _targets(node: cst.CSTNode) -> Sequence[cst.CSTNode]:
     match node:
         case cst.AssignTarget(target=target) | cst.AugAssign(target=target) | cst.AnnAssign(target=target):
             pass
-        case cst.NamedExpr(target=target) | cst.For(target=target) | cst.AsName(name=target):
+        case cst.NamedExpr(target=target) | cst.For(target=target) | cst.AsName(name=target) | cst.Del(target=target):
+            pass
+        case cst.FunctionDef(name=target) | cst.ClassDef(name=target) | cst.ImportAlias(name=target, asname=None):
             pass
         case _:
             return ()

@@ -54,6 +54,14 @@ class Analysis:
         return offered(self._program, path, leaks, every=self._every)
 
 
+class UnfixedAnalysis(Analysis):
+    """The analysis for somebody who is shown no fixes, which may take as long to make as all the rest."""
+
+    def offer(self, _path: str, leaks: tuple[Leak, ...]) -> tuple[Leak, ...]:
+        """The leaks as they are."""
+        return leaks
+
+
 class Pools:
     """The second half of the analysis: the pools that a file builds."""
 

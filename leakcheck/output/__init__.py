@@ -30,6 +30,7 @@ _RENDERERS = {
 }
 FORMATS = tuple(_RENDERERS)
 TEXTS = frozenset({"full", "concise"})  # the formats for people: colour, summary, relative paths
+FIXLESS = frozenset({"concise", "github", "gitlab", "junit"})  # the formats that say nothing of fixes
 
 # Where the page of a rule is; the fragment is the rule's code.
 PAGES = "README.md"

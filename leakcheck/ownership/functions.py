@@ -31,7 +31,7 @@ from leakcheck.ownership.handing_back import lost_in_handing_back, parameter_nod
 from leakcheck.ownership.leak import LeakKind
 from leakcheck.ownership.nested_blocks import lent_checkouts, nested_in_blocks
 from leakcheck.ownership.owners import Owners
-from leakcheck.ownership.perhaps_none import perhaps_none
+from leakcheck.ownership.perhaps_none import completed, perhaps_none
 from leakcheck.ownership.program import MANAGING, Failure, FileAnalysis, Skip
 from leakcheck.ownership.raising import Raising, reachable
 from leakcheck.ownership.replaced import is_replaced
@@ -59,7 +59,6 @@ if TYPE_CHECKING:
     from leakcheck.ownership.acquire import Acquisition
     from leakcheck.ownership.constants import Facts
     from leakcheck.ownership.leak import Leak
-    from leakcheck.ownership.perhaps_none import Part
     from leakcheck.ownership.program import Program
     from leakcheck.ownership.summary import Effect
     from leakcheck.ownership.unit import Unit
@@ -81,6 +80,7 @@ class Functions:
         self.sessions = Sessions(program, self.units)
         self.origins: dict[tuple[str, LeakKind, Span, str | None], Found] = {}
         """What was found of the acquire of a leak, by the leak's file, kind, place and name."""
+        self._analyses: dict[tuple[str, str], FileAnalysis] = {}
 
     def unit(self, module: ModuleFacts, item: FunctionFacts | Statement) -> Unit | None:
         """The unit of a function or module-level statement, None where it cannot be parsed."""
@@ -98,33 +98,35 @@ class Functions:
 
     def analyse(self, module: ModuleFacts, wanted: Sequence[FunctionFacts | Statement]) -> FileAnalysis:
         """The leaks of the wanted functions and statements of one file."""
-        leaks: list[Leak] = []
-        skipped: list[Skip] = []
-        for item in wanted:
-            unit = self.unit(module, item)
-            if unit is None:
-                skipped.append(Skip(None, f"{name_of(item)}: nested too deeply, or not parsed"))
-                continue
-            looked = self.found(unit)
-            found = looked.found
-            skipped.extend(looked.skipped)
-            leaks += left_early(self._program, unit)
-            leaks += lost_in_handing_back(self._program, self, unit)
-            main = isinstance(item, FunctionFacts) and item.parent is None and item.name in module.main_calls
-            for each in found:
-                kept = list(self._stored(each, item))
-                others = reported(each, in_main=main, module_level=isinstance(item, Statement))
-                leaks += kept
-                said = {leak.function for leak in kept}
-                others = [o for o in others if o.kind is not LeakKind.ON_EXCEPTION or o.function not in said]
-                leaks += others
-                for leak in (*kept, *others):
-                    self.origins.setdefault((module.path, leak.kind, leak.span, leak.name), each)
-            leaks += nested_in_blocks(self._program, unit)
-            if isinstance(item, FunctionFacts) and speaks(self._program, module, item):
-                leaks += self._session_leaks(unit, module, item, found, in_main=main)
-        unique = {(leak.kind, leak.span, leak.name): leak for leak in leaks}
-        return FileAnalysis(leaks=tuple(unique.values()), skipped=tuple(skipped))
+        looked = [self._analysed(module, item) for item in wanted]
+        unique = {(leak.kind, leak.span, leak.name): leak for each in looked for leak in each.leaks}
+        return FileAnalysis(tuple(unique.values()), skipped=tuple(skip for each in looked for skip in each.skipped))
+
+    def _analysed(self, module: ModuleFacts, item: FunctionFacts | Statement) -> FileAnalysis:
+        key = module.path, name_of(item)  # who judges a fix asks again
+        if key not in self._analyses:
+            self._analyses[key] = self._analyse(module, item)
+        return self._analyses[key]
+
+    def _analyse(self, module: ModuleFacts, item: FunctionFacts | Statement) -> FileAnalysis:
+        unit = self.unit(module, item)
+        if unit is None:
+            return FileAnalysis(skipped=(Skip(None, f"{name_of(item)}: nested too deeply, or not parsed"),))
+        looked = self.found(unit)
+        leaks = [*left_early(self._program, unit), *lost_in_handing_back(self._program, self, unit)]
+        main = isinstance(item, FunctionFacts) and item.parent is None and item.name in module.main_calls
+        for each in looked.found:
+            kept = list(self._stored(each, item))
+            others = reported(each, in_main=main, module_level=isinstance(item, Statement))
+            said = {leak.function for leak in kept}
+            kept += [o for o in others if o.kind is not LeakKind.ON_EXCEPTION or o.function not in said]
+            for leak in kept:
+                self.origins.setdefault((module.path, leak.kind, leak.span, leak.name), each)
+            leaks += kept
+        leaks += nested_in_blocks(self._program, unit)
+        if isinstance(item, FunctionFacts) and speaks(self._program, module, item):
+            leaks += self._session_leaks(unit, module, item, looked.found, in_main=main)
+        return FileAnalysis(tuple(leaks), skipped=tuple(looked.skipped))
 
     def _session_leaks(
         self, unit: Unit, module: ModuleFacts, item: FunctionFacts, acquired: Sequence[Found], *, in_main: bool
@@ -355,7 +357,7 @@ class Functions:
         yields = tuple(each.owned for each in found if each.effects.yielded)
         if returns:
             graph, constants = self.units.graph(unit), self.units.constants(unit)
-            returns = _completed(returns, perhaps_none(graph, constants, self.units.callees(unit).takes_or_not))
+            returns = completed(returns, perhaps_none(graph, constants, self.units.callees(unit).takes_or_not))
         if facts.is_generator or is_cached(facts):
             returns = ()
         return FunctionSummary(returns, yields, stores, manages, facts.is_async, checks_out)
@@ -390,11 +392,3 @@ def _in_box(owned: Owned, box: Box) -> Owned | None:
         return None
     beside = tuple(key for key, item in box.items if item is Hold.DERIVED)
     return replace(owned, position=positions[0], companions=beside)
-
-
-def _completed(returns: tuple[Owned, ...], perhaps_none: frozenset[Part]) -> tuple[Owned, ...]:
-    """What is returned, with what is known of the whole and of its parts: which of them may be None."""
-    items = (owned.position for owned in returns if isinstance(owned.position, int))  # not those of objects
-    certain = tuple(index for index in items if index not in perhaps_none)
-    optional = None in perhaps_none
-    return tuple(replace(o, optional=optional, certain=certain if o.position is not None else ()) for o in returns)

@@ -11,6 +11,7 @@ Only what the function itself puts there counts: a parameter is taken to hold so
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from leakcheck.cfg import graph as g
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from leakcheck.ownership.constants import Constants
+    from leakcheck.ownership.summary import Owned
 
 
 Part = str | int | None
@@ -79,3 +81,11 @@ def _ruled_out(test: g.Test | None) -> set[Place]:
         test.kind is g.TestKind.IS_NONE and not test.outcome
     )
     return {(test.subject, None)} if something else set()
+
+
+def completed(returns: tuple[Owned, ...], perhaps_none: frozenset[Part]) -> tuple[Owned, ...]:
+    """What is returned, with what is known of the whole and of its parts: which of them may be None."""
+    items = (owned.position for owned in returns if isinstance(owned.position, int))  # not those of objects
+    certain = tuple(index for index in items if index not in perhaps_none)
+    optional = None in perhaps_none
+    return tuple(replace(o, optional=optional, certain=certain if o.position is not None else ()) for o in returns)

@@ -109,6 +109,8 @@ class Program:
         self._triggered: dict[str, bool] = {}
         self._sources: dict[str, Source | Failure] = {}
         self._facts: dict[str, ModuleFacts | Failure] = {}
+        self._syntaxes: dict[str, Syntax] = {}
+        self._spare: dict[str, Syntax] = {}  # by its text, what another program parsed; no two slices share one
         self._functions: Functions | None = None
         self._factories: dict[str, tuple[DriverClass, ...]] = {}
         self.answers: Fixpoint[Any] = Fixpoint()
@@ -139,8 +141,8 @@ class Program:
         changed._data = {**self._data, path: text.encode()}
         changed._sources = {**self._sources, path: Source.of_text(text)}
         changed._facts = {other: known for other, known in self._facts.items() if other != path}
-        changed._triggered = self._triggered
-        changed.handed_out, changed.relevant = self.handed_out, self.relevant
+        changed._spare = {**self._spare, **self._syntaxes}
+        changed._triggered, changed.handed_out, changed.relevant = self._triggered, self.handed_out, self.relevant
         return changed
 
     # Files
@@ -246,7 +248,8 @@ class Program:
         """The syntax of a slice of a file. Raises whatever LibCST raises."""
         from leakcheck.ownership.unit import Syntax
 
-        return Syntax(text)
+        self._syntaxes[text] = self._spare.pop(text) if text in self._spare else Syntax(text)
+        return self._syntaxes[text]
 
     # Answers about functions, for the stages that only know the program
 

@@ -16,7 +16,7 @@ from leakcheck.cfg import graph as g
 from leakcheck.cfg.walk import reduce
 from leakcheck.ownership.usage import Usage, usage_of
 from leakcheck.project.facts import is_self
-from leakcheck.project.names import Class, External, Function, Method
+from leakcheck.project.names import Class, External, Function, Method, Scope
 
 if TYPE_CHECKING:
     from leakcheck.ownership.program import Program
@@ -87,8 +87,23 @@ class QuietCalls:
                 return self.is_quiet_iterate(instruction)
             case g.Yield():
                 return self._unit.is_fixture
+            case g.Point(node=cst.ImportFrom() as node):
+                return self._is_loaded(node)
             case _:
                 return False
+
+    def _is_loaded(self, node: cst.ImportFrom) -> bool:
+        """Whether it takes functions and classes from where the file itself takes some: those modules are there."""
+        if isinstance(node.names, cst.ImportStar):
+            return False
+        resolve, module = self._program.resolver.resolve, Scope(self._unit.scope.module)
+        above = [symbol for name in module.module.scope.imports for symbol in resolve(ex.Name(name), module)]
+        loaded = {symbol.path for symbol in above if isinstance(symbol, (Function, Class))}
+        for alias in node.names:
+            symbols = resolve(ex.Name(alias.evaluated_alias or alias.evaluated_name), self._unit.scope)
+            if not symbols or not all(isinstance(s, (Function, Class)) and s.path in loaded for s in symbols):
+                return False
+        return True
 
     def is_quiet_await(self, instruction: g.Await) -> bool:
         """Whether what is awaited is a call that is taken not to raise."""
