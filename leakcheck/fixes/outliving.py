@@ -24,6 +24,7 @@ from leakcheck.fixes.handles import CONSUMERS, READERS, IsData, handles, needs
 from leakcheck.fixes.roles import Role, mentions
 from leakcheck.fixes.tree import RefusedError, Tree, own
 from leakcheck.ownership.arguments import parameter_at
+from leakcheck.ownership.state import Status
 from leakcheck.ownership.summary import End
 from leakcheck.project.facts import is_static
 from leakcheck.project.names import Class, Function
@@ -49,7 +50,8 @@ _DEPTH = 3
 
 def outliving(region: Region, program: Program) -> Iterator[Doubt]:
     """What speaks for leaving it to a reader. Raises RefusedError."""
-    if any(e.state.paused and not e.state.raised for e in region.found.exploration.endings):
+    endings = region.found.exploration.endings
+    if any(e.state.paused and e.state.status is Status.HELD and not e.state.raised for e in endings):
         yield Applicability.UNSAFE, f"closing `{region.name}` after its commit detaches its objects"
     if all(ending.state.raised for ending in region.found.leaks):
         return

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from leakcheck.cfg.walk import walk
-from leakcheck.fixes.guards import bound_tests
+from leakcheck.fixes.guards import asks_if_bound, bound_tests, guards
 from leakcheck.fixes.remarks import with_remarks
 from leakcheck.fixes.tree import RefusedError
 
@@ -113,19 +113,49 @@ def with_finally(region: Region, body: list[cst.BaseStatement], call: cst.BaseEx
 
 
 def _from_none(region: Region, statement: cst.Try | cst.TryStar) -> list[cst.BaseStatement]:
-    """The statement with ``conn = None`` in front of it."""
-    for test in bound_tests(statement, region.name):
-        raise RefusedError(f"line {region.tree.row(test)} asks whether `{region.name}` is bound")
+    """The statement with ``conn = None`` in front of it, which asks for that instead of whether the name is bound."""
+    if region.may_be_none:
+        for test in bound_tests(statement, region.name):
+            raise RefusedError(f"line {region.tree.row(test)} asks whether `{region.name}` is bound")
+    changed = statement.visit(_AskingForNone(region.name))
+    assert isinstance(changed, (cst.Try, cst.TryStar))
     target = cst.AssignTarget(cst.Name(region.name))
     unset = cst.SimpleStatementLine([cst.Assign([target], cst.Name("None"))], leading_lines=statement.leading_lines)
-    return [unset, statement.with_changes(leading_lines=[])]
+    return [unset, changed.with_changes(leading_lines=[])]
+
+
+class _AskingForNone(cst.CSTTransformer):
+    """Puts ``conn is not None`` where it is asked whether the name is bound."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name = name
+
+    def leave_Comparison(  # noqa: N802  LibCST calls it so
+        self, original_node: cst.Comparison, updated_node: cst.Comparison
+    ) -> cst.Comparison:
+        """The comparison, changed where it asks that."""
+        if not asks_if_bound(original_node, self._name):
+            return updated_node
+        return updated_node.with_changes(left=cst.Name(self._name), comparisons=[_not_none()])
+
+    def leave_BooleanOperation(  # noqa: N802  LibCST calls it so
+        self, original_node: cst.BooleanOperation, updated_node: cst.BooleanOperation
+    ) -> cst.BaseExpression:
+        """``"conn" in locals() and conn`` is ``conn``."""
+        is_said_again = asks_if_bound(original_node.left, self._name) and guards(original_node, self._name)
+        return updated_node.right if is_said_again else updated_node
+
+
+def _not_none() -> cst.ComparisonTarget:
+    return cst.ComparisonTarget(cst.IsNot(), cst.Name("None"))
 
 
 def asking(region: Region, release: cst.IndentedBlock) -> cst.IndentedBlock:
     """The release, under the question whether there is something to give back where that is not certain."""
     if not region.needs_test:
         return release
-    test = cst.Comparison(cst.Name(region.name), [cst.ComparisonTarget(cst.IsNot(), cst.Name("None"))])
+    test = cst.Comparison(cst.Name(region.name), [_not_none()])
     return block(region, [cst.If(test, release)])
 
 
