@@ -23,11 +23,14 @@ if TYPE_CHECKING:
 
 _TAKING = (b"BEGIN", b"START TRANSACTION", b"SET ", b"LISTEN ", b"LOCK TABLE", b"DISCARD ")
 """What a statement begins with that takes something."""
+_QUOTED = rb"start\s+transaction|begin(?:\s+(?:transaction|immediate|exclusive|deferred|work))?\s*[\"';]"
+"""What takes something in any spelling, where it is all that a string begins with: a sentence goes on otherwise."""
 _INSIDE = (
-    rb"set_config\s*\(|advisory_lock|GET_LOCK\s*\(|\bSESSION\s+AUTHORIZATION|\bSET\s+(?:LOCAL\s+|SESSION\s+)?ROLE\b"
-    rb"|[\"';]\s*START\s+TRANSACTION|[\"';]\s*BEGIN(?:\s+(?:TRANSACTION|IMMEDIATE|EXCLUSIVE|DEFERRED|WORK))?\s*[\"';]"
+    rb"set_config\s*\(|advisory_lock|get_lock\s*\(|\bsession\s+authorization|\bset\s+(?:local\s+|session\s+)?role\b"
 )
 """What takes something in any spelling: no sentence has these words."""
+_RARE = (b"set_config", b"advisory_lock", b"get_lock", b"authorization", b"role")
+"""One of these is in all of those, and is sooner looked for than a pattern without a beginning of its own."""
 
 
 def _written(words: Iterable[bytes]) -> bytes:
@@ -35,7 +38,10 @@ def _written(words: Iterable[bytes]) -> bytes:
     return b"|".join(each.replace(b" ", rb"\s+") for word in words for each in (word, word.lower()))
 
 
-_SQL = re.compile(rb"\.(?:begin|start_transaction)\(|[\"';]\s*(?:" + _written(_TAKING) + rb")|(?i:" + _INSIDE + rb")")
+_BEGUN = (b".begin(", b".start_transaction(")
+_STATEMENT = rb"[\"';]\s*(?:" + _written(_TAKING) + rb"|(?i:" + _QUOTED + rb"))"
+_BEGINNING, _WITHIN = re.compile(_STATEMENT), re.compile(_INSIDE)
+_SQL = re.compile(b"|".join((*map(re.escape, _BEGUN), _STATEMENT, rb"(?i:" + _INSIDE + rb")")))
 """Statements that take something, as they stand in source text."""
 _PLAIN = (b"BEGIN", b'"begin', b"'begin", b"START TRANSACTION", b"SET ROLE", b"set_config", b"advisory_lock")
 """The words of those that are written most; who sends one by a function of the project needs no word of a driver."""
@@ -100,7 +106,7 @@ def says_something(data: bytes, imports_driver: Callable[[], bool]) -> bool:
         return True
     if not any(word in data for word in _EXECUTING):
         return False
-    return (b".commit(" in data and imports_driver()) or _SQL.search(data) is not None
+    return (b".commit(" in data and imports_driver()) or takes_something(data)
 
 
 def speaks(program: Program, module: ModuleFacts, function: FunctionFacts) -> bool:
@@ -113,7 +119,7 @@ def speaks(program: Program, module: ModuleFacts, function: FunctionFacts) -> bo
         if may_execute(function, vocabulary):
             text = program.rows(module.path, function.first_row, function.last_row)
             swallows = imports_driver and b"except" in text and _MAY_COMMIT.search(text) is not None
-            if swallows or _SQL.search(text) is not None or any(n in text for n in program.taking_names(module)):
+            if swallows or takes_something(text) or any(n in text for n in program.taking_names(module)):
                 return True
         elif any(function.first_row <= row <= function.last_row for row in program.taking_rows(module.path)):
             return True
@@ -126,8 +132,11 @@ def speaks(program: Program, module: ModuleFacts, function: FunctionFacts) -> bo
 
 
 def takes_something(data: bytes) -> bool:
-    """Whether a file with these bytes has a statement somewhere that takes something."""
-    return _SQL.search(data) is not None
+    """Whether there is a statement somewhere in these bytes that takes something."""
+    if any(word in data for word in _BEGUN) or _BEGINNING.search(data) is not None:
+        return True
+    folded = data.lower()
+    return any(word in folded for word in _RARE) and _WITHIN.search(folded) is not None
 
 
 def takes_plainly(data: bytes) -> bool:
@@ -152,7 +161,7 @@ def taking_names(module: ModuleFacts) -> frozenset[bytes]:
 def _holds_statement(value: ex.Expression) -> bool:
     match value:
         case ex.Constant(value=str() as text):
-            return _SQL.search(b'"' + text.encode("utf-8", "replace")) is not None
+            return takes_something(b'"' + text.encode("utf-8", "replace"))
         case ex.Call(args=(first, *_)):
             return _holds_statement(first)
         case ex.Text(parts=(first, *_)):
@@ -165,7 +174,7 @@ def _holds_statement(value: ex.Expression) -> bool:
 
 def starts(function: FunctionFacts, text: str, vocabulary: Vocabulary) -> bool:
     """Whether a function with this text may leave something open for its callers to end."""
-    return may_execute(function, vocabulary) and _SQL.search(text.encode()) is not None
+    return may_execute(function, vocabulary) and takes_something(text.encode())
 
 
 def may_execute(function: FunctionFacts, vocabulary: Vocabulary) -> bool:

@@ -15,6 +15,7 @@ from leakcheck.project.speaking import says_something
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from collections.abc import Set as AbstractSet
 
     from leakcheck.driver import Drivers
 
@@ -52,55 +53,74 @@ class Triggers:
                     methods.add(name)
                     if known.receivers:
                         named.setdefault(known.receivers, set()).add(name)
-        self._packages = {word: _import_of(word) for word in _encoded(drivers.packages)}
-        self._taking = _encoded(taking)
+        self._imported = {root: _import_of(packages) for root, packages in _by_root(drivers.packages).items()}
+        self._taking = frozenset(_by_root(taking))
         self._called = tuple(
-            (_encoded(packages), re.compile(rb"\b(?:" + _either(names) + rb")\b")) for packages, names in called.items()
+            (frozenset(_by_root(packages)), frozenset(_encoded(names))) for packages, names in called.items()
         )
         self._method = re.compile(rb"\.\s*(?:" + _either(methods) + rb")\b" + _NO_VALUE)
         self._spelled = tuple(sorted(spelled))
         self._methods = tuple(b"." + name.encode() for name in sorted(set().union(*named.values())))
         self._receiver = re.compile(b"|".join(_called_on(words, names) for words, names in sorted(named.items())))
-        self._alone = _encoded(alone)
+        self._alone = frozenset(_encoded(alone))
         self._factories = _encoded({word.replace("_", "").lower() for word in factories})
 
     def in_(self, data: bytes) -> bool:
         """Whether a file with these bytes can hold an acquire of its own, or change the session of a connection."""
-        return self._acquires(data) or says_something(data, lambda: self._imports(data, self._packages))
+        return self._acquires(data) or says_something(data, lambda: self._imports(data, _words(data)))
 
     def imports_driver(self, data: bytes) -> bool:
         """Whether the package of a driver is imported from which something can be taken."""
-        return self._imports(data, self._taking)
+        return self._imports(data, _words(data) & self._taking)
 
-    def _imports(self, data: bytes, packages: Iterable[bytes]) -> bool:
-        """Whether one of these drivers' packages is imported."""
-        return any(word in data and self._packages[word].search(data) is not None for word in packages)
+    def _imports(self, data: bytes, words: AbstractSet[bytes]) -> bool:
+        """Whether a driver's package whose first name is one of these words is imported."""
+        return any(self._imported[root].search(data) is not None for root in self._imported.keys() & words)
 
     def _acquires(self, data: bytes) -> bool:
         if not any(token in data for token in self._tokens):
             return False
-        if self._imports(data, self._taking) and self._takes_with_package(data):
+        words = _words(data)
+        if self._imports(data, words & self._taking) and self._takes_with_package(data, words):
             return True
         if any(method in data for method in self._methods) and self._receiver.search(data) is not None:
             return True
-        if any(word in data for word in self._alone):
+        if not words.isdisjoint(self._alone):
             return True
         folded = data.lower().replace(b"_", b"")
         return any(word in folded for word in self._factories)
 
-    def _takes_with_package(self, data: bytes) -> bool:
+    def _takes_with_package(self, data: bytes, words: AbstractSet[bytes]) -> bool:
         if self._method.search(data) is not None or any(word in data and name in data for word, name in self._spelled):
             return True
-        return any(names.search(data) is not None and self._imports(data, packages) for packages, names in self._called)
+        return any(not words.isdisjoint(names) and self._imports(data, words & roots) for roots, names in self._called)
+
+
+_WORD = re.compile(rb"\w")
+_SPACED = bytes(byte if _WORD.match(bytes([byte])) else ord(" ") for byte in range(256))
+
+
+def _words(data: bytes) -> set[bytes]:
+    """The words of a file: to look one up is sooner done than to search the bytes for it."""
+    return set(data.translate(_SPACED).split())
+
+
+def _by_root(packages: Iterable[str]) -> dict[bytes, set[bytes]]:
+    """Dotted names of packages, by the first name of each."""
+    found: dict[bytes, set[bytes]] = {}
+    for package in _encoded(packages):
+        found.setdefault(package.partition(b".")[0], set()).add(package)
+    return found
 
 
 _NO_VALUE = rb"(?!\s*(?:\.|\[|=[^=]))"
 """What follows a method that is called or handed on, and not an attribute that something is read of or put in."""
 
 
-def _import_of(package: bytes) -> re.Pattern[bytes]:
-    """A line that imports a package or a member of it, or imports it from somewhere."""
-    return re.compile(rb"\b(?:import|from)\b[^\n]*(?:\\\r?\n[^\n]*)*\b" + re.escape(package) + rb"\b")
+def _import_of(packages: Iterable[bytes]) -> re.Pattern[bytes]:
+    """A line that imports one of these packages or a member of it, or imports it from somewhere."""
+    names = b"|".join(map(re.escape, sorted(packages)))
+    return re.compile(rb"\b(?:import|from)\b[^\n]*(?:\\\r?\n[^\n]*)*\b(?:" + names + rb")\b")
 
 
 def _called_on(receivers: Iterable[str], methods: Iterable[str]) -> bytes:
