@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from leakcheck import expression as ex
 from leakcheck.driver import ClassKind, DriverClass, Drivers, Operation, Protocol
 from leakcheck.ownership.conditional import Condition, condition_of
-from leakcheck.ownership.pools import pool_as_called, pool_place
+from leakcheck.ownership.pools import is_same, place_as_called, pool_as_called, pool_place
 from leakcheck.project.facts import is_static
 from leakcheck.project.names import Class, External, Function, Instance, Method, Scope, narrowed
 
@@ -59,7 +59,7 @@ class Acquisition:
 
     def is_from(self, pool: str | None, place: Place | None) -> bool:
         """Whether it is taken from the pool that is called so in the same function, or lives there."""
-        return (self.pool is not None and self.pool == pool) or (self.place is not None and self.place == place)
+        return is_same((self.pool, self.place), (pool, place))
 
     def by(self, protocol: Protocol) -> Acquisition:
         """The same, and what it takes beside it, taken in another way."""
@@ -274,12 +274,11 @@ class Acquisitions:
         protocol = Protocol.COROUTINE if facts is not None and facts.is_async else Protocol.VALUE
         bound = function.bound and facts is not None and not is_static(facts)
         pool = pool_as_called(owned.pool, facts, call, bound=bound)
-        told = ex.of_names(pool) if pool is not None and pool != owned.pool else None
         return Acquisition(
             self._program.functions.owners.resource(owned.resource),
             protocol,
             pool,
-            pool_place(self._program, scope, told) if told is not None else owned.place,
+            place_as_called(self._program, (owned.pool, owned.place), function, call, scope),
             owned.position,
             owned.steps,
             owned.companions,

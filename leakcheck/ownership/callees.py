@@ -15,11 +15,12 @@ from leakcheck.cfg import graph as g
 from leakcheck.cfg.walk import reduce
 from leakcheck.driver import ClassKind, Operation, UseAfterRelease
 from leakcheck.ownership.arguments import Start, is_released, place_of, told
-from leakcheck.ownership.pools import nested_checkout
+from leakcheck.ownership.pools import is_same, nested_checkout, pool_place
 from leakcheck.ownership.quiet import QuietCalls
 from leakcheck.ownership.state import ALIASES, Box, Closure, Deferred, Fact, Hold, Scope, Value
 from leakcheck.ownership.summary import BORROWS, TAKES, Effect
 from leakcheck.project.names import Class, External, Function, Instance, Method
+from leakcheck.project.nesting import used_for_a_moment
 
 if TYPE_CHECKING:
     from leakcheck.calls import CallEffect
@@ -288,7 +289,14 @@ class Callees(QuietCalls):
         found = self._program.acquisition(self._unit, call)
         if found is not None and found.resource.id == resource.id and found.is_from(pool, place):
             return found.pool or "pool"
-        return None if place is None else nested_checkout(self._program, call.func, self._unit.scope, place, resource)
+        scope = self._unit.scope
+        used = used_for_a_moment(self._program, call.func, scope)
+        if used and is_same((ex.dotted(used), pool_place(self._program, scope, used)), (pool, place)):
+            return pool or "pool"
+        reduced = reduce(call.node) if place is not None and isinstance(call.node, cst.Call) else None
+        if place is None or not isinstance(reduced, ex.Call):
+            return None
+        return nested_checkout(self._program, reduced, scope, place, resource)
 
     def closes_pool(self, call: g.Call, pool: str | None) -> bool:
         """Whether the call closes the pool that the resource came from, and with it all it handed out."""

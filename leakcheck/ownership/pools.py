@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from leakcheck import expression as ex
 from leakcheck.project.facts import SELF, is_cached, is_static
 from leakcheck.project.names import Function, Scope
-from leakcheck.project.nesting import CALLS, borrows
+from leakcheck.project.nesting import CALLS, borrows, used_for_a_moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from leakcheck.project.facts import FunctionFacts, ModuleFacts
 
 Place = tuple[str, str]
-"""Where a pool lives: a file, class or module, and the name that it has there."""
+"""Where a pool lives: a file, class, module or function whose parameter it is, and the name that it has there."""
+Known = tuple[str | None, Place | None]
+"""What is known of a pool: how it is called in a function, and where it lives."""
 _CLOSERS = frozenset({"aclose", "close", "closeall", "dispose", "terminate", "wait_closed"})
 _NAMES = 4
 """How many names and functions are followed to where a pool lives."""
@@ -46,12 +48,24 @@ def pool_place(program: Program, scope: Scope, pool: ex.Expression, names: int =
         imports = binding.scope.imports
         if root not in imports:
             values = binding.scope.assignments.get(root, [])
-            follows = len(values) == 1 and not rest and names and all(p.name != root for p in binding.parameters)
+            if any(p.name == root for p in binding.parameters):
+                return (_inside(scope.module.path, binding.qualname), dotted) if not values else None
+            follows = len(values) == 1 and not rest and names
             return pool_place(program, scope, values[0], names - 1) if follows else None
     for target in imports.get(root, ()):
         member = program.modules.member(target, scope.module.path)
         return (member[0], dotted.replace(root, member[1] or root, 1)) if member is not None else (target, dotted)
     return scope.module.path, dotted
+
+
+def is_same(pool: Known, other: Known) -> bool:
+    """Whether two are certainly one: called the same in one function, or in the same place."""
+    return any(mine is not None and mine == theirs for mine, theirs in zip(pool, other, strict=True))
+
+
+def _inside(path: str, function: str) -> str:
+    """Where the parameters of a function live."""
+    return f"{path}:{function}()"
 
 
 def _is_global(program: Program, module: ModuleFacts, function: FunctionFacts, name: str) -> bool:
@@ -73,26 +87,42 @@ def _returned_place(program: Program, scope: Scope, call: ex.Call, names: int) -
             places.add((symbol.path, f"{symbol.qualname}()") if not (call.args or call.keywords) else None)
             continue
         for returned in facts.returned:
-            text = ex.dotted(returned)
-            as_called = pool_as_called(text, facts, call, bound=symbol.bound and not is_static(facts))
-            if text != as_called:
-                places.add(pool_place(program, scope, ex.of_names(as_called), names - 1) if as_called else None)
-            elif returned != ex.Constant(None):
-                places.add(pool_place(program, inside, returned, names - 1))
+            if returned != ex.Constant(None):
+                here = pool_place(program, inside, returned, names - 1)
+                places.add(place_as_called(program, (ex.dotted(returned), here), symbol, call, scope, names=names - 1))
     return places.pop() if len(places) == 1 else None
+
+
+def place_as_called(
+    program: Program,
+    pool: Known,
+    function: Function,
+    call: ex.Call,
+    scope: Scope,
+    *,
+    names: int = _NAMES,
+) -> Place | None:
+    """Where a pool that is known so in a called function lives, for the caller."""
+    text, place = pool
+    facts, _ = program.resolver.function(function)
+    as_called = pool_as_called(text, facts, call, bound=function.bound and facts is not None and not is_static(facts))
+    if text == as_called and (place is None or place[0] != _inside(function.path, function.qualname)):
+        return place
+    return pool_place(program, scope, ex.of_names(as_called), names) if as_called is not None else None
 
 
 def pool_as_called(pool: str | None, facts: FunctionFacts | None, call: ex.Call, *, bound: bool) -> str | None:
     """The pool of a called function as its caller writes it: of another object, or the one that the caller passes."""
     root, dot, rest = (pool or "").partition(".")
-    names = [p.name for p in facts.parameters if p.kind == "positional"] if facts is not None else []
-    if pool is None or root not in names:
+    parameters = facts.parameters if facts is not None else []
+    if pool is None or not any(p.name == root and "*" not in p.kind for p in parameters):
         return pool
+    names = [p.name for p in parameters if p.kind == "positional"]
     of_class = facts is not None and any(ex.last_name(d) == "classmethod" for d in facts.decorators)
-    if (bound or of_class) and root == names[0]:
+    if (bound or of_class) and names[:1] == [root]:
         holder = ex.dotted(call.func.base) if isinstance(call.func, ex.Attribute) else None
         return f"{holder}{dot}{rest}" if holder is not None else pool
-    position = names.index(root) - int(bound)
+    position = names.index(root) - int(bound) if root in names else len(call.args)
     given = dict(call.keywords).get(root) or (call.args[position] if position < len(call.args) else None)
     holder = ex.dotted(given) if given is not None else None
     return f"{holder}{dot}{rest}" if holder is not None else None
@@ -142,24 +172,36 @@ def ends_here(program: Program, pool: str, scope: Scope) -> bool:
 
 
 def nested_checkout(
-    program: Program, callee: ex.Expression, scope: Scope, place: Place, resource: DriverClass, *, depth: int = CALLS
+    program: Program, call: ex.Call, scope: Scope, place: Place, resource: DriverClass, *, depth: int = CALLS
 ) -> str | None:
     """The name of a called project function that takes a connection from the pool at ``place`` while it runs."""
-    of_self = place[1].partition(".")[0] in SELF
+    of_self, callee = place[1].partition(".")[0] in SELF, call.func
     if of_self and isinstance(callee, ex.Attribute) and ex.dotted(callee.base) not in SELF:
         return None  # another object of the class has another pool
     for symbol in program.resolver.resolve(callee, scope):
         facts, inside = program.resolver.function(symbol) if isinstance(symbol, Function) else (None, None)
         if not isinstance(symbol, Function) or facts is None or inside is None:
             continue
-        takes = borrows(facts) or not program.acquiring_names.isdisjoint(facts.calls)
-        summary = program.summary(symbol) if takes else None
-        if summary is not None:
-            for owned in summary.checks_out:
-                if owned.place == place and owned.resource == resource.id:
-                    return symbol.qualname
+        pools = _taken_from(program, symbol, facts, inside, resource)
+        if any(place_as_called(program, pool, symbol, call, scope) == place for pool in pools):
+            return symbol.qualname
         for expressions in facts.calls.values() if depth else ():
-            for expression in expressions:
+            for expression in map(ex.Call, expressions):
                 if nested_checkout(program, expression, inside, place, resource, depth=depth - 1) is not None:
                     return symbol.qualname
     return None
+
+
+def _taken_from(
+    program: Program, function: Function, facts: FunctionFacts, scope: Scope, resource: DriverClass
+) -> Iterator[Known]:
+    """The pools from which a function takes such a resource for itself, as they are known there."""
+    takes = borrows(facts) or not program.acquiring_names.isdisjoint(facts.calls)
+    summary = program.summary(function) if takes else None
+    if summary is not None:
+        yield from ((owned.pool, owned.place) for owned in summary.checks_out if owned.resource == resource.id)
+    for name in program.vocabulary.executing & facts.calls.keys():
+        for callee in facts.calls[name]:
+            pool = used_for_a_moment(program, callee, scope)
+            if pool is not None:
+                yield ex.dotted(pool), pool_place(program, scope, pool)

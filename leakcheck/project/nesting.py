@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
-from leakcheck.project.names import Function, Scope
+from leakcheck.driver import ClassKind
+from leakcheck.project.names import Function, Method, Scope
 
 if TYPE_CHECKING:
     from leakcheck.ownership.program import Program
@@ -39,7 +40,20 @@ def may_nest(program: Program, module: ModuleFacts, function: FunctionFacts) -> 
     if len(lenders) > 1 or text.count((ex.last_name(lenders[0]) or "").encode()) > 1:
         return True
     others = (callee for found in function.calls.values() for callee in found if callee not in lenders)
-    return any(_takes(program, s, CALLS) for callee in others for s in program.resolver.resolve(callee, scope))
+    return any(
+        used_for_a_moment(program, callee, scope) is not None
+        or any(_takes(program, s, CALLS) for s in program.resolver.resolve(callee, scope))
+        for callee in others
+    )
+
+
+def used_for_a_moment(program: Program, callee: ex.Expression, scope: Scope) -> ex.Expression | None:
+    """The pool whose method this is, where that takes a connection, runs a statement on it and gives it back."""
+    if not isinstance(callee, ex.Attribute) or callee.name not in program.vocabulary.executing:
+        return None
+    found = (s for s in program.resolver.resolve(callee, scope) if isinstance(s, Method))
+    runs = (s for s in found if s.operation.executes is not None)
+    return callee.base if any(program.drivers.classes[s.of].kind is ClassKind.POOL for s in runs) else None
 
 
 def borrows(function: FunctionFacts) -> frozenset[ex.Expression]:
@@ -68,6 +82,9 @@ def _finds_taking(program: Program, function: Function, depth: int) -> bool:
     if facts is None or scope is None:
         return False
     if not program.acquiring_names.isdisjoint(facts.calls):
+        return True
+    moments = (callee for name in program.vocabulary.executing & facts.calls.keys() for callee in facts.calls[name])
+    if any(used_for_a_moment(program, callee, scope) is not None for callee in moments):
         return True
     called = (callee for found in facts.calls.values() for callee in found) if depth else ()
     return any(_takes(program, s, depth - 1) for callee in called for s in program.resolver.resolve(callee, scope))
