@@ -22,6 +22,8 @@ from leakcheck.project.names import External
 from leakcheck.project.texts import sql_texts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from leakcheck.driver_session import Session as DriverSession
     from leakcheck.ownership.found import Found
     from leakcheck.ownership.program import Program
@@ -66,21 +68,35 @@ def _is_perhaps_unpacked(found: Found, driver: DriverSession, program: Program) 
 
 
 def underneath(found: Found, driver: DriverSession, program: Program) -> DriverSession:
-    """What a library that works over others is known to do over the one that its URL names."""
+    """What a library that works over others is known to do over the one that its URL names, or that it is given."""
     pool, scope, classes = found.acquisition.pool, found.unit.scope, program.drivers.classes
     if driver.dialect or pool is None:
         return driver
     for call, where in constructors(program, pool, scope):
         if _closes(call, where, program):
             return replace(driver, pooled=False, open=OpenAtRelease.CLOSED, begun=OpenAtRelease.CLOSED)
-        for text in sql_texts(call.args[0], where, program) or () if call.args else ():
-            scheme, _, _ = text.partition("://")
-            name, _, library = scheme.partition("+")
+        for dialect, library in (*_by_url(call, where, program), *_by_module(call, where, program)):
             below = classes.get(f"{library}.PooledConnection") or classes.get(f"{library}.Connection")
             known = below.session if below is not None else None
-            driver = replace(driver, dialect=_DIALECTS.get(name, ""))
+            driver = replace(driver, dialect=dialect or (known.dialect if known is not None else ""))
             return driver if known is None else replace(driver, begun=known.begun, deaf=known.deaf, blind=known.blind)
     return driver
+
+
+def _by_url(call: ex.Call, scope: Scope, program: Program) -> Iterator[tuple[str, str]]:
+    """The dialect and the library that the URL of an engine names."""
+    for text in sql_texts(call.args[0], scope, program) or () if call.args else ():
+        name, _, library = text.partition("://")[0].partition("+")
+        yield _DIALECTS.get(name, ""), library
+
+
+def _by_module(call: ex.Call, scope: Scope, program: Program) -> Iterator[tuple[str, str]]:
+    """The library whose module a pool is given to connect with; what it speaks is in the file of that."""
+    for given in (*call.args[:1], *(value for _, value in call.keywords)):
+        for symbol in program.resolver.resolve(given, scope) if isinstance(given, ex.Name) else ():
+            if isinstance(symbol, External) and f"{symbol.name}.connect" in program.drivers.calls:
+                operation = program.drivers.calls[f"{symbol.name}.connect"]
+                yield "", (operation.acquires or "").rpartition(".")[0]
 
 
 def _closes(call: ex.Call, scope: Scope, program: Program) -> bool:
