@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 import time
 from contextlib import suppress
 
@@ -23,6 +22,8 @@ _LEFT = 3600
 
 def put(path: str, data: bytes) -> None:
     """Write a file through a temporary one beside it. Raises OSError, after which nothing has changed."""
+    import tempfile  # only those who write need it, and it imports much
+
     target = os.path.realpath(path)  # a link stays a link
     former = os.stat(target) if os.path.exists(target) else None
     directory = os.path.dirname(target)

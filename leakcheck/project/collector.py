@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 from leakcheck.expression import OPAQUE, Constant, Element, Entered, Item, Sequence, annotation, from_ast
 from leakcheck.project.endings import is_stub, last_call, never_returns
 from leakcheck.project.facts import SELF, ClassFacts, FunctionFacts, ModuleFacts, Parameter, ScopeFacts, Statement
+from leakcheck.project.named_tuples import NAMED_TUPLE, fields_of
 from leakcheck.project.nodes import walk
 
 if TYPE_CHECKING:
@@ -133,6 +134,12 @@ class _Collector:
 
     def assign_(self, node: ast.Assign, place: _Place) -> bool:
         reduced = from_ast(node.value)
+        fields = fields_of(reduced)
+        match node.targets:
+            case [ast.Name(id=name)] if fields is not None and place.function is None and place.owner is None:
+                self.facts.classes[name] = ClassFacts(name, name, (NAMED_TUPLE,), (), keys=fields)
+                place.scope.classes[name] = name
+                return False
         for target in node.targets:
             self.bind(target, reduced, place)
         return False
@@ -306,12 +313,15 @@ class _Collector:
     def class_(self, node: ast.ClassDef, place: _Place) -> bool:
         scope, parent, owner = place.scope, place.function, place.owner
         prefix = f"{owner.qualname}." if owner is not None else (f"{parent.qualname}." if parent else "")
+        bases = [from_ast(b) for b in node.bases]
+        inherited = [(NAMED_TUPLE if keys is not None else b, keys) for b in bases for keys in [fields_of(b)]]
         facts = ClassFacts(
             node.name,
             prefix + node.name,
-            tuple(from_ast(b) for b in node.bases),
+            tuple(base for base, _ in inherited),
             tuple(from_ast(d) for d in node.decorator_list),
             next((from_ast(k.value) for k in node.keywords if k.arg == "metaclass"), None),
+            keys=[key for _, keys in inherited for key in keys or ()],
         )
         self.facts.classes[facts.qualname] = facts
         scope.classes[node.name] = facts.qualname

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 from leakcheck.diagnostic import LeakcheckError
 from leakcheck.rule import Rule
@@ -129,6 +128,8 @@ def nearest(code_or_name: str) -> str:
     """A clause naming the rule that was probably meant, or those there are: for messages about unknown rules."""
     if _CODE.fullmatch(code_or_name.upper()):
         return _alike(code_or_name.upper())
+    from difflib import get_close_matches
+
     by_name = get_close_matches(code_or_name.lower(), [rule.name for rule in ALL_RULES], n=1)
     by_code = get_close_matches(code_or_name.upper(), [rule.code for rule in ALL_RULES], n=1)
     match = by_name or by_code
