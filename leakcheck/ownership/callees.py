@@ -15,13 +15,16 @@ from leakcheck.cfg import graph as g
 from leakcheck.cfg.walk import reduce
 from leakcheck.driver import ClassKind, Operation, UseAfterRelease
 from leakcheck.ownership.arguments import Start, is_released, place_of, told
-from leakcheck.ownership.pools import nested_checkout
+from leakcheck.ownership.assigned import flags_beside, is_only_of_drivers
+from leakcheck.ownership.pools import checkout_from_argument, nested_checkout, runs_statement
 from leakcheck.ownership.quiet import QuietCalls
 from leakcheck.ownership.state import ALIASES, Box, Closure, Deferred, Fact, Hold, Scope, Value
 from leakcheck.ownership.summary import BORROWS, TAKES, Effect
 from leakcheck.project.names import Class, External, Function, Instance, Method
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from leakcheck.calls import CallEffect
     from leakcheck.driver import DriverClass
     from leakcheck.ownership.given import Given
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
     from leakcheck.ownership.state import State
 
 _STACKS = frozenset({"ExitStack", "AsyncExitStack"})
+_COLLECTIONS = frozenset({"asyncio", "collections", "multiprocessing", "queue"})
+"""Modules of Python's own library with collections, which keep what they are given."""
 
 
 class Callees(QuietCalls):
@@ -90,8 +95,8 @@ class Callees(QuietCalls):
         if self.is_resolved(call) and any(isinstance(s, (Function, Class)) for s in self.symbols(call)):
             return None
         name = call.method or ex.last_name(call.func)
-        if name is None or name[:1].isupper():
-            return None  # a constructor takes or borrows, whatever its name says
+        if name is None or name[:1].isupper() or self._is_collection(call):
+            return None  # a constructor takes or borrows, whatever its name says, and a queue keeps it
         own_driver = resource.id.partition(".")[0]
         candidates = sorted(
             self._program.drivers.methods_named(name),
@@ -104,6 +109,14 @@ class Callees(QuietCalls):
         if not self.is_resolved(call) and self._program.calls.says_release(ex.dotted(call.func) or name):
             return Operation(name, releases=0)
         return None
+
+    def _is_collection(self, call: g.Call) -> bool:
+        """Whether it is a method of a queue, or of another collection of Python's own library."""
+        if not isinstance(call.func, ex.Attribute):
+            return False
+        owners = self._program.resolver.resolve(call.func.base, self._unit.scope)
+        classes = (o.of.name for o in owners if isinstance(o, Instance) and isinstance(o.of, External))
+        return any(name.partition(".")[0] in _COLLECTIONS for name in classes)
 
     def registers_release(self, call: g.Call) -> bool:
         """Whether it is given a method that gives back beside the resource: ``register(pool.putconn, conn)``."""
@@ -132,13 +145,19 @@ class Callees(QuietCalls):
         name = call.func.name
         if name not in self._program.release_names:
             return None
-        for owner in self._program.resolver.resolve(call.func.base, self._unit.scope):
+        resolver, scope = self._program.resolver, self._unit.scope
+        certain = is_only_of_drivers(call.func.base, resolver, scope)
+        for owner in resolver.resolve(call.func.base, scope) if certain else ():
             if isinstance(owner, Instance) and isinstance(owner.of, str):
                 known = self._program.drivers.classes[owner.of]
                 releases = [n for n, o in known.methods.items() if isinstance(o.releases, int)]
                 if known.kind is ClassKind.POOL and releases and name not in known.methods:
                     return Operation(name, near_miss=f"the pool has no `{name}()`: it gives back by `{releases[0]}()`")
         return None
+
+    def flags_beside(self, kept: ex.Expression) -> Iterator[ex.Expression]:
+        """The flags of an object that say whether it has what an attribute keeps."""
+        return flags_beside(kept, self._unit.scope)
 
     def option_set(self, keyword: str, pool: str | None) -> bool:
         """Whether the pool's constructor was given ``keyword``, which turns a near miss into a release."""
@@ -288,7 +307,15 @@ class Callees(QuietCalls):
         found = self._program.acquisition(self._unit, call)
         if found is not None and found.resource.id == resource.id and found.is_from(pool, place):
             return found.pool or "pool"
-        return None if place is None else nested_checkout(self._program, call.func, self._unit.scope, place, resource)
+        program, scope = self._program, self._unit.scope
+        if runs_statement(program, call.func, scope, resource, pool=pool, place=place):
+            return pool or "pool"
+        given = reduce(call.node) if pool is not None and isinstance(call.node, cst.Call) else None
+        if isinstance(given, ex.Call) and pool is not None:
+            named = checkout_from_argument(program, given, scope, pool, resource)
+            if named is not None:
+                return named
+        return None if place is None else nested_checkout(program, call.func, scope, place, resource)
 
     def closes_pool(self, call: g.Call, pool: str | None) -> bool:
         """Whether the call closes the pool that the resource came from, and with it all it handed out."""

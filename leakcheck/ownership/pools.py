@@ -13,6 +13,7 @@ import re
 from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
+from leakcheck.driver import ClassKind
 from leakcheck.project.facts import SELF, is_cached, is_static
 from leakcheck.project.names import Function, Scope
 from leakcheck.project.nesting import CALLS, borrows
@@ -141,6 +142,48 @@ def ends_here(program: Program, pool: str, scope: Scope) -> bool:
     return False
 
 
+def runs_statement(
+    program: Program, func: ex.Expression, scope: Scope, resource: DriverClass, *, pool: str | None, place: Place | None
+) -> bool:
+    """Whether it is a method by which the pool takes a connection for one statement: ``pool.fetch``."""
+    if not isinstance(func, ex.Attribute) or func.name not in _methods(program, resource, taking=False):
+        return False
+    if pool is not None and ex.dotted(func.base) == pool:
+        return True
+    return place is not None and pool_place(program, scope, func.base) == place
+
+
+def checkout_from_argument(
+    program: Program, call: ex.Call, scope: Scope, pool: str, resource: DriverClass
+) -> str | None:
+    """The name of a called project function that takes a connection from the pool that the call passes to it."""
+    if pool not in {ex.dotted(given) for given in (*call.args, *(value for _, value in call.keywords))}:
+        return None
+    for symbol in program.resolver.resolve(call.func, scope):
+        facts = program.resolver.function(symbol)[0] if isinstance(symbol, Function) else None
+        if facts is None or not isinstance(symbol, Function):
+            continue
+        parameters = {p.name for p in facts.parameters} - facts.scope.assignments.keys()
+        for name in _methods(program, resource, taking=True):
+            for func in facts.calls.get(name, ()):
+                of = ex.dotted(func.base) if isinstance(func, ex.Attribute) else None
+                bound = symbol.bound and not is_static(facts)
+                if of in parameters and pool_as_called(of, facts, call, bound=bound) == pool:
+                    return symbol.qualname
+    return None
+
+
+def _methods(program: Program, resource: DriverClass, *, taking: bool) -> Iterator[str]:
+    """The methods by which its pools run statements themselves; ``taking``: and those by which they hand it out."""
+    driver = resource.id.partition(".")[0]
+    for known in program.drivers.classes.values():
+        pools = known.kind is ClassKind.POOL and known.id.partition(".")[0] == driver
+        if pools and any(operation.acquires == resource.id for operation in known.methods.values()):
+            for name, operation in known.methods.items():
+                if operation.executes is not None or (taking and operation.acquires == resource.id):
+                    yield name
+
+
 def nested_checkout(
     program: Program, callee: ex.Expression, scope: Scope, place: Place, resource: DriverClass, *, depth: int = CALLS
 ) -> str | None:
@@ -158,6 +201,11 @@ def nested_checkout(
             for owned in summary.checks_out:
                 if owned.place == place and owned.resource == resource.id:
                     return symbol.qualname
+        statements = (e for name in _methods(program, resource, taking=False) for e in facts.calls.get(name, ()))
+        if any(
+            runs_statement(program, expression, inside, resource, pool=None, place=place) for expression in statements
+        ):
+            return symbol.qualname
         for expressions in facts.calls.values() if depth else ():
             for expression in expressions:
                 if nested_checkout(program, expression, inside, place, resource, depth=depth - 1) is not None:
