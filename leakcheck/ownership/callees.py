@@ -33,6 +33,11 @@ if TYPE_CHECKING:
     from leakcheck.ownership.state import State
 
 _STACKS = frozenset({"ExitStack", "AsyncExitStack"})
+_TRUE = frozenset({
+    "id", "object", "time.time", "time.monotonic", "time.perf_counter", "datetime.now", "datetime.datetime.now",
+    "uuid.uuid4", "uuid4",
+})  # fmt: skip
+"""Functions that never give what is false."""
 _COLLECTIONS = frozenset({"asyncio", "collections", "multiprocessing", "queue"})
 """Modules of Python's own library with collections, which keep what they are given."""
 
@@ -63,6 +68,10 @@ class Callees(QuietCalls):
         if found is None or found.optional:
             return None
         return Fact.TRUE if found.position is None else Box(tuple((key, Fact.TRUE) for key in found.certain_parts))
+
+    def gives_true(self, call: g.Call) -> bool:
+        """Whether a call gives an identity, a time, or something else that is never false."""
+        return ex.dotted(call.func) in _TRUE and not self.is_resolved(call)
 
     def takes_or_not(self, call: g.Call) -> bool:
         """Whether the call is an acquire that may give None instead."""

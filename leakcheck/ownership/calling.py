@@ -83,6 +83,8 @@ def call_(obligation: Obligation, call: g.Call, state: State) -> Outcome:
     normal, raised = outcome
     if receiver is Fact.OPTIONAL:
         normal = [s.bind({call.receiver or "": Fact.TRUE}) for s in normal]  # a method of None would have raised
+    if obligation.callees.gives_true(call):
+        normal = [s.bind({call.target: Fact.TRUE}) for s in normal]
     given_none = obligation.callees.ways_given_none(call, before)
     if given_none is not None and given_none.raises:
         return normal if given_none.returns else [], raised or [state]
