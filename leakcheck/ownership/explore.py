@@ -251,11 +251,9 @@ class Explorer:
             target = self._push(node, block, edge, failed, events)
             if target is not None and not state.raised:
                 firsts = self.result.first_raises.setdefault(target, {})
-                statements = self.effects.callees.statements
-                likeliest = max((likelihood(i, statements) for i in firsts.values()), default=None)
-                if likeliest is not None and likelihood(instruction, statements) > likeliest:
-                    # Of paths that meet, the likelier is told.
-                    self.result.hops[target] = Hop(node, events, edge, block)
+                hop, known = Hop(node, events, edge, block), self.result.hops[target]
+                if known is not None and self._is_likelier(hop, known):
+                    self.result.hops[target] = hop  # of paths that meet, the likelier is told
                 firsts[id(instruction.node)] = instruction
 
     def _is_likelier(self, hop: Hop, other: Hop) -> bool:
