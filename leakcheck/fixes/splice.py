@@ -75,10 +75,10 @@ def changed(part: Slice, node: cst.CSTNode, by: cst.CSTNode, source: Source) -> 
 
 
 def _common(one: list[str], other: list[str]) -> int:
-    """How many lines are the same from the front."""
+    """How many lines are the same from the front, whatever their ends: what is written anew has those of LibCST."""
     count = 0
     for left, right in zip(one, other, strict=False):
-        if left != right:
+        if left.rstrip("\r\n") != right.rstrip("\r\n"):
             break
         count += 1
     return count

@@ -120,11 +120,11 @@ def _pools(known: DriverClass, name: str) -> bool:
     return known.pool is not None and (not known.pool.names or any(word in name for word in known.pool.names))
 
 
-def given(call: ast.Call, words: Iterable[str]) -> bool:
-    """Whether a call has one of these keywords, or one with this value: "poolclass=NullPool"."""
+def given(call: ast.Call, words: Iterable[str]) -> str | None:
+    """The first of these keywords that a call has, perhaps with this value: "poolclass=NullPool"."""
     for word in words:
         name, equals, value = word.partition("=")
         for keyword in call.keywords:
             if keyword.arg == name and (not equals or ast.unparse(keyword.value).rpartition(".")[2] == value):
-                return True
-    return False
+                return word
+    return None

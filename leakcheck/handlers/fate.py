@@ -26,7 +26,7 @@ from leakcheck.project.nodes import walk
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from leakcheck.handlers.syntax import Definition, Tree
+    from leakcheck.handlers.syntax import Definition, Loop, Tree
     from leakcheck.ownership.program import Program
 
 _BUILDING = frozenset({"__init__", "__new__", "__post_init__", "__enter__", "__aenter__", "model_post_init"})
@@ -184,6 +184,15 @@ def _is_closed_elsewhere(tree: Tree, place: str) -> bool:
     return False
 
 
+def is_kept_between_turns(tree: Tree, call: ast.Call, loop: Loop, name: str | None) -> bool:
+    """Whether a turn of the loop builds it only where none is left of an earlier one: ``if client is None:``."""
+    if name is None or not any(name in places(test) for test in _tests(tree, call, loop)):
+        return False
+    assignments = [list(walk(s)) for s in loop.body if isinstance(s, (ast.Assign, ast.AnnAssign))]
+    anew = (n for nodes in assignments if call not in nodes for n in nodes)
+    return not any(isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store) and n.id == name for n in anew)
+
+
 def _guards(tree: Tree, call: ast.Call, function: Definition) -> Iterator[str]:
     """The places that are looked at before ``call`` and decide whether it runs."""
     local = _origins(function)
@@ -193,7 +202,7 @@ def _guards(tree: Tree, call: ast.Call, function: Definition) -> Iterator[str]:
             yield from local.get(place.partition(".")[0], ()) if "." not in place else ()
 
 
-def _tests(tree: Tree, call: ast.Call, function: Definition) -> Iterator[ast.AST]:
+def _tests(tree: Tree, call: ast.Call, outermost: Definition | Loop) -> Iterator[ast.AST]:
     for above, child in tree.around(call):
         match above:
             case ast.If(test=test) | ast.While(test=test) | ast.IfExp(test=test) if test is not child:
@@ -216,7 +225,7 @@ def _tests(tree: Tree, call: ast.Call, function: Definition) -> Iterator[ast.AST
                         yield from _returning(inner)
                 case _:
                     pass
-        if above is function:
+        if above is outermost:
             return
 
 

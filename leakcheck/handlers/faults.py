@@ -15,7 +15,7 @@ from leakcheck.diagnostic import Severity, Step, StepKind
 from leakcheck.driver import Dropped
 from leakcheck.framework import load_frameworks
 from leakcheck.handlers.chains import Chains
-from leakcheck.handlers.fate import Fate
+from leakcheck.handlers.fate import Fate, is_kept_between_turns
 from leakcheck.handlers.roles import Roles, a
 from leakcheck.handlers.search import Search
 from leakcheck.handlers.waiting import Waiting
@@ -60,20 +60,27 @@ class Faults:
         if fault is not None:
             yield fault
             return
-        waits = self._waiting.for_ever(construction) if _is_opened(construction) else None
-        if waits is not None:
-            tree, call = waits
-            steps: tuple[Step, ...] = (
-                self._built(construction),
-                Step(StepKind.CALL, tree.path, tree.span(call), f"`{tree.text(call.func)}()` waits without a timeout"),
-            )
-            cause = tree.text(call.func)
-            yield self._leak(construction, LeakKind.POOL_WAITS, Severity.NOTE, steps, cause=f"`{cause}()`")
+        yield from self._waits(construction)
         if self._thorough and self._lasts(construction) and self._waiting.never_expires(construction):
             pool = construction.made.pool
             keyword = pool.expires_by[0] if pool is not None else ""
             steps = self._only(construction)
             yield self._leak(construction, LeakKind.POOL_NEVER_EXPIRES, Severity.NOTE, steps, cause=f"`{keyword}`")
+
+    def _waits(self, construction: Construction) -> Iterator[Leak]:
+        """LC203: whoever takes a connection may wait without end."""
+        kind, severity = LeakKind.POOL_WAITS, Severity.NOTE
+        argument = self._waiting.asked_for(construction)
+        if argument is not None:
+            steps = self._only(construction)
+            yield self._leak(construction, kind, severity, steps, cause=f"`{argument}`", reason="argument")
+            return
+        waits = self._waiting.for_ever(construction) if _is_opened(construction) else None
+        if waits is not None:
+            tree, call = waits
+            cause = f"`{tree.text(call.func)}()`"
+            taken = Step(StepKind.CALL, tree.path, tree.span(call), f"{cause} waits without a timeout")
+            yield self._leak(construction, kind, severity, (self._built(construction), taken), cause=cause)
 
     def _lasts(self, construction: Construction) -> bool:
         """Whether the pool outlives the function that builds it."""
@@ -107,7 +114,7 @@ class Faults:
         facts = tree.function(call)
         if story.fate is not Fate.OPEN or story.leaves or facts is None or self._chains.runs_once(tree, facts):
             return None
-        if _is_turned(tree, call):
+        if _is_turned(tree, call, story.name):
             steps = self._only(construction)
             kind, severity = LeakKind.POOL_PER_CALL, _severity(construction)
             return self._leak(construction, kind, severity, steps, cause=f"a loop of `{facts.name}()`", reason="turn")
@@ -193,7 +200,12 @@ def _is_opened(construction: Construction) -> bool:
     return not made_async or not isinstance(construction.tree.parents[construction.call], (ast.Assign, ast.AnnAssign))
 
 
-def _is_turned(tree: Tree, call: ast.Call) -> bool:
-    """Whether a loop runs the call again after it has succeeded: a loop that is left then is a retry."""
+def _is_turned(tree: Tree, call: ast.Call, name: str | None = None) -> bool:
+    """Whether a loop runs the call again after it has succeeded: a loop that is left then is a retry.
+
+    ``name``: the variable that keeps what it gives, perhaps for the turns that follow.
+    """
     loop = tree.loop(call)
-    return loop is not None and not any(isinstance(n, (ast.Break, ast.Return)) for n in walk(loop))
+    if loop is None or any(isinstance(n, (ast.Break, ast.Return)) for n in walk(loop)):
+        return False
+    return not is_kept_between_turns(tree, call, loop, name)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 LOOPS = (ast.For, ast.AsyncFor, ast.While)
 Definition = ast.FunctionDef | ast.AsyncFunctionDef
+Loop = ast.For | ast.AsyncFor | ast.While
 _Node = TypeVar("_Node", bound=ast.AST)
 
 
@@ -175,7 +176,7 @@ class Tree:
         """Where the names of ``node`` are looked up."""
         return Scope.of(self.facts, self.function(node))
 
-    def loop(self, node: ast.AST) -> ast.For | ast.AsyncFor | ast.While | None:
+    def loop(self, node: ast.AST) -> Loop | None:
         """The innermost loop of the same function whose body holds ``node``."""
         for above, child in self.around(node):
             if isinstance(above, FUNCTIONS):

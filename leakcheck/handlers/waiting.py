@@ -34,16 +34,20 @@ class Waiting:
         self._program = program
         self._search = search
 
+    @staticmethod
+    def asked_for(construction: Construction) -> str | None:
+        """The argument of the constructor that makes its callers wait without end: ``blocking=True``."""
+        pool = construction.made.pool
+        return given(construction.call, pool.forever_with) if pool is not None else None
+
     def for_ever(self, construction: Construction) -> tuple[Tree, ast.Call] | None:
-        """The call that waits for a connection without end: the constructor's own, or the first that takes one.
+        """The first call that takes a connection and may wait for it without end, where none of them has a timeout.
 
         Of several pools of a class each is known by its name, where it has one by which somebody takes from it.
         """
         pool, call = construction.made.pool, construction.call
         if pool is None:
             return None
-        if given(call, pool.forever_with):
-            return construction.tree, call
         if not pool.waits_forever or given(call, pool.bounded_by) or _is_open(call):
             return None
         takes = list(self._takes(construction.made, construction.tree.path))

@@ -15,14 +15,16 @@ from leakcheck.cfg import graph as g
 from leakcheck.cfg.walk import reduce
 from leakcheck.driver import ClassKind, Operation, UseAfterRelease
 from leakcheck.ownership.arguments import Start, is_released, place_of, told
-from leakcheck.ownership.pools import is_same, nested_checkout, pool_place
+from leakcheck.ownership.assigned import flags_beside, is_only_of_drivers
+from leakcheck.ownership.pools import is_same, methods_of_pools, nested_checkout, pool_place
 from leakcheck.ownership.quiet import QuietCalls
 from leakcheck.ownership.state import ALIASES, Box, Closure, Deferred, Fact, Hold, Scope, Value
 from leakcheck.ownership.summary import BORROWS, TAKES, Effect
 from leakcheck.project.names import Class, External, Function, Instance, Method
-from leakcheck.project.nesting import used_for_a_moment
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from leakcheck.calls import CallEffect
     from leakcheck.driver import DriverClass
     from leakcheck.ownership.given import Given
@@ -31,6 +33,13 @@ if TYPE_CHECKING:
     from leakcheck.ownership.state import State
 
 _STACKS = frozenset({"ExitStack", "AsyncExitStack"})
+_TRUE = frozenset({
+    "id", "object", "time.time", "time.monotonic", "time.perf_counter", "datetime.now", "datetime.datetime.now",
+    "uuid.uuid4", "uuid4",
+})  # fmt: skip
+"""Functions that never give what is false."""
+_COLLECTIONS = frozenset({"asyncio", "collections", "multiprocessing", "queue"})
+"""Modules of Python's own library with collections, which keep what they are given."""
 
 
 class Callees(QuietCalls):
@@ -59,6 +68,10 @@ class Callees(QuietCalls):
         if found is None or found.optional:
             return None
         return Fact.TRUE if found.position is None else Box(tuple((key, Fact.TRUE) for key in found.certain_parts))
+
+    def gives_true(self, call: g.Call) -> bool:
+        """Whether a call gives an identity, a time, or something else that is never false."""
+        return ex.dotted(call.func) in _TRUE and not self.is_resolved(call)
 
     def takes_or_not(self, call: g.Call) -> bool:
         """Whether the call is an acquire that may give None instead."""
@@ -91,8 +104,8 @@ class Callees(QuietCalls):
         if self.is_resolved(call) and any(isinstance(s, (Function, Class)) for s in self.symbols(call)):
             return None
         name = call.method or ex.last_name(call.func)
-        if name is None or name[:1].isupper():
-            return None  # a constructor takes or borrows, whatever its name says
+        if name is None or name[:1].isupper() or self._is_collection(call):
+            return None  # a constructor takes or borrows, whatever its name says, and a queue keeps it
         own_driver = resource.id.partition(".")[0]
         candidates = sorted(
             self._program.drivers.methods_named(name),
@@ -105,6 +118,14 @@ class Callees(QuietCalls):
         if not self.is_resolved(call) and self._program.calls.says_release(ex.dotted(call.func) or name):
             return Operation(name, releases=0)
         return None
+
+    def _is_collection(self, call: g.Call) -> bool:
+        """Whether it is a method of a queue, or of another collection of Python's own library."""
+        if not isinstance(call.func, ex.Attribute):
+            return False
+        owners = self._program.resolver.resolve(call.func.base, self._unit.scope)
+        classes = (o.of.name for o in owners if isinstance(o, Instance) and isinstance(o.of, External))
+        return any(name.partition(".")[0] in _COLLECTIONS for name in classes)
 
     def registers_release(self, call: g.Call) -> bool:
         """Whether it is given a method that gives back beside the resource: ``register(pool.putconn, conn)``."""
@@ -133,13 +154,19 @@ class Callees(QuietCalls):
         name = call.func.name
         if name not in self._program.release_names:
             return None
-        for owner in self._program.resolver.resolve(call.func.base, self._unit.scope):
+        resolver, scope = self._program.resolver, self._unit.scope
+        certain = is_only_of_drivers(call.func.base, resolver, scope)
+        for owner in resolver.resolve(call.func.base, scope) if certain else ():
             if isinstance(owner, Instance) and isinstance(owner.of, str):
                 known = self._program.drivers.classes[owner.of]
                 releases = [n for n, o in known.methods.items() if isinstance(o.releases, int)]
                 if known.kind is ClassKind.POOL and releases and name not in known.methods:
                     return Operation(name, near_miss=f"the pool has no `{name}()`: it gives back by `{releases[0]}()`")
         return None
+
+    def flags_beside(self, kept: ex.Expression) -> Iterator[ex.Expression]:
+        """The flags of an object that say whether it has what an attribute keeps."""
+        return flags_beside(kept, self._unit.scope)
 
     def option_set(self, keyword: str, pool: str | None) -> bool:
         """Whether the pool's constructor was given ``keyword``, which turns a near miss into a release."""
@@ -289,10 +316,10 @@ class Callees(QuietCalls):
         found = self._program.acquisition(self._unit, call)
         if found is not None and found.resource.id == resource.id and found.is_from(pool, place):
             return found.pool or "pool"
-        scope = self._unit.scope
-        used = used_for_a_moment(self._program, call.func, scope)
-        if used and is_same((ex.dotted(used), pool_place(self._program, scope, used)), (pool, place)):
-            return pool or "pool"
+        scope, callee = self._unit.scope, call.func
+        if isinstance(callee, ex.Attribute) and callee.name in methods_of_pools(self._program, resource, taking=False):
+            used = (ex.dotted(callee.base), pool_place(self._program, scope, callee.base))
+            return pool or "pool" if is_same(used, (pool, place)) else None
         reduced = reduce(call.node) if place is not None and isinstance(call.node, cst.Call) else None
         if place is None or not isinstance(reduced, ex.Call):
             return None

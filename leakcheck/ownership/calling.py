@@ -12,10 +12,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import libcst as cst
+
 from leakcheck import expression as ex
 from leakcheck.calls import CallKind
 from leakcheck.cfg import graph as g
 from leakcheck.cfg.conditions import OPEN_TESTS
+from leakcheck.cfg.walk import reduce
 from leakcheck.driver import ALWAYS, RECEIVER, WithEffect
 from leakcheck.ownership.obligation import EventKind, consumed, missed
 from leakcheck.ownership.state import ALIASES, Box, Closure, Deferred, Fact, Hold, Status, refers
@@ -80,6 +83,8 @@ def call_(obligation: Obligation, call: g.Call, state: State) -> Outcome:
     normal, raised = outcome
     if receiver is Fact.OPTIONAL:
         normal = [s.bind({call.receiver or "": Fact.TRUE}) for s in normal]  # a method of None would have raised
+    if obligation.callees.gives_true(call):
+        normal = [s.bind({call.target: Fact.TRUE}) for s in normal]
     given_none = obligation.callees.ways_given_none(call, before)
     if given_none is not None and given_none.raises:
         return normal if given_none.returns else [], raised or [state]
@@ -193,6 +198,10 @@ def _unrelated(obligation: Obligation, call: g.Call, before: State, state: State
     holder = before.get(call.receiver) if call.receiver is not None else None
     if isinstance(holder, Box) and call.method in ("values", "items") and not call.arguments:
         return [state.bind({call.target: holder.values if call.method == "values" else holder.pairs})], []
+    if isinstance(holder, Box) and call.method == "get" and call.arguments:
+        return [state.bind({call.target: holder.at(_literal_key(call))})], []
+    if call.func == ex.Name("locals") and not call.arguments:
+        return [state.bind({call.target: _variables(before)})], []
     return [state.bind({call.target: obligation.callees.given_by(call)})], [state]
 
 
@@ -202,6 +211,18 @@ def _kept_by_receiver(call: g.Call, state: State) -> Iterator[str]:
     for receiver in dict.fromkeys(filter(None, (call.receiver, path))):
         own = (n for n, v in state.variables if v is Hold.OWN and n.startswith(f"{receiver}."))
         yield from (name.removeprefix(f"{receiver}.") for name in own)
+
+
+def _literal_key(call: g.Call) -> str | int | None:
+    """The key that a call asks for, where it is a literal."""
+    key = reduce(call.node.args[0].value) if isinstance(call.node, cst.Call) else None
+    return key.value if isinstance(key, ex.Constant) and isinstance(key.value, (str, int)) else None
+
+
+def _variables(state: State) -> Box | None:
+    """What ``locals()`` gives: each variable that leads to the resource, under its name."""
+    held = tuple((name, value) for name, value in state.variables if name.isidentifier() and refers(value))
+    return Box(held) if held else None
 
 
 def _given(

@@ -126,8 +126,8 @@ class Constants:
         )
         """Variables that nested functions read."""
         self.tested = {e.test.subject for b in graph.blocks for e in b.successors if e.test is not None}
-        self.lenders: Sequence[tuple[g.Call, Sequence[g.Test]]] | None = None
-        """What ``lending`` says of this graph, once it was asked."""
+        self.lenders: dict[bool, Sequence[tuple[g.Call, Sequence[g.Test]]]] = {}
+        """What ``lending`` says of this graph, once it was asked, about what it takes and about what it is given."""
         self.live = self._live()
         local = {n for b in graph.blocks for i in b.instructions for n in written(i) if n[0] not in "%.?"}
         self._unbound: Facts = dict.fromkeys(local.difference(parameters), Fact.UNBOUND)

@@ -59,7 +59,7 @@ def enter(obligation: Obligation, instruction: g.Enter, state: State) -> Outcome
     if obligation.commits_with_block(instruction, state):
         return [state.bind({instruction.manager: Hold.DERIVED, instruction.target: None})], []
     raised = [] if obligation.callees.is_quiet_enter(instruction) else [state]
-    return [state.bind({instruction.target: None})], raised
+    return [state.bind({instruction.target: Hold.DERIVED if value is Hold.DERIVED else None})], raised
 
 
 def exit_(obligation: Obligation, instruction: g.Exit, state: State) -> Outcome:

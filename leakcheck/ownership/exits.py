@@ -6,6 +6,8 @@ A path that keeps the connection ends in the branch that it took, not in the one
         show("no such user")
     else:
         conn.close()
+
+Where it went past an ``if`` without ``else``, it ends with the test.
 """
 
 from __future__ import annotations
@@ -63,7 +65,10 @@ def _last_statement(unit: Unit, passed: cst.CSTNode | None, *, raised: bool) -> 
     node: cst.CSTNode | None = statements[-1] if statements else None
     while isinstance(node, _COMPOUND):
         suites = list(_last_suites(node, raised=raised))
-        suite = next((s for s in suites if passed is not None and any(n is passed for n in walk(s))), suites[0])
+        suite = next((s for s in suites if passed is not None and any(n is passed for n in walk(s))), None)
+        if suite is None and isinstance(node, cst.If) and node.orelse is None:
+            return node.test  # it went past the branch
+        suite = suite or suites[0]
         node = suite if isinstance(suite, cst.If) else suite.body[-1] if suite.body else None
     return node
 

@@ -251,12 +251,26 @@ class Explorer:
             target = self._push(node, block, edge, failed, events)
             if target is not None and not state.raised:
                 firsts = self.result.first_raises.setdefault(target, {})
-                statements = self.effects.callees.statements
-                likeliest = max((likelihood(i, statements) for i in firsts.values()), default=None)
-                if likeliest is not None and likelihood(instruction, statements) > likeliest:
-                    # Of paths that meet, the likelier is told.
-                    self.result.hops[target] = Hop(node, events, edge, block)
+                hop, known = Hop(node, events, edge, block), self.result.hops[target]
+                if known is not None and self._is_likelier(hop, known):
+                    self.result.hops[target] = hop  # of paths that meet, the likelier is told
                 firsts[id(instruction.node)] = instruction
+
+    def _is_likelier(self, hop: Hop, other: Hop) -> bool:
+        """Whether one believes sooner that the first path raises: of paths that end as one, that is told."""
+        statements = self.effects.callees.statements
+        raising, others = self._raised_on(hop), self._raised_on(other)
+        if raising is None or others is None:
+            return False
+        return likelihood(raising, statements) > likelihood(others, statements)
+
+    def _raised_on(self, hop: Hop | None) -> g.Instruction | None:
+        """What raised last on the way to a hop."""
+        while hop is not None:
+            if hop.edge.raised is not None and hop.source.instructions:
+                return hop.source.instructions[-1]
+            hop = self.result.hops[hop.origin]
+        return None
 
     def _push(
         self, node: Node, block: g.BasicBlock, edge: g.Edge, state: State, events: tuple[Event, ...]
@@ -271,8 +285,10 @@ class Explorer:
             returned = edge.target.index in (reach.returning if state.raised else reach.returning_quietly)
             certain = state.raised or (returned and not self._is_decided(state, edge.target))
             if certain and state.status is not Status.WAITING:
-                target = Node(edge.target.index, 0, state)
-                self.result.hops.setdefault(target, Hop(node, events, edge, block))
+                target, hop = Node(edge.target.index, 0, state), Hop(node, events, edge, block)
+                known = self.result.hops.setdefault(target, hop)
+                if known is not None and known is not hop and self._is_likelier(hop, known):
+                    self.result.hops[target] = hop
                 self.result.endings.append(Ending(target, state, (), returned=returned))
                 return target
         seen = self._states.setdefault(edge.target.index, set())

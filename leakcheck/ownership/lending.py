@@ -2,6 +2,9 @@
 
 if pool is not None:         the way around it is not followed while `conn` is held
     pool.putconn(conn)
+
+To who is given the connection a flag that the object raises where it gets its pool (``self.opened = True``) says the
+same.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from leakcheck.ownership.state import State, Status
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from leakcheck.ownership.callees import Callees
     from leakcheck.ownership.constants import Constants
     from leakcheck.ownership.obligation import Obligation
 
@@ -26,17 +30,19 @@ def without_lender(constants: Constants, obligation: Obligation) -> frozenset[g.
     """The outcomes of the graph's tests that say there is no pool to give the resource back to."""
     if "{pool}" not in obligation.resource.release:
         return frozenset()
-    if constants.lenders is None:
-        constants.lenders = list(_tests_of_lenders(constants))
-    return frozenset(test for call, tests in constants.lenders if _gives_back(call, obligation) for test in tests)
+    given = obligation.site is None  # whoever took it itself may be stopped by a flag while it holds it
+    if given not in constants.lenders:
+        constants.lenders[given] = list(_tests_of_lenders(constants, obligation.callees, flags=given))
+    return frozenset(t for call, tests in constants.lenders[given] if _gives_back(call, obligation) for t in tests)
 
 
-def _tests_of_lenders(constants: Constants) -> Iterator[tuple[g.Call, list[g.Test]]]:
+def _tests_of_lenders(constants: Constants, callees: Callees, *, flags: bool) -> Iterator[tuple[g.Call, list[g.Test]]]:
     """The calls that are given something, with those outcomes of tests that say there is nobody to give it to."""
     for block in constants.graph.blocks if constants.tested else ():
         for call in block.instructions:
             if isinstance(call, g.Call) and isinstance(call.func, ex.Attribute) and call.arguments:
-                tests = [test for test in absences(call.func.base) if test.subject in constants.tested]
+                telling = (call.func.base, *(callees.flags_beside(call.func.base) if flags else ()))
+                tests = [test for told in telling for test in absences(told) if test.subject in constants.tested]
                 if tests:
                     yield call, tests
 

@@ -13,9 +13,10 @@ import re
 from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
+from leakcheck.driver import ClassKind
 from leakcheck.project.facts import SELF, is_cached, is_static
 from leakcheck.project.names import Function, Scope
-from leakcheck.project.nesting import CALLS, borrows, used_for_a_moment
+from leakcheck.project.nesting import CALLS, borrows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -171,6 +172,15 @@ def ends_here(program: Program, pool: str, scope: Scope) -> bool:
     return False
 
 
+def methods_of_pools(program: Program, resource: DriverClass, *, taking: bool) -> Iterator[str]:
+    """The methods by which a pool of these runs a statement on one; ``taking``: and those that hand one out."""
+    for known in program.drivers.classes.values():
+        if known.kind is ClassKind.POOL and any(o.acquires == resource.id for o in known.methods.values()):
+            for name, operation in known.methods.items():
+                if operation.executes is not None or (taking and operation.acquires == resource.id):
+                    yield name
+
+
 def nested_checkout(
     program: Program, call: ex.Call, scope: Scope, place: Place, resource: DriverClass, *, depth: int = CALLS
 ) -> str | None:
@@ -200,8 +210,7 @@ def _taken_from(
     summary = program.summary(function) if takes else None
     if summary is not None:
         yield from ((owned.pool, owned.place) for owned in summary.checks_out if owned.resource == resource.id)
-    for name in program.vocabulary.executing & facts.calls.keys():
-        for callee in facts.calls[name]:
-            pool = used_for_a_moment(program, callee, scope)
-            if pool is not None:
-                yield ex.dotted(pool), pool_place(program, scope, pool)
+    for name in methods_of_pools(program, resource, taking=True):
+        for callee in facts.calls.get(name, ()):
+            if isinstance(callee, ex.Attribute):
+                yield ex.dotted(callee.base), pool_place(program, scope, callee.base)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
 
 if TYPE_CHECKING:
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 LEAVING = "SystemExit"
 """What leaves the program; it occurs where it is raised, as a variable does."""
+
+
+EVERYTHING = "locals()"
+"""What reads each variable of the function."""
 
 
 class Reach:
@@ -43,8 +48,10 @@ class Reach:
 
     def mentions(self, block: g.BasicBlock, name: str) -> bool:
         """Whether a variable occurs in ``block`` or after it; a temporary is taken to."""
-        bit = self._bits.get(name)
-        return name[0] == "%" if bit is None else bool(self._mentioned[block.index] & bit)
+        if name[0] == "%":
+            return True
+        bits = self._bits.get(name, 0) | self._bits.get(EVERYTHING, 0)
+        return bool(self._mentioned[block.index] & bits)
 
     def _occurring_ahead(self, graph: g.ControlFlowGraph, predecessors: dict[int, list[int]]) -> dict[int, int]:
         """For each block the variables that occur in it or after it, one bit each."""
@@ -86,6 +93,8 @@ def _occurring(instruction: g.Instruction) -> Iterable[str]:
     The name of an attribute counts as the variable of that name, which at worst keeps a path longer than needed.
     """
     match instruction:
+        case g.Call(target=target, func=ex.Name("locals"), arguments=()):
+            return (target, EVERYTHING)
         case g.Call(target=target, receiver=receiver, callee=callee, arguments=arguments):
             return (target, *(o for o in (receiver, callee, *(a.operand for a in arguments)) if o is not None))
         case g.Build(target=target, items=items):

@@ -100,7 +100,7 @@ def _release_leak(found: Found, *, module_level: bool, within: bool = False) -> 
     elif not ended:
         kind = LeakKind.NEVER_RELEASED
     elif rebound:
-        kind, ending = LeakKind.OVERWRITTEN, rebound[0]
+        kind, ending = LeakKind.OVERWRITTEN, _most_telling(found, rebound)
     elif quiet:
         kind = LeakKind.ON_PATH
     elif suspended is not None:
@@ -279,14 +279,19 @@ def _in_loop(graph: g.ControlFlowGraph, node: cst.CSTNode) -> bool:
 
 
 def _most_telling(found: Found, leaks: Sequence[Ending]) -> Ending:
-    """Of the paths that end where the first does, the one on which a statement raises: one believes it sooner."""
+    """Of the paths that end as the first does, the one on which a statement raises: one believes it sooner."""
     first, statements = leaks[0], found.effects.callees.statements
-    end = (first.node.block, first.returned, first.lost)
-    alike = [e for e in leaks if (e.node.block, e.returned, e.lost) == end]
+    alike = [e for e in leaks if _manner(e) == _manner(first)]
     raising = [(raised_by(found, ending), ending) for ending in alike]
     told = [(likelihood(instruction, statements), ending) for instruction, ending in raising if instruction is not None]
     likeliest = max((how for how, _ in told), default=Likelihood.HARDLY)
     return next((ending for how, ending in told if how is likeliest), first)
+
+
+def _manner(ending: Ending) -> tuple[object, ...]:
+    """How a path ends: in which place, unless an exception leaves the function, from wherever that comes."""
+    leaves_raising = ending.state.raised and not ending.returned and ending.lost is None
+    return (ending.returned, ending.lost, None if leaves_raising else ending.node.block)
 
 
 def _only_gap(found: Found, leaks: Sequence[Ending]) -> bool:

@@ -62,13 +62,22 @@ one of its names and is not reported here.
 
 from __future__ import annotations
 
+from leakcheck.diagnostic import StepKind
 from leakcheck.ownership.leak import Leak, LeakKind
 from leakcheck.rule import Rule
 
 
 def say(leak: Leak) -> str:
-    """The headline: which name is bound again, and the remedy."""
-    return f"`{leak.name or leak.acquire}` is bound again while it is held; release it first: `{leak.release}`"
+    """The headline: which name is bound again, after what, and the remedy."""
+    holder, bound = leak.name or leak.acquire, leak.steps[-1].span.start.row if leak.steps else 0
+    for step in reversed(leak.steps):
+        if step.kind is StepKind.RAISE:
+            row, remedy = step.span.start.row, "release it there" if leak.handed_on else "release it in `finally`"
+            return (
+                f"`{holder}` is still held when line {row} raises, and bound again in line {bound};"
+                f" {remedy}: `{leak.release}`"
+            )
+    return f"`{holder}` is bound again while it is held; release it first: `{leak.release}`"
 
 
 RULE = Rule(

@@ -68,14 +68,21 @@ A release counts as done even where the call raises, so `putconn` in a `try` bod
 
 from __future__ import annotations
 
+from leakcheck.driver import ReleaseTwice
 from leakcheck.ownership.leak import Leak, LeakKind
 from leakcheck.rule import Rule
+
+_HARM: dict[str, str] = {
+    ReleaseTwice.RAISES: ", which raises",
+    ReleaseTwice.CORRUPTS: ", which raises and upsets the pool",
+}
+"""What the second release does."""
 
 
 def say(leak: Leak) -> str:
     """The headline: the second release, and what it breaks where the driver says so."""
-    why = f" ({leak.reason.rstrip('.')})" if leak.reason else ""
-    return f"`{leak.name or leak.acquire}` was already given back when `{leak.cause}` runs{why}; release it once"
+    harm = _HARM.get(leak.reason, "")
+    return f"`{leak.name or leak.acquire}` was already given back when `{leak.cause}` runs{harm}; release it once"
 
 
 RULE = Rule(

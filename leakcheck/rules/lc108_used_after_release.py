@@ -60,15 +60,23 @@ or another driver.
 
 from __future__ import annotations
 
+from leakcheck.driver import UseAfterRelease
 from leakcheck.ownership.leak import Leak, LeakKind
 from leakcheck.rule import Rule
+
+_HARM: dict[str, str] = {
+    UseAfterRelease.RAISES: ", and raises",
+    UseAfterRelease.SHARED: ", when somebody else may have it",
+    UseAfterRelease.REOPENS: ", and takes a connection anew",
+}
+"""What the late call does."""
 
 
 def say(leak: Leak) -> str:
     """The headline: the call that comes too late."""
-    why = f" ({leak.reason.rstrip('.')})" if leak.reason else ""
+    harm = _HARM.get(leak.reason, "")
     holder = leak.name or leak.acquire
-    return f"`{leak.cause}` runs after `{holder}` was given back{why}; move it before the release"
+    return f"`{leak.cause}` runs after `{holder}` was given back{harm}; move it before the release"
 
 
 RULE = Rule(

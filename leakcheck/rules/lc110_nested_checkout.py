@@ -3,7 +3,8 @@
 ## What it does
 
 Reports a checkout from a pool, written here or made by a project function that is called here, while
-a connection of the same pool is held.
+a connection of the same pool is held. A statement that the pool itself runs (`await pool.fetch(…)`) takes a connection,
+too, for as long as it lasts.
 
 ## Why is this bad?
 

@@ -65,10 +65,10 @@ from leakcheck.rule import Rule
 
 def say(leak: Leak) -> str:
     """The headline: what waits, and for what."""
-    return (
-        f"when the {leak.noun} that `{leak.acquire}` builds is exhausted, {leak.cause} waits for ever;"
-        " give it a timeout, so that it fails and says so"
-    )
+    exhausted = f"when the {leak.noun} that `{leak.acquire}` builds is exhausted, {leak.cause}"
+    if leak.reason:
+        return f"{exhausted} makes its callers wait for ever; without it they fail, and say so"
+    return f"{exhausted} waits for ever; give it a timeout, so that it fails and says so"
 
 
 RULE = Rule(
