@@ -9,14 +9,12 @@ A file is never parsed by LibCST as a whole: an outermost function is a slice, a
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import libcst as cst
 
 from leakcheck import expression as ex
 from leakcheck.calls import CallKind
-from leakcheck.cfg import graph as g
 from leakcheck.cfg.builder import TooLargeError, build_cfg
 from leakcheck.cfg.graph import ANY_EXCEPTION
 from leakcheck.cfg.walk import walk
@@ -29,7 +27,7 @@ from leakcheck.project.facts import FunctionFacts
 from leakcheck.project.names import Class, Function, Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from leakcheck.calls import CallEffect
     from leakcheck.cfg.graph import ControlFlowGraph
@@ -140,29 +138,11 @@ class Units:
                 swallowed_by=lambda e: self._swallowed(e, unit.scope),
                 exits_by=lambda e: self._exits(e, unit.scope),
             )
-            spoken = dict(self._spoken(unit.scope))
-            for block in graph.blocks if spoken else ():
-                block.instructions[:] = [_as_method(i, spoken) for i in block.instructions]
             parameters = [p.name for p in unit.facts.parameters] if unit.facts else []
             unit.constants = Constants(graph, parameters, self.callees(unit).given_by)
             unit.graph = graph
             self._building.discard(id(unit))
         return unit.graph
-
-    def _spoken(self, scope: Scope) -> Iterator[tuple[str, ex.Attribute]]:
-        """Functions that speak to a connection, as methods: ``from django.db.transaction import set_autocommit``."""
-        drivers = self._program.drivers
-        for facts in (scope.module.scope, *(f.scope for f in scope.functions)):
-            for name, target in ((n, t) for n, targets in facts.imports.items() for t in targets):
-                owner, _, method = target.rpartition(".")
-                class_id = drivers.class_names.get(owner)
-                operation = drivers.classes[class_id].methods.get(method) if class_id is not None else None
-                if operation is not None and operation.sends:
-                    first, *rest = owner.split(".")
-                    base: ex.Expression = ex.Name(first)
-                    for part in rest:
-                        base = ex.Attribute(base, part)
-                    yield name, ex.Attribute(base, method)
 
     def constants(self, unit: Unit) -> Constants:
         """What is known of the variables in the unit's graph. Raises TooLargeError."""
@@ -265,12 +245,3 @@ def _directly_nested(body: cst.BaseSuite) -> Iterable[cst.FunctionDef]:
                 found.append(node)
             skip.update(id(n) for n in walk(node))
     return found
-
-
-def _as_method(instruction: g.Instruction, spoken: Mapping[str, ex.Attribute]) -> g.Instruction:
-    if not isinstance(instruction, g.Call) or not isinstance(instruction.func, ex.Name):
-        return instruction
-    method = spoken.get(instruction.func.id)
-    if method is None:
-        return instruction
-    return replace(instruction, func=method, receiver=ex.dotted(method.base), method=method.name, callee=None)

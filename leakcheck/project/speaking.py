@@ -39,7 +39,7 @@ _SQL = re.compile(rb"\.(?:begin|start_transaction)\(|[\"';]\s*(?:" + _written(_T
 """Statements that take something, as they stand in source text."""
 _PLAIN = (b"BEGIN", b'"begin', b"'begin", b"START TRANSACTION", b"SET ROLE", b"set_config", b"advisory_lock")
 """The words of those that are written most; who sends one by a function of the project needs no word of a driver."""
-_BLOCKS = (b"transaction.atomic", b"import atomic", b"set_autocommit(")
+_BLOCKS = (b"transaction.atomic", b"import atomic", b".set_autocommit(")
 """So is Django's transaction named, or imported, or begun by turning autocommit off."""
 _WRAPPING = re.compile(r"exec|query|run|sql|statement|command|cmd|fetch|to_thread|(?:^|_)do(?:$|_)", re.IGNORECASE)
 """What a function of the project is called that executes what it is given."""
