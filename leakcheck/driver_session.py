@@ -50,6 +50,8 @@ class Session:
     begun: OpenAtRelease = OpenAtRelease.ROLLED_BACK  # the same for SQL BEGIN sent in autocommit
     pooled: bool = False  # giving it back keeps the connection alive, and what is set on it
     clears: tuple[str, ...] = ()  # the session state that giving it back clears: "setting", "lock", "listen", "role"
+    cleared_by: tuple[str, ...] = ()  # arguments of its pool by which that is told how to clear it all
+    cleared_on: tuple[str, ...] = ()  # events of its pool on which the project may clear it all
     autocommit: tuple[str, ...] = ()  # attributes, keywords and methods that switch autocommit
     made_autocommit: tuple[str, ...] = ()  # arguments of the constructors that may switch it, too
     deaf: bool = False  # in autocommit, commit() and rollback() do nothing after SQL BEGIN
@@ -80,6 +82,8 @@ SESSION_KEYS: dict[str, tuple[type, ...]] = {
     "begun": (OpenAtRelease,),
     "pooled": (bool,),
     "clears": (list,),
+    "cleared-by": (list,),
+    "cleared-on": (list,),
     "autocommit": (list,),
     "made-autocommit": (list,),
     "deaf": (bool,),
@@ -107,4 +111,6 @@ _SESSION_RESTORED: tuple[tuple[str, Callable[[Any], Any]], ...] = (
     ("clears", tuple),
     ("autocommit", tuple),
     ("made_autocommit", tuple),
+    ("cleared_by", tuple),
+    ("cleared_on", tuple),
 )

@@ -53,8 +53,9 @@ rollback and with a commit of its own; none is offered where something is commit
 
 ## Limits
 
-A connection that is really closed takes its role with it and is not reported. On a connection that the function was
-given it is reported only where the function goes on to use it, and nothing else in the file resets or ends anything.
+A connection that is really closed takes its role with it and is not reported, nor is one that its pool is told how to
+clear, as for LC404. On a connection that the function was given it is reported only where the function goes on to use
+it, and nothing else in the file resets or ends anything.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from leakcheck.ownership.obligation import SESSION_FAULTS, EventKind
 from leakcheck.ownership.sessions import connections
 from leakcheck.ownership.sessions.blocks import block_faults
 from leakcheck.ownership.sessions.callees import SessionCallees, SessionGiven
+from leakcheck.ownership.sessions.cleared import Cleared
 from leakcheck.ownership.sessions.connections import Connection
 from leakcheck.ownership.sessions.executing import Executing
 from leakcheck.ownership.sessions.following import Following, refers_to
@@ -60,6 +61,7 @@ class Sessions:
         self._given: dict[Held, SessionGiven] = {}
         self._left: dict[Function, tuple[tuple[str, Action], ...]] = {}
         self._lent: dict[Function | Class, tuple[Connection, Lent] | None] = {}
+        self._cleared = Cleared(program)
         self.executing = Executing(program, units)
 
     def found(self, unit: Unit, acquired: Iterable[Found]) -> tuple[Sequence[SessionFound], Sequence[Fault]]:
@@ -69,7 +71,7 @@ class Sessions:
             search.run(acquired)
         except TooLargeError:
             return (), ()
-        return search.found, search.faults
+        return [each for each in search.found if not self._cleared.is_cleared(each)], search.faults
 
     def given(self, held: Held) -> SessionGiven:
         """What project functions do with a thing that is held on a connection that they are given."""

@@ -80,6 +80,7 @@ def _session_leak(found: SessionFound, *, in_main: bool, ends_elsewhere: Callabl
     if found.held.tried and ended and found.following.answered and not found.following.asked:
         return None  # what it does with the answer is not followed
     gone = any(e.state.session.gone for e in leaks)  # with the connection: nobody else can end it on that
+    gone = gone and not (found.connection.names and _is_set_again(found))
     alone = gone or ended or not found.connection.names or _is_alone(found, ends_elsewhere=ends_elsewhere)
     if not leaks or not alone:
         return None
@@ -159,6 +160,13 @@ def _is_passing(found: SessionFound, ending: Ending) -> bool:
     """Whether an exception from before is on its way out where the connection goes: its rollback is meant."""
     constants = found.unit.constants
     return constants is not None and ending.node.block not in constants.reach.returning
+
+
+def _is_set_again(found: SessionFound) -> bool:
+    """Whether the function says the name of a setting once more: a script sets it back behind the commit."""
+    name = found.held.name
+    text = found.unit.part.text(found.unit.node).casefold()
+    return found.held.kind is HeldKind.SETTING and name is not None and text.count(name.casefold()) > 1
 
 
 def _is_alone(found: SessionFound, *, ends_elsewhere: Callable[[bool], bool]) -> bool:
