@@ -15,8 +15,10 @@ import json
 import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import astuple, dataclass, replace
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import astuple, replace
 
 from leakcheck.diagnostic import Diagnostic, LeakcheckError
 from leakcheck.fingerprint import Identity, identity
@@ -26,8 +28,7 @@ _VERSION = 1
 _KEYS = ("path", "code", "function", "subject")
 
 
-@dataclass(frozen=True, slots=True)
-class Applied:
+class Applied(Struct, frozen=True):
     """Findings against a baseline.
 
     ``new`` are those that it does not know, ``known`` is the number of the others, ``stale`` that of its entries which
@@ -40,8 +41,7 @@ class Applied:
     pruned: Baseline
 
 
-@dataclass(frozen=True, slots=True)
-class Baseline:
+class Baseline(Struct, frozen=True):
     """The entries of one file, with paths relative to ``root``, its directory."""
 
     root: str

@@ -12,10 +12,12 @@ raise, and what becomes of the values given to it::
 from __future__ import annotations
 
 import builtins
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cache
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from leakcheck.diagnostic import LeakcheckError
 from leakcheck.driver import endings
@@ -47,8 +49,7 @@ class Takes(StrEnum):
     COROUTINE = "coroutine"  # the call of a coroutine function
 
 
-@dataclass(frozen=True, slots=True)
-class CallEffect:
+class CallEffect(Struct, frozen=True):
     """One known call; ``argument`` is the index of the value it is about, ``keyword`` that argument's name."""
 
     name: str
@@ -64,8 +65,7 @@ class CallEffect:
     receivers: tuple[str, ...] = ()  # methods: words the receiver must end in; none: any receiver
 
 
-@dataclass(frozen=True, slots=True)
-class Calls:
+class Calls(Struct, frozen=True, eq=False):
     """All that is known; look-ups by dotted name ("self.stack.callback") are remembered."""
 
     functions: Mapping[str, CallEffect]
@@ -80,7 +80,7 @@ class Calls:
     slow_patterns: tuple[str, ...]
     slow_roots: tuple[str, ...]  # what is imported where one of the patterns may match
     transactions: frozenset[str]
-    _remembered: dict[str, bool] = field(default_factory=dict, compare=False, repr=False)
+    _remembered: dict[str, bool] = field(default_factory=dict)
 
     def extended(self, patterns: Iterable[str]) -> Calls:
         """These calls and the user's ``non-raising`` patterns: a dotted name, with `*` as its first or last part."""

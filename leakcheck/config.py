@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from leakcheck.diagnostic import LeakcheckError
 
@@ -56,8 +58,7 @@ POOLER_MODES = ("transaction", "session", "statement")
 Scalar = str | int | float | bool
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(Struct, frozen=True):
     """The settings in force for one project; every value is plain, hashable data.
 
     ``root`` is the directory that the patterns and paths of the file are relative to, ``path`` the file
@@ -118,7 +119,7 @@ class Config:
         if exclude is not None:
             changed["exclude"] = exclude
         origins = dict(self.origins) | {key.replace("_", "-"): COMMAND_LINE for key in changed}
-        return replace(self, **changed, origins=tuple(sorted(origins.items())))  # type: ignore[arg-type] # str keys
+        return replace(self, **changed, origins=tuple(sorted(origins.items())))
 
 
 def keys() -> tuple[str, ...]:
@@ -129,10 +130,10 @@ def keys() -> tuple[str, ...]:
 def settings(config: Config) -> dict[str, object]:
     """The values in force by key, as TOML and JSON can show them."""
     shown: dict[str, object] = {}
-    for field in fields(Config):
-        key = field.name.replace("_", "-")
+    for name in Config.__struct_fields__:
+        key = name.replace("_", "-")
         if key in _KEYS:
-            value = getattr(config, field.name)
+            value = getattr(config, name)
             tabular = key in _TABLES
             shown[key] = dict(value) if tabular else list(value) if isinstance(value, tuple) else value
     return shown

@@ -6,24 +6,23 @@ Rows and columns are 1-based; columns count code points. UTF-16 exists only in t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+
+from msgspec import Struct
 
 
 class LeakcheckError(Exception):
     """A fault in what the user gave (arguments, configuration, a driver file): message with file and remedy."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Position:
+class Position(Struct, frozen=True, order=True):
     """A place in a file; ``row`` and ``column`` are 1-based, columns in code points."""
 
     row: int
     column: int
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Span:
+class Span(Struct, frozen=True, order=True):
     """A half-open range of a file: ``end`` is the position after the last character."""
 
     start: Position
@@ -50,16 +49,14 @@ class Applicability(IntEnum):
     SAFE = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Edit:
+class Edit(Struct, frozen=True):
     """Replace the text of ``span`` by ``content``."""
 
     span: Span
     content: str
 
 
-@dataclass(frozen=True, slots=True)
-class Fix:
+class Fix(Struct, frozen=True):
     """A rewrite: ``message`` is a verb phrase, ``edits`` do not overlap and are one unit."""
 
     message: str
@@ -83,8 +80,7 @@ class StepKind(StrEnum):
     EXIT = "exit"
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """One step of a diagnostic's path; ``path`` may be another file than the diagnostic's."""
 
     kind: StepKind
@@ -93,8 +89,7 @@ class Step:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Diagnostic:
+class Diagnostic(Struct, frozen=True):
     """One fault about one resource.
 
     ``span`` is the acquire (for LC107 and LC108 the offending call); ``statement`` covers the whole

@@ -8,10 +8,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
+
+from msgspec import Struct, field
 
 from leakcheck.driver_session import AfterRelease, Session
 
@@ -82,8 +83,7 @@ class ClassKind(StrEnum):
     OTHER = "other"  # cursors, whatever methods return
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(Struct, frozen=True):
     """What calling a function or method does. Class names are full ids ("psycopg2.Connection").
 
     The four fields from ``distinctive`` on say when the name alone is evidence: a receiver of no known type is
@@ -118,8 +118,7 @@ class Operation:
     commits: bool = False  # leaving `with` of what this hands out commits, whatever its class says
 
 
-@dataclass(frozen=True, slots=True)
-class Pooling:
+class Pooling(Struct, frozen=True):
     """What building an instance means, for a class whose instances keep connections; keywords are its constructor's.
 
     A word of the lists is a keyword, or with ``=`` one that is given this value.
@@ -135,8 +134,7 @@ class Pooling:
     expires_by: tuple[str, ...] = ()  # limits the age of a connection, which nothing does by default
 
 
-@dataclass(frozen=True, slots=True)
-class DriverClass:
+class DriverClass(Struct, frozen=True):
     """A class of a driver. ``release`` is the text shown to users, with {name} and {pool} in it."""
 
     id: str
@@ -173,8 +171,7 @@ class DriverClass:
         return ":" in self.id
 
 
-@dataclass(frozen=True, slots=True)
-class Drivers:
+class Drivers(Struct, frozen=True):
     """All drivers in force. ``methods`` and ``words`` are indexes of ``classes``; see ``assemble``."""
 
     classes: Mapping[str, DriverClass]

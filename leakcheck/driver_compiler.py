@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,11 +64,11 @@ def _index(operation: Operation, operations: dict[str, int]) -> int:
 
 def _changed(made: Operation | DriverClass | Pooling | Session) -> dict[str, Any]:
     """The fields that differ from their defaults."""
-    defaults: dict[str, object] = {
-        spec.name: {} if spec.default_factory is dict else spec.default for spec in fields(made)
-    }
-    values = {name: getattr(made, name) for name in defaults if name != "id"}
-    return {name: value for name, value in values.items() if value != defaults[name]}
+    given = made.__struct_defaults__
+    defaults = dict(zip(made.__struct_fields__[-len(given) :], given, strict=True))
+    values = {name: getattr(made, name) for name in made.__struct_fields__ if name != "id"}
+    empty: dict[str, str] = {}  # a factory makes one of these
+    return {n: v for n, v in values.items() if n not in defaults or (v != defaults[n] and (v or v != empty))}
 
 
 def _lines(start: str, items: Iterable[str], end: str) -> str:

@@ -8,10 +8,11 @@ Every fault is a ``LeakcheckError`` that names file, key and remedy::
 from __future__ import annotations
 
 import tomllib
-from dataclasses import replace
 from difflib import get_close_matches
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from msgspec.structs import replace
 
 from leakcheck.diagnostic import LeakcheckError
 from leakcheck.driver import (

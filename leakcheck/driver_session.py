@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,8 +40,7 @@ class AfterRelease(StrEnum):
     KEPT = "kept"  # not known to be rolled back
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+class Session(Struct, frozen=True):
     """What a connection does about transactions and session state, as measured."""
 
     dialect: str = ""  # "postgresql", "mysql", "sqlite"; empty where it depends on the driver underneath

@@ -18,9 +18,11 @@ import gc
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from leakcheck.config import Config
 from leakcheck.diagnostic import Diagnostic, Position, Severity, Span
@@ -104,8 +106,7 @@ def _unseen(_done: int, _total: int) -> None:
     """Show nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Outcome:
+class _Outcome(Struct, frozen=True):
     """What is known of one file after its analysis."""
 
     leaks: tuple[Leak, ...] = ()

@@ -9,30 +9,28 @@ graph from LibCST (one function). Resolution then has one input, whichever parse
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-@dataclass(frozen=True, slots=True)
-class Name:
+class Name(Struct, frozen=True):
     """A bare name."""
 
     id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Attribute:
+class Attribute(Struct, frozen=True):
     """``base.name``."""
 
     base: Expression
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """A call; starred arguments are left out of ``args`` and ``**`` of ``keywords``."""
 
     func: Expression
@@ -40,77 +38,67 @@ class Call:
     keywords: tuple[tuple[str, Expression], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Await:
+class Await(Struct, frozen=True):
     """``await value``."""
 
     value: Expression
 
 
-@dataclass(frozen=True, slots=True)
-class Constant:
+class Constant(Struct, frozen=True):
     """A literal string, number, boolean or None (other literals have ``value`` Ellipsis)."""
 
     value: object
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(Struct, frozen=True):
     """``base[index]``, also a subscripted annotation."""
 
     base: Expression
     index: Expression
 
 
-@dataclass(frozen=True, slots=True)
-class Sequence:
+class Sequence(Struct, frozen=True):
     """A tuple or list display, also the arguments of a subscripted annotation, and the values of a dict with ``keys``.
 
     A key that is no literal is Ellipsis.
     """
 
     items: tuple[Expression, ...]
-    keys: tuple[object, ...] = field(default=(), repr=False)
+    keys: tuple[object, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(Struct, frozen=True):
     """One of several values: a conditional expression, ``or``/``and``, ``X | None``."""
 
     options: tuple[Expression, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Entered:
+class Entered(Struct, frozen=True):
     """What ``with value as x`` binds to x."""
 
     value: Expression
 
 
-@dataclass(frozen=True, slots=True)
-class Element:
+class Element(Struct, frozen=True):
     """What ``for x in value`` binds to x."""
 
     value: Expression
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(Struct, frozen=True):
     """Parts put together: an f-string, ``a + b``. Neighbouring literals are one part; see ``joined``."""
 
     parts: tuple[Expression, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Formatted:
+class Formatted(Struct, frozen=True):
     """``template % values``."""
 
     template: Expression
     values: Expression
 
 
-@dataclass(frozen=True, slots=True)
-class Opaque:
+class Opaque(Struct, frozen=True):
     """Anything else."""
 
 

@@ -13,7 +13,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from leakcheck.diagnostic import Diagnostic
 
@@ -21,8 +22,7 @@ _LAMBDA = re.compile(r"<lambda \d+>")
 _FORMATTING = re.compile(r"\s+|,(?=\s*[)\]}])")
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Identity:
+class Identity(Struct, frozen=True, order=True):
     """Where a finding is and what it is about; ``path`` has forward slashes."""
 
     path: str

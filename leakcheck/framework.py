@@ -14,10 +14,11 @@ After editing a TOML file run ``python -m leakcheck.driver_compiler``. The forma
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cache
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -27,8 +28,7 @@ ONCE = "process"
 _ANY = "*"
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Struct, frozen=True):
     """One way in which a framework comes to run a function.
 
     ``per`` is what it runs once for: "request", "job", …, or ONCE. The function is decorated by, given to, or assigned
@@ -63,8 +63,7 @@ class Run:
         return self.per == ONCE
 
 
-@dataclass(frozen=True, slots=True)
-class Frameworks:
+class Frameworks(Struct, frozen=True, eq=False):
     """All frameworks. ``memoisers`` and ``keepers`` are decorators by their last names, ``transient`` dotted names.
 
     ``ends`` maps those of them that code keeps things on to the hook in which these are to be given back.
@@ -75,7 +74,7 @@ class Frameworks:
     keepers: frozenset[str]  # the method runs once for its object
     transient: frozenset[str]  # objects that end with the request
     ends: Mapping[str, str]
-    _by_member: dict[str, tuple[Run, ...]] = field(default_factory=dict, compare=False, repr=False)
+    _by_member: dict[str, tuple[Run, ...]] = field(default_factory=dict)
 
     def decorated(self, owner: str, name: str, events: Collection[str] = ()) -> Run | None:
         """How a function decorated by ``name`` of an owner runs: a class or module by its qualified name.
@@ -123,8 +122,7 @@ class Frameworks:
         return any(_has(members(run), name) for run in self.runs)
 
 
-@dataclass(frozen=True, slots=True)
-class Looks:
+class Looks(Struct, frozen=True):
     """What can be seen of a function without knowing any name: ``folders`` are its file's stem and folder."""
 
     name: str

@@ -13,7 +13,8 @@ import io
 import re
 import tokenize
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from leakcheck.diagnostic import Diagnostic, Edit, LeakcheckError, Position, Span
 from leakcheck.suppression import Suppression, Verb, suppressions
@@ -21,8 +22,7 @@ from leakcheck.suppression import Suppression, Verb, suppressions
 _ABOUT_FILES_AND_COMMENTS = "LC9"
 
 
-@dataclass(frozen=True, slots=True)
-class Comments:
+class Comments(Struct, frozen=True):
     """The edits that silence findings of one text, which findings these are, and those that no line can silence."""
 
     edits: tuple[Edit, ...]

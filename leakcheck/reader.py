@@ -7,15 +7,15 @@ reader("app/db.py")     →   its bytes; what cannot be read is in ``reader.fail
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 Read = Callable[[str], bytes]
 
 _PARSE_ONLY = 0x400  # ast.PyCF_ONLY_AST, without importing ast
 
 
-@dataclass(frozen=True, slots=True)
-class NoAnalysis:
+class NoAnalysis(Struct, frozen=True):
     """Why a file has no analysis; the place is its start where there is no better one."""
 
     message: str

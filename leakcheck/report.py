@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from leakcheck.diagnostic import Diagnostic, Span
 
 
-@dataclass(frozen=True, slots=True)
-class NotAnalysed:
+class NotAnalysed(Struct, frozen=True):
     """A path, or a construct in a file, that was left out, and why: shown under ``--verbose``.
 
     ``is_open``: nothing is known of it, so nobody can say whether it matters; ``--strict`` does not fail on it, since
@@ -22,8 +22,7 @@ class NotAnalysed:
     is_open: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Breakdown:
+class Breakdown(Struct, frozen=True):
     """A bug of ours: what raised, on which file, and in which rule (None: in the analysis)."""
 
     path: str
@@ -32,8 +31,7 @@ class Breakdown:
     trace: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(Struct, frozen=True):
     """The outcome of a run; ``diagnostics`` are in the order of output.
 
     ``known`` counts the findings that a baseline held back, ``stale`` its entries that nothing matched any more.

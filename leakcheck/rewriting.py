@@ -14,7 +14,8 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from leakcheck.diagnostic import Applicability, Diagnostic, Edit, Fix, LeakcheckError
 from leakcheck.fixes.apply import edited, overlap
@@ -34,8 +35,7 @@ Choose = Callable[[Diagnostic, bytes, Sequence[tuple[Fix, bytes]]], Fix | None]
 """Which fix of a finding to apply, if any, given the text and what each makes of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """One file before and after its fixes, and what was fixed."""
 
     before: bytes
@@ -43,8 +43,7 @@ class Change:
     fixed: tuple[Diagnostic, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Rewritten:
+class Rewritten(Struct, frozen=True):
     """What is left to report, the files that changed, and the findings that no comment can silence."""
 
     report: Report

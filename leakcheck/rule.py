@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from leakcheck.diagnostic import Diagnostic
 from leakcheck.ownership.leak import Leak, LeakKind
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """One row of the catalogue.
 
     ``say`` turns a leak of ``kind`` into the headline of its diagnostic. ``kind`` is None for the

@@ -10,9 +10,11 @@ import io
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from leakcheck import engine, output
 from leakcheck.config import BASELINE_NAME, Config, ConfigFinder, load
@@ -26,8 +28,7 @@ CLEAN, FINDINGS, BROKEN, INTERRUPTED = 0, 1, 2, 130
 STDIN = "-"
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(Struct, frozen=True):
     """What a command line of ``check`` says; the defaults are those of a line that says nothing."""
 
     paths: tuple[str, ...] = (".",)

@@ -7,7 +7,8 @@ LC900 is on whatever is selected, unless it is ignored by name: a file that was 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from leakcheck import rules
 from leakcheck.config import DEFAULT, Config
@@ -20,8 +21,7 @@ _BY_DEFAULT = -1  # below every selector, so that `ignore = ["ALL"]` still wins
 _UNSELECTED = -2
 
 
-@dataclass(frozen=True, slots=True)
-class PerFile:
+class PerFile(Struct, frozen=True):
     """Rules that are off in the files a pattern matches; with ``negated`` in all others."""
 
     patterns: Patterns
@@ -29,8 +29,7 @@ class PerFile:
     codes: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(Struct, frozen=True):
     """The rules that run, and where they do not."""
 
     rules: tuple[Rule, ...]

@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
 from enum import Enum
+
+from msgspec import Struct
 
 from leakcheck.diagnostic import Diagnostic, Position, Severity, Span
 
@@ -40,8 +41,7 @@ class Verb(Enum):
     NOQA = "noqa"
 
 
-@dataclass(frozen=True, slots=True)
-class Suppression:
+class Suppression(Struct, frozen=True):
     """One comment. ``rules`` are codes or names as written; None stands for every rule.
 
     ``counts`` is False for an ``ignore-file`` after the first statement, which silences nothing.
@@ -53,8 +53,7 @@ class Suppression:
     counts: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Catalogue:
+class Catalogue(Struct, frozen=True):
     """What ``apply`` must know of the rules: all of them, and those that run on this file.
 
     ``code`` maps a code or a name as written to the code, or None; ``hint`` says what was probably meant.

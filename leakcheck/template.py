@@ -12,8 +12,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from leakcheck.config import Config
 from leakcheck.diagnostic import LeakcheckError
@@ -47,8 +48,7 @@ _COMMIT_EACH = frozenset({"asyncpg", "aiopg"})
 """Drivers that commit each statement: there is no commit whose place a helper could take."""
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """What ``leakcheck init`` will write: the helper's file, and the configuration's new text."""
 
     driver: str

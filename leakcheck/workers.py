@@ -14,8 +14,9 @@ import select
 import signal
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from msgspec import Struct
 
 Item = TypeVar("Item")
 
@@ -23,8 +24,7 @@ _NUMBER = struct.Struct("!q")
 _CHUNK = 1 << 16
 
 
-@dataclass(frozen=True, slots=True)
-class Died:
+class Died(Struct, frozen=True):
     """The worker that had this item in hand ended without an answer."""
 
     reason: str
@@ -75,8 +75,7 @@ def run(
     return [results[index] for index in range(len(items))]
 
 
-@dataclass(frozen=True, slots=True)
-class _Partial:
+class _Partial(Struct, frozen=True):
     """More of the answer is still to come."""
 
 

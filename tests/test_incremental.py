@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from fixture_file import read_fixture
+from msgspec.structs import replace
 
 from leakcheck.config import Config
 from leakcheck.engine import check_files, source_roots

@@ -8,12 +8,12 @@ import re
 import tokenize
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from fixture_file import Fixture, read_fixture
+from msgspec.structs import replace
 
 from leakcheck.diagnostic import Applicability, Diagnostic
 from leakcheck.fixes.apply import chosen, edited

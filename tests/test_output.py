@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from leakcheck import output, rules
 from leakcheck.config import Config

@@ -8,10 +8,10 @@ Both edges of a branch carry the test, with opposite outcomes.
 from __future__ import annotations
 
 import operator as comparison
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import libcst as cst
+from msgspec.structs import replace
 
 from leakcheck import expression as ex
 from leakcheck.cfg.assignment import AssignmentLowering

@@ -23,7 +23,7 @@ _PLAINER = (
     (re.compile(r"Name\(id='(\w+)'\)"), r"\1"),
     (re.compile(r"Constant\(value=([^()]*)\)"), r"\1"),
     (re.compile(r"Attribute\(base=([\w.]+), name='(\w+)'\)"), r"\1.\2"),
-    (re.compile(r"Sequence\(items=\(([^()]*?),?\)\)"), r"(\1)"),
+    (re.compile(r"Sequence\(items=\(([^()]*?),?\), keys=\(\)\)"), r"(\1)"),
 )
 """What makes a pure condition readable: ``?EqualSequence(items=(Name(id='x'), …))`` → ``Equal(x, …)``."""
 _ANSWERS = {

@@ -10,9 +10,10 @@ instruction had its effect (or with its exceptional effect, for calls whose summ
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 if TYPE_CHECKING:
     import libcst as cst
@@ -24,15 +25,13 @@ RETURN = "%return"
 CANCELLED, GENERATOR_EXIT, ANY_EXCEPTION = "CancelledError", "GeneratorExit", "Exception"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Instruction:
+class Instruction(Struct, frozen=True, eq=False):
     """One step; ``node`` is the syntax it came from, for positions and identity."""
 
     node: cst.CSTNode
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Argument:
+class Argument(Struct, frozen=True, eq=False):
     """An argument of a call: its operand, and its keyword or star when it has one."""
 
     operand: str
@@ -40,8 +39,7 @@ class Argument:
     star: str = ""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Call(Instruction):
+class Call(Instruction, frozen=True, eq=False):
     """``target = func(*arguments)``; ``receiver`` and ``method`` are set for ``receiver.method(...)``.
 
     ``callee`` is the operand called where it is not a method (a name, a temporary).
@@ -55,24 +53,21 @@ class Call(Instruction):
     arguments: tuple[Argument, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Await(Instruction):
+class Await(Instruction, frozen=True, eq=False):
     """``target = await value``."""
 
     target: str
     value: str
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Move(Instruction):
+class Move(Instruction, frozen=True, eq=False):
     """``target = value``; an unknown value is ``#other``."""
 
     target: str
     value: str
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class NullTest(Instruction):
+class NullTest(Instruction, frozen=True, eq=False):
     """``target = subject is None``, or ``is not None`` when ``negated``."""
 
     target: str
@@ -80,8 +75,7 @@ class NullTest(Instruction):
     negated: bool
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class LoadAttribute(Instruction):
+class LoadAttribute(Instruction, frozen=True, eq=False):
     """``target = base.name``."""
 
     target: str
@@ -89,8 +83,7 @@ class LoadAttribute(Instruction):
     name: str
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class LoadItem(Instruction):
+class LoadItem(Instruction, frozen=True, eq=False):
     """``target = base[key]``; ``key`` is a literal index or key, None when unknown."""
 
     target: str
@@ -98,16 +91,14 @@ class LoadItem(Instruction):
     key: str | int | None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Build(Instruction):
+class Build(Instruction, frozen=True, eq=False):
     """``target`` is a display (tuple, list, dict, set) of ``items``; keys are literal or None."""
 
     target: str
     items: tuple[tuple[str | int | None, str], ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class StoreAttribute(Instruction):
+class StoreAttribute(Instruction, frozen=True, eq=False):
     """``base.name = value``; ``path`` is the dotted text of the base where it has one."""
 
     base: str
@@ -116,31 +107,27 @@ class StoreAttribute(Instruction):
     path: str | None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class StoreItem(Instruction):
+class StoreItem(Instruction, frozen=True, eq=False):
     """``base[...] = value``."""
 
     base: str
     value: str
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class StoreGlobal(Instruction):
+class StoreGlobal(Instruction, frozen=True, eq=False):
     """Assignment to a name declared global or nonlocal, or at module level."""
 
     name: str
     value: str
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Forget(Instruction):
+class Forget(Instruction, frozen=True, eq=False):
     """The variables lose their values: ``del``, the end of ``except … as e``, an unused result."""
 
     names: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Enter(Instruction):
+class Enter(Instruction, frozen=True, eq=False):
     """Entering ``with manager as target``."""
 
     target: str
@@ -148,8 +135,7 @@ class Enter(Instruction):
     is_async: bool
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Exit(Instruction):
+class Exit(Instruction, frozen=True, eq=False):
     """Leaving the block of ``manager``, in each way it is left."""
 
     manager: str
@@ -157,8 +143,7 @@ class Exit(Instruction):
     exceptional: bool
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Yield(Instruction):
+class Yield(Instruction, frozen=True, eq=False):
     """``target = yield value``; ``delegates`` for ``yield from``."""
 
     target: str
@@ -166,24 +151,21 @@ class Yield(Instruction):
     delegates: bool
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Iterate(Instruction):
+class Iterate(Instruction, frozen=True, eq=False):
     """One step of a loop: ``target`` is the next element of ``iterable``."""
 
     target: str
     iterable: str
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Define(Instruction):
+class Define(Instruction, frozen=True, eq=False):
     """``target`` is a nested function or lambda that reads the variables ``captured``."""
 
     target: str
     captured: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Point(Instruction):
+class Point(Instruction, frozen=True, eq=False):
     """A place that can raise and has no other effect (assert, import, subscript of an unknown value).
 
     ``what`` says it in words for the diagnostic's step; ``operand`` is what is unpacked, if that is what raises.
@@ -204,8 +186,7 @@ class TestKind(Enum):
     YES = "yes"  # `cur.fetchone()[0] == 1`: of what is an answer, whether it says yes
 
 
-@dataclass(frozen=True, slots=True)
-class Test:
+class Test(Struct, frozen=True):
     """The condition of an edge: ``subject`` is a variable or the text of a pure condition (``?x > 3``).
 
     ``asks``: the variable that a pure condition compares with true or 1, and its outcome where that is a yes.
@@ -227,8 +208,7 @@ class Test:
         return self.outcome is (True if self.asks is None else self.asks[1])
 
 
-@dataclass(slots=True, eq=False)
-class Edge:
+class Edge(Struct, eq=False):
     """An edge to ``target``; ``raised`` names the exception class on an exception edge."""
 
     target: BasicBlock
@@ -236,8 +216,7 @@ class Edge:
     raised: str | None = None
 
 
-@dataclass(slots=True, eq=False)
-class BasicBlock:
+class BasicBlock(Struct, eq=False):
     """Straight-line code. ``successors`` are taken normally, ``raises`` when the last instruction raises.
 
     ``branch`` is the syntax of the condition that the successors test, for the diagnostic's steps.
@@ -250,8 +229,7 @@ class BasicBlock:
     branch: cst.CSTNode | None = None
 
 
-@dataclass(slots=True, eq=False)
-class ControlFlowGraph:
+class ControlFlowGraph(Struct, eq=False):
     """The graph of one function. ``exit`` is left by returning, ``failure`` by an exception."""
 
     entry: BasicBlock

@@ -9,8 +9,9 @@
 from __future__ import annotations
 
 import builtins
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from leakcheck.cfg.graph import ANY_EXCEPTION, CANCELLED, GENERATOR_EXIT, BasicBlock
 
@@ -22,23 +23,20 @@ if TYPE_CHECKING:
 _NOT_ORDINARY = frozenset({"BaseException", "KeyboardInterrupt", "SystemExit", CANCELLED, GENERATOR_EXIT})
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
-class Frame:
+class Frame(Struct, eq=False, kw_only=True):
     """A statement that is being lowered; ``cache`` holds the copies made so far, by way through it."""
 
     cache: dict[tuple[object, ...], BasicBlock] = field(default_factory=dict)
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
-class LoopFrame(Frame):
+class LoopFrame(Frame, eq=False, kw_only=True):
     """A loop: where ``break`` and ``continue`` go."""
 
     on_break: BasicBlock
     on_continue: BasicBlock
 
 
-@dataclass(slots=True, eq=False)
-class Handler:
+class Handler(Struct, eq=False):
     """An ``except`` clause. ``types`` are class names (last word), None for a bare ``except``."""
 
     types: tuple[str, ...] | None
@@ -47,23 +45,20 @@ class Handler:
     reraises: bool
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
-class HandlerFrame(Frame):
+class HandlerFrame(Frame, eq=False, kw_only=True):
     """The body of a ``try`` with handlers; ``after`` follows the whole statement."""
 
     handlers: Sequence[Handler]
     after: BasicBlock
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
-class FinallyFrame(Frame):
+class FinallyFrame(Frame, eq=False, kw_only=True):
     """A ``try`` with a ``finally``."""
 
     body: cst.BaseSuite
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
-class WithFrame(Frame):
+class WithFrame(Frame, eq=False, kw_only=True):
     """The block of one ``with`` item; ``swallowed`` names the exceptions it swallows."""
 
     node: cst.CSTNode

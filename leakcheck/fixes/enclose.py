@@ -9,10 +9,10 @@ Only where the release that goes away is the one that leaving the ``with`` makes
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import libcst as cst
+from msgspec import Struct
 
 from leakcheck.fixes.imports import imported
 from leakcheck.fixes.release import block, without_leading_blanks
@@ -30,8 +30,7 @@ _WIDTH = 88
 """No line becomes longer than formatters leave it by having two ``with`` joined."""
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(Struct, frozen=True):
     """What the ``with`` enters. ``commits``: leaving it commits; ``edits`` import what it needs."""
 
     expression: cst.BaseExpression

@@ -9,10 +9,10 @@ The ``with`` that ends the transaction stays, so what it commits and rolls back 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import libcst as cst
+from msgspec.structs import replace
 
 from leakcheck.cfg.walk import walk
 from leakcheck.driver import WithEffect

@@ -13,8 +13,10 @@ from __future__ import annotations
 import io
 import tokenize
 from collections import Counter
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from leakcheck.diagnostic import Applicability, Edit, Fix
 from leakcheck.fixes.apply import edited, overlap
@@ -39,8 +41,7 @@ _MOST_ROWS = 200_000
 Faults = Counter[tuple[LeakKind, str, str]]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Proposal:
+class Proposal(Struct, frozen=True, eq=False):
     """A fix of one fault, before anybody has judged it."""
 
     found: Found

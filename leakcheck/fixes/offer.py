@@ -10,9 +10,11 @@ A rewrite is offered only after the ``judge`` let it pass. What fails there is s
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from leakcheck.diagnostic import Applicability, Fix
 from leakcheck.fixes.apply import edited
@@ -56,8 +58,7 @@ def offered(program: Program, path: str, leaks: Sequence[Leak], *, every: bool =
     return on_large_stack(work)
 
 
-@dataclass(slots=True, eq=False)
-class _Draft:
+class _Draft(Struct, eq=False):
     """What may be done about one leak: the proposals, the preferred one first and made already, or a reason."""
 
     leak: Leak

@@ -10,10 +10,10 @@ project does with what it is given, and whether its result is data, is looked up
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import libcst as cst
+from msgspec import Struct
 
 from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
@@ -119,8 +119,7 @@ def _is_scalar(value: cst.CSTNode) -> bool:
             return False
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Body:
+class _Body(Struct, frozen=True, eq=False):
     """Statements of a function, and the variables in them that hold the connection or what needs it."""
 
     tree: Tree

@@ -12,10 +12,10 @@ variable must be None before: then the release asks whether it holds anything.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import libcst as cst
+from msgspec import Struct
 
 from leakcheck.cfg import graph as g
 from leakcheck.fixes.guards import guards
@@ -36,8 +36,7 @@ _RAISING = (
 """Statements and expressions that may raise or leave, besides calls."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """The ``block`` of a region, the first statement that it rewrites, and the first that needs the connection.
 
     ``is_around``: the first statement holds the checkout itself; ``is_within``: the block is the body of ``if conn:``.

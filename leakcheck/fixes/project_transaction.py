@@ -11,10 +11,10 @@ its import works: where the file's own imports start, or its package does.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import libcst as cst
+from msgspec import Struct
 
 from leakcheck import expression as ex
 from leakcheck.cfg.walk import walk
@@ -36,8 +36,7 @@ if TYPE_CHECKING:
 _DEPTH = 6
 
 
-@dataclass(frozen=True, slots=True)
-class Helper:
+class Helper(Struct, frozen=True):
     """A helper that was seen to be right. ``module`` and ``name`` are what to import.
 
     ``takes_connection``: its argument is the new connection; else it is the pool.

@@ -12,10 +12,10 @@ variable that the region does not hold, and that may see this checkout, refuses 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import libcst as cst
+from msgspec import Struct, field
 
 from leakcheck.cfg import graph as g
 from leakcheck.cfg.walk import walk
@@ -39,8 +39,7 @@ if TYPE_CHECKING:
     from leakcheck.ownership.program import Program
 
 
-@dataclass(slots=True, eq=False)
-class Region:
+class Region(Struct, eq=False):
     """A checkout ``name = call`` and the ``statements`` that need it, which a rewrite replaces from ``start`` on.
 
     ``removed`` are the releases in them, each as the expression that makes it: the call, its ``await``, or the

@@ -8,12 +8,12 @@ The table is closed: a mention in any other place is OTHER, which no rewrite acc
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import libcst as cst
+from msgspec import Struct
 
 from leakcheck.fixes.tree import is_variable
 
@@ -48,8 +48,7 @@ class Role(Enum):
     OTHER = "uses"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Mention:
+class Mention(Struct, frozen=True, eq=False):
     """One place that names the variable. ``call`` is the call it is passed to or whose receiver it is."""
 
     node: cst.Name

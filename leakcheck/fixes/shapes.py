@@ -6,10 +6,11 @@ A committing shape only where the proof holds; else the driver's own ``with``, e
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import libcst as cst
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from leakcheck.diagnostic import Applicability, Edit
 from leakcheck.fixes.enclose import Context, closing_of, context_of, releases_as_driver, shown, with_context
@@ -33,8 +34,7 @@ if TYPE_CHECKING:
 TRY_FINALLY, CONTEXT_MANAGER, WITH_TRANSACTION = "try-finally", "context-manager", "with-transaction"
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
+class Shape(Struct, frozen=True):
     """One rewrite of a region. ``kind`` is its name in the configuration."""
 
     kind: str

@@ -7,10 +7,10 @@ cur.execute("COMMIT")        # ┘
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import libcst as cst
+from msgspec import Struct
 
 from leakcheck.cfg.walk import walk
 from leakcheck.fixes.handles import handles
@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 Lines = list[cst.BaseStatement]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Stretch:
+class Stretch(Struct, frozen=True, eq=False):
     """Where something is taken on a connection.
 
     ``connection`` is the variable or dotted path that holds it, None where it has several; ``names`` are that

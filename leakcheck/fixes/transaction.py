@@ -11,10 +11,10 @@ Whatever may commit, roll back, leave early or swallow an exception before that 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import libcst as cst
+from msgspec import Struct
 
 from leakcheck.cfg.walk import walk
 from leakcheck.fixes.conditions import is_only_commit, is_only_rollback
@@ -36,8 +36,7 @@ _ENDING_SQL = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Committed:
+class Committed(Struct, frozen=True, eq=False):
     """The statements inside and behind a committing ``with``, and the commit between them, which goes."""
 
     inside: list[cst.BaseStatement]

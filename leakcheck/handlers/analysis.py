@@ -7,8 +7,9 @@ A file that builds no pool costs a look at the names that it imports and calls; 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from leakcheck.handlers.constructions import Constructions
 from leakcheck.ownership.program import FileAnalysis, Program

@@ -12,8 +12,10 @@ nor closed. A caller that keeps or closes what it gets, runs once, or is memoise
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from leakcheck import expression as ex
 from leakcheck.calls import CallKind
@@ -39,8 +41,7 @@ _DEPTH = 6
 _RUNNERS = (CallKind.SPAWNS, CallKind.RUNS, CallKind.PASSES)
 
 
-@dataclass(frozen=True, slots=True)
-class Chain:
+class Chain(Struct, frozen=True):
     """How often something is built: the ``role`` of what starts it, and the steps from there to it."""
 
     role: Role
@@ -49,8 +50,7 @@ class Chain:
     per_object: bool  # kept by an object that is made once for each run
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(Struct, frozen=True):
     """A call site, for rules that count them."""
 
     tree: Tree
@@ -58,16 +58,14 @@ class Caller:
     story: Story
 
 
-@dataclass(frozen=True, slots=True)
-class _Runner:
+class _Runner(Struct, frozen=True):
     """What runs: a function, the construction of a class, or the top level of a file (None)."""
 
     tree: Tree
     of: Function | Class | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Way:
+class _Way(Struct, frozen=True):
     """A runner on the way up, with the steps from it down to the construction."""
 
     runner: _Runner

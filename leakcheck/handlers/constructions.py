@@ -8,8 +8,9 @@ client = Redis(connection_pool=pool)               none: the pool is another's
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from leakcheck import expression as ex
 from leakcheck.driver import Protocol
@@ -29,8 +30,7 @@ _CLASSES = ("Pool", "Engine", "Client", "Database")
 """How project classes that derive from a pool are named."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Construction:
+class Construction(Struct, frozen=True, eq=False):
     """One call that builds something that connects; ``made`` is what it builds."""
 
     tree: Tree

@@ -13,9 +13,10 @@ return create_pool()             OPEN: once for each run
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from leakcheck import expression as ex
 from leakcheck.handlers.holders import MANAGERS, Holders, whole
@@ -49,8 +50,7 @@ class Fate(Enum):
     CLOSED = "closed"
 
 
-@dataclass(frozen=True, slots=True)
-class Story:
+class Story(Struct, frozen=True):
     """The fate of a value, and where it went: ``leaves`` if it is returned, yielded or put where others find it."""
 
     fate: Fate

@@ -14,8 +14,9 @@ What is computed from text alone is kept by that text: the facts of a file, the 
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from leakcheck.fixes.offer import offered
 from leakcheck.handlers.analysis import Pools
@@ -41,8 +42,7 @@ _FILES_AT_ONCE = 40
 """As many files as the gate judges one by one, without asking the whole project what it hands out."""
 
 
-@dataclass(slots=True)
-class _Answer:
+class _Answer(Struct):
     """The analysis of one function, loop, or of a file's pools, and by path what was looked at.
 
     ``seen`` are the files for which the looks were last found to hold.
@@ -58,8 +58,7 @@ class _Answer:
         return bool(self.analysis.leaks or self.analysis.skipped)
 
 
-@dataclass(slots=True)
-class _Change:
+class _Change(Struct):
     """From one version of a file to another: of the looks that were compared, those that see something else."""
 
     before: File

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import ast
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from leakcheck import expression as ex
 from leakcheck.framework import Frameworks, Looks, Run, spellings
@@ -28,8 +29,7 @@ if TYPE_CHECKING:
 _VERBS = frozenset({"route", "get", "post", "put", "patch", "delete", "websocket", "api_route"})
 
 
-@dataclass(frozen=True, slots=True)
-class Role:
+class Role(Struct, frozen=True):
     """How a function runs; ``by`` says what shows it: "decorated by Flask's `@app.route`"."""
 
     run: Run

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import ast
 import re
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from leakcheck import expression as ex
 from leakcheck.handlers.syntax import FUNCTIONS, Tree
@@ -43,8 +44,7 @@ class How(Enum):
     DERIVES = "derives"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Mention:
+class Mention(Struct, frozen=True, eq=False):
     """One place that mentions a function; ``node`` is the call, the assignment, or the definition."""
 
     how: How

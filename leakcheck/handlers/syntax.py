@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import ast
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
+
+from msgspec import Struct
 
 from leakcheck import expression as ex
 from leakcheck.diagnostic import Position, Span
@@ -76,8 +77,7 @@ def _parts_of(path: str, root: ast.Module) -> list[_Part]:
     return list(_parts[path].values())
 
 
-@dataclass(frozen=True, slots=True)
-class Names:
+class Names(Struct, frozen=True):
     """The names that a function binds: its own, and those that it declares to be its module's or outer function's."""
 
     bound: frozenset[str]

@@ -10,7 +10,8 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from leakcheck.diagnostic import Diagnostic, Severity
 from leakcheck.report import Report
@@ -40,8 +41,7 @@ def _no_lines(_path: str) -> Sequence[str]:
     return ()
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(Struct, frozen=True):
     """What a format may use besides the report: colours, the lines of a source file, whether to sum up."""
 
     colour: bool = False

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from leakcheck.diagnostic import Severity, StepKind
 
@@ -31,8 +32,7 @@ def wanted(choice: str, environment: Mapping[str, str], *, terminal: bool) -> bo
     return terminal and environment.get("TERM") != "dumb"
 
 
-@dataclass(frozen=True, slots=True)
-class Paint:
+class Paint(Struct, frozen=True):
     """Wraps text in colours, or returns it as it is."""
 
     on: bool

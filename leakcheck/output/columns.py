@@ -6,14 +6,14 @@ In ``shown("漢 = 1")`` the second code point has the offset 2: the first takes 
 from __future__ import annotations
 
 import unicodedata
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 _TAB = 4
 _LONGEST = 300  # of a line's code points; generated files hold lines of megabytes
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
+class Shown(Struct, frozen=True):
     """A line ready to print. ``offsets`` holds the screen column at which each code point starts, and the end."""
 
     text: str

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from html import escape
 from itertools import groupby
+
+from msgspec.structs import replace
 
 from leakcheck import __version__
 from leakcheck.output import Context, full, one_line, summary

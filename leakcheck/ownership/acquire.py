@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from leakcheck import expression as ex
 from leakcheck.driver import ClassKind, DriverClass, Drivers, Operation, Protocol
@@ -31,8 +33,7 @@ _CONNECTIONS = frozenset({"conn", "connection", "get_bind", "dbapi_connection", 
 """Names that say that the thing is a connection already."""
 
 
-@dataclass(frozen=True, slots=True)
-class Acquisition:
+class Acquisition(Struct, frozen=True):
     """A call that takes a resource; ``position``, ``companions`` and ``certain_parts`` as in ``Owned``.
 
     ``pool`` is the text of what it was taken from, for messages, ``place`` where that lives; ``steps`` come from the

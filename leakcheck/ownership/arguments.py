@@ -9,10 +9,10 @@ close_all([conn])                  →   the parameter is a box that holds the r
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import libcst as cst
+from msgspec import Struct
 
 from leakcheck import expression as ex
 from leakcheck.ownership.constants import LITERALS
@@ -30,8 +30,7 @@ _DECISIVE = (Fact.NONE, Fact.TRUE, Fact.FALSE)
 """What is worth telling a callee: a flag that is set or not, an option that was left out."""
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(Struct, frozen=True):
     """How a function is entered: what the parameter at hand holds, and what is known of the others."""
 
     value: Hold | Box = Hold.OWN

@@ -9,10 +9,10 @@ A call is judged in this order: what its receiver is, what its arguments hold, w
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import libcst as cst
+from msgspec.structs import replace
 
 from leakcheck import expression as ex
 from leakcheck.calls import CallKind

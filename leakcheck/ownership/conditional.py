@@ -9,8 +9,9 @@ defaults to None, the paths on which it is None are followed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
@@ -25,8 +26,7 @@ _NOTHING = (Fact.NONE, Fact.FALSY)
 _NULL = ex.Constant(None)
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(Struct, frozen=True):
     """The argument that must be None for the call to take something: its position, where it has one, and its name."""
 
     position: int | None

@@ -6,9 +6,10 @@ dump("summaries", "app/db.py")    →   get_conn: returns owned psycopg2.PooledC
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from leakcheck.cfg import dump as cfg_dump
 from leakcheck.cfg.builder import TooLargeError

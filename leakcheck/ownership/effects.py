@@ -7,7 +7,6 @@ Which module knows the instruction stands in the table below.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from leakcheck.cfg import graph as g
@@ -43,7 +42,6 @@ _HANDLERS: dict[type[g.Instruction], Callable[..., Outcome]] = {
 }
 
 
-@dataclass(slots=True)
 class Effects(Obligation):
     """The transfer function for one resource in one function."""
 

@@ -9,8 +9,9 @@ Each function takes an obligation, an instruction and a state, and returns the s
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from leakcheck.cfg import graph as g
 from leakcheck.driver import WithEffect

@@ -9,8 +9,10 @@ is given up and said to be skipped.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from leakcheck.cfg import graph as g
 from leakcheck.ownership.constants import Constants, learn, refine, written
@@ -35,8 +37,7 @@ class BoundReachedError(Exception):
     """The resource has more paths than VISIT_LIMIT visits cover."""
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(Struct, frozen=True):
     """A block entered in a state. ``start`` is 0 but for the block of the acquire."""
 
     block: int
@@ -44,8 +45,7 @@ class Node:
     state: State
 
 
-@dataclass(frozen=True, slots=True)
-class Hop:
+class Hop(Struct, frozen=True):
     """How a node was reached: from where, what happened there, and by which edge."""
 
     origin: Node
@@ -54,8 +54,7 @@ class Hop:
     source: g.BasicBlock
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(Struct, frozen=True):
     """A path's end. ``lost`` is the instruction that dropped the last reference; else the function was left."""
 
     node: Node
@@ -65,8 +64,7 @@ class Ending:
     lost: g.Instruction | None = None
 
 
-@dataclass(slots=True)
-class Exploration:
+class Exploration(Struct):
     """Everything seen: ``endings`` of all kinds, ``faults`` (double release, use after release, nested)."""
 
     endings: list[Ending] = field(default_factory=list)

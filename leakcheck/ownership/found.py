@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import libcst as cst
+from msgspec import Struct
 
 from leakcheck import expression as ex
 from leakcheck.calls import load_calls
@@ -38,8 +38,7 @@ _LONGEST = 60
 """A release that is longer to write is told in the words of the driver's file."""
 
 
-@dataclass(slots=True, eq=False)
-class Found:
+class Found(Struct, eq=False):
     """One acquire of a unit and all that was seen of it."""
 
     unit: Unit
@@ -151,12 +150,11 @@ def opened_holder(callee: ex.Expression, attribute: str, openings: Container[str
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class AllFound:
+class AllFound(Struct, frozen=True, eq=False):
     """What was found in one unit: two are the same where the same calls take the same."""
 
-    found: tuple[Found, ...] = field(default=(), compare=False)
-    skipped: tuple[Skip, ...] = field(default=(), compare=False)
+    found: tuple[Found, ...] = ()
+    skipped: tuple[Skip, ...] = ()
     taken: tuple[tuple[int, Acquisition, str | None], ...] = ()
 
     @classmethod
@@ -165,22 +163,28 @@ class AllFound:
         taken = tuple((id(each.call.node), each.acquisition, each.unless) for each in found)
         return cls(tuple(found), tuple(skipped), taken)
 
+    def __eq__(self, other: object) -> bool:
+        """Whether the same calls take the same."""
+        return isinstance(other, AllFound) and self.taken == other.taken
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+    def __hash__(self) -> int:
+        """That of what is compared."""
+        return hash(self.taken)
+
+
+class Fault(Struct, frozen=True):
     """A statement in the wrong place, wherever the path ends."""
 
     unit: Unit
     event: Event
 
 
-@dataclass(slots=True, eq=False)
-class SessionFound(Found):
+class SessionFound(Found, eq=False, kw_only=True):
     """Something taken on a connection, as a transaction or a role, and all that was seen of it."""
 
-    held: Held = field(kw_only=True)
-    connection: Connection = field(kw_only=True)
-    following: Following = field(kw_only=True)
+    held: Held
+    connection: Connection
+    following: Following
 
     @property
     def by_project(self) -> bool:

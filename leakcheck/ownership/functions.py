@@ -8,11 +8,11 @@ done with an argument), ``raising`` (what cannot raise) and ``owners`` (classes 
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 import libcst as cst
+from msgspec.structs import replace
 
 from leakcheck import expression as ex
 from leakcheck.cfg import graph as g

@@ -8,10 +8,10 @@ A function is explored from its start with the parameter held; functions that ca
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import libcst as cst
+from msgspec.structs import replace
 
 from leakcheck import expression as ex
 from leakcheck.cfg import graph as g

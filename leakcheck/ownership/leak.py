@@ -5,8 +5,9 @@ The analysis decides *what* is wrong and on which path; a rule decides how to sa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+
+from msgspec import Struct
 
 from leakcheck.diagnostic import Fix, Severity, Span, Step
 
@@ -48,8 +49,7 @@ class LeakKind(Enum):
     LOCAL_OUTSIDE = "LC408"
 
 
-@dataclass(frozen=True, slots=True)
-class Leak:
+class Leak(Struct, frozen=True):
     """A fault about one resource.
 
     Texts are source text, shortened: ``acquire`` "pool.getconn()", ``release`` what would give it back

@@ -7,11 +7,12 @@ The vocabulary of ``movement``, ``entering`` and ``calling``, which say what eac
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
 import libcst as cst
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
@@ -54,8 +55,7 @@ FAULTS = SESSION_FAULTS | {EventKind.RELEASED_TWICE, EventKind.USED_AFTER, Event
 """Faults of their own, wherever the path ends."""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Struct, frozen=True):
     """Something that happened at an instruction; ``note`` is the driver's reason or the callee's name.
 
     ``because`` is an earlier instruction that makes it a fault.
@@ -71,8 +71,7 @@ Outcome = tuple[list[State], list[State]]
 """The states after an instruction, and those on its exception edges."""
 
 
-@dataclass(slots=True)
-class Obligation:
+class Obligation(Struct):
     """One resource in one function. ``events`` are those of the instruction at hand.
 
     ``site`` is the syntax of its acquire (None when a parameter or attribute is followed), ``pool`` the text of the
@@ -86,10 +85,6 @@ class Obligation:
     position: str | int | None = None
     companions: tuple[str | int | None, ...] = ()
     """Items beside it that live by it: the cursor of ``conn, cur = take()``."""
-    certain: tuple[str | int | None, ...] = field(default=(), kw_only=True)
-    """Items that are never None: it, and others beside it."""
-    place: Place | None = field(default=None, kw_only=True)
-    """Where the pool lives that it came from."""
     takes_receiver: bool = False
     unopened: bool = False
     """The object is there, and takes something only when a method of it is called."""
@@ -104,6 +99,10 @@ class Obligation:
     """The first expression of a source name that reads it from a container."""
     yielded: bool = False
     """A generator lends it to whoever advances the generator."""
+    certain: tuple[str | int | None, ...] = ()
+    """Items that are never None: it, and others beside it."""
+    place: Place | None = None
+    """Where the pool lives that it came from."""
 
     @property
     def name(self) -> str | None:

@@ -11,8 +11,9 @@ Only what the function itself puts there counts: a parameter is taken to hold so
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from leakcheck.cfg import graph as g
 from leakcheck.ownership.constants import written

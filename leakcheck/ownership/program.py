@@ -10,8 +10,10 @@ other files are checked.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from leakcheck import expression as ex
 from leakcheck.calls import load_calls
@@ -55,8 +57,7 @@ DEPTH_LIMIT = 400
 """LibCST recurses, and its parser ends the process on deep nesting: deeper functions are skipped."""
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Struct, frozen=True):
     """Why a file was not analysed."""
 
     message: str
@@ -64,8 +65,7 @@ class Failure:
     column: int
 
 
-@dataclass(frozen=True, slots=True)
-class Skip:
+class Skip(Struct, frozen=True):
     """A construct that was not analysed; ``is_open``: since nothing is known of it, not for a limit of ours."""
 
     span: Span | None
@@ -73,8 +73,7 @@ class Skip:
     is_open: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class FileAnalysis:
+class FileAnalysis(Struct, frozen=True):
     """The result for one file: plain data."""
 
     leaks: tuple[Leak, ...] = ()

@@ -12,10 +12,10 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import libcst as cst
+from msgspec import Struct
 
 from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
@@ -43,8 +43,7 @@ _CATCHES_ALL = re.compile(r"\bexcept\s*:|\b(?:except|suppress)\b[^:\n]*\b(?:Base
 """What the text of a function has that calls something which raises, and cannot raise itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ways:
+class Ways(Struct, frozen=True):
     """How a call of a project function may end."""
 
     returns: bool = True

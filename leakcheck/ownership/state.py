@@ -5,9 +5,11 @@ States are disjunctive: two paths that differ in status or variables stay apart 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from leakcheck.ownership.sessions.session import UNFOLLOWED, Session
 
@@ -61,8 +63,7 @@ class Hold(Enum):
     RELEASER = "releaser"  # a callable that releases it
 
 
-@dataclass(frozen=True, slots=True)
-class Box:
+class Box(Struct, frozen=True):
     """A tuple, list, dict or object that holds the resource among its items; those are kept that say something.
 
     The key of an attribute is ``.name``, that of a named tuple's field ``0.name``, and None is one that is not known.
@@ -103,45 +104,39 @@ def _is_same(known: str | int, key: str | int) -> bool:
     return known == key or (bool(dot) and index.isdigit() and key in (int(index), f".{name}"))
 
 
-@dataclass(frozen=True, slots=True)
-class Deferred:
+class Deferred(Struct, frozen=True):
     """A coroutine of a project function: its effect on the resource comes when it is awaited."""
 
     effect: Effect
 
 
-@dataclass(frozen=True, slots=True)
-class Opening:
+class Opening(Struct, frozen=True):
     """A coroutine of the resource that takes it once awaited. ``tells``: what it gives says whether it did."""
 
     tells: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Closure:
+class Closure(Struct, frozen=True):
     """A nested function or lambda; what it does with the resource is asked when it is called or escapes."""
 
     define: Define
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(Struct, frozen=True):
     """A flag: true exactly where ``subject`` is None (is not None when ``negated``)."""
 
     subject: str
     negated: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(Struct, frozen=True):
     """A transaction object of the resource. ``begun``: it has begun; one that has not begins when it is entered."""
 
     class_id: str
     begun: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(Struct, frozen=True):
     """A coroutine that sends statements over the resource once it is awaited; ``value`` is what it gives then."""
 
     call: Call
@@ -162,8 +157,7 @@ def refers(value: Value) -> bool:
     return value in _REFERENCES or isinstance(value, (Deferred, Scope))
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(Struct, frozen=True):
     """One path's knowledge. ``raised``: something raised since the acquire.
 
     ``near_miss``: 1 a ``with`` that does not release was left, 2 a call that looks like a release was made.

@@ -5,9 +5,11 @@ A missing summary is an ordinary case: an unresolved function borrows what it is
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 if TYPE_CHECKING:
     from leakcheck.diagnostic import Step
@@ -25,8 +27,7 @@ class End(Enum):
     GIVEN_BACK = "gives back"  # with what was held on it: who called knows what becomes of that
 
 
-@dataclass(frozen=True, slots=True)
-class Effect:
+class Effect(Struct, frozen=True):
     """What a call does to one argument, by way of leaving it. Empty ``normal``: it never returns.
 
     ``attribute`` names the attribute of self that keeps it, for STORED. ``quiet`` are the ends of which some path is
@@ -67,8 +68,7 @@ TAKES = Effect(frozenset({End.TAKEN}), frozenset())
 """It is taken over, and nothing is said of exceptions: whoever takes it has it then."""
 
 
-@dataclass(frozen=True, slots=True)
-class Owned:
+class Owned(Struct, frozen=True):
     """A resource that the function's caller receives and owes.
 
     ``position`` is the index, key or ``.attribute`` of the returned value that holds it (None: it is the value itself);
@@ -95,8 +95,7 @@ class Owned:
         return self.resource + place + (f" unless given {self.unless}" if self.unless is not None else "")
 
 
-@dataclass(frozen=True, slots=True)
-class FunctionSummary:
+class FunctionSummary(Struct, frozen=True):
     """The facts about one function. ``stores`` maps attributes of self to the resources put there.
 
     ``yields``: what a generator holds and lends to whoever advances it. ``manages``: a ``@contextmanager`` function.

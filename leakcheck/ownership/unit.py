@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import libcst as cst
+from msgspec import Struct
 
 from leakcheck import expression as ex
 from leakcheck.cfg.walk import children, walk
@@ -59,8 +59,7 @@ class Syntax:
         return self._statements.get(id(node))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Slice:
+class Slice(Struct, frozen=True, eq=False):
     """A part of a file as a LibCST module of its own. ``row_offset`` is added to the tree's rows."""
 
     path: str
@@ -106,8 +105,7 @@ def _enclosing(module: cst.Module) -> Iterator[tuple[int, cst.CSTNode]]:
         pending.extend((child, statement) for child in children(node))
 
 
-@dataclass(slots=True, eq=False)
-class Unit:
+class Unit(Struct, eq=False):
     """One function to analyse. ``facts`` is None for lambdas and module statements."""
 
     part: Slice
@@ -170,8 +168,7 @@ class Unit:
         return self._protections
 
 
-@dataclass(frozen=True, slots=True)
-class Protection:
+class Protection(Struct, frozen=True):
     """A statement that protects what runs in it: the places of its start and of its body's end, in source order.
 
     ``guards`` are the nodes that run however it is left.

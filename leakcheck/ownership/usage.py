@@ -8,11 +8,11 @@ get_pool().putconn(conn)                    →   ``get_pool()`` fetches the poo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import libcst as cst
+from msgspec import Struct
 
 from leakcheck import expression as ex
 from leakcheck.cfg.conditions import null_test
@@ -25,8 +25,7 @@ _SPAWNERS = frozenset({"create_task", "ensure_future", "run_coroutine_threadsafe
 _RUNNERS = _SPAWNERS | {"run_until_complete", "run", "gather"}
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(Struct, frozen=True):
     """Calls of one function by the identity of their syntax.
 
     ``run``: somebody may run its coroutine; ``awaited``: under ``await`` or in ``async with``; ``spawned``: runs as a

@@ -11,9 +11,10 @@ occurs. Whoever looks at everything (iterates over the functions, reads the whol
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
 from enum import Enum
 from typing import TYPE_CHECKING, TypeVar
+
+from msgspec.structs import replace
 
 from leakcheck.ownership.program import Failure, Program, parse, source_of
 from leakcheck.project.facts import ModuleFacts

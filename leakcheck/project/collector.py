@@ -9,9 +9,10 @@ collected on their own.
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
+
+from msgspec import Struct
 
 from leakcheck.expression import OPAQUE, Constant, Element, Entered, Item, Sequence, annotation, from_ast
 from leakcheck.project.endings import is_stub, last_call, never_returns
@@ -59,8 +60,7 @@ def facts_of(path: str, tree: ast.Module) -> ModuleFacts:
     return facts
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
+class _Place(Struct, frozen=True):
     """Where a node stands: the scope that its names are bound in, the function and the class around it."""
 
     scope: ScopeFacts

@@ -6,8 +6,9 @@ span, parameters, annotations, and the expressions assigned to its local names. 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from leakcheck.expression import Name, last_name
 
@@ -20,8 +21,7 @@ SELF = ("self", "cls")
 """What methods call their own object or class."""
 
 
-@dataclass(slots=True)
-class Parameter:
+class Parameter(Struct):
     """A parameter; ``kind`` is "positional", "keyword", "*" or "**"."""
 
     name: str
@@ -30,8 +30,7 @@ class Parameter:
     kind: str
 
 
-@dataclass(slots=True)
-class ScopeFacts:
+class ScopeFacts(Struct):
     """Names bound in one scope: imports as dotted targets, and assigned expressions in source order."""
 
     imports: dict[str, list[str]] = field(default_factory=dict)
@@ -60,8 +59,7 @@ class ScopeFacts:
         self.classes |= later.classes
 
 
-@dataclass(slots=True)
-class FunctionFacts:
+class FunctionFacts(Struct):
     """A function or method. Rows are 1-based; ``first_row`` is that of its first decorator."""
 
     name: str
@@ -104,8 +102,7 @@ class FunctionFacts:
         return name in self._bound or bool(self.scope.star_imports)
 
 
-@dataclass(slots=True)
-class ClassFacts:
+class ClassFacts(Struct):
     """A class: its bases, methods by name, and what is assigned to attributes in the body or on self."""
 
     name: str
@@ -126,8 +123,7 @@ class ClassFacts:
         return self.metaclass is not None and last_name(self.metaclass) not in _PLAIN_METACLASSES
 
 
-@dataclass(slots=True)
-class Statement:
+class Statement(Struct):
     """A module-level statement that runs code: its rows and the last names of the calls in it."""
 
     first_row: int
@@ -138,8 +134,7 @@ class Statement:
     is_loop: bool
 
 
-@dataclass(slots=True)
-class ModuleFacts:
+class ModuleFacts(Struct):
     """What is known of a file without LibCST. ``package`` is the dotted package for relative imports."""
 
     path: str

@@ -12,7 +12,8 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from leakcheck.config import Config
 from leakcheck.diagnostic import LeakcheckError
@@ -22,16 +23,14 @@ from leakcheck.project.patterns import Patterns
 SUFFIXES = (".py", ".pyw")
 
 
-@dataclass(frozen=True, slots=True)
-class Passed:
+class Passed(Struct, frozen=True):
     """A path that is not read, and why."""
 
     path: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Discovery:
+class Discovery(Struct, frozen=True):
     """What the paths of a command line stand for.
 
     ``explicit`` are the files that were named themselves. ``passed`` are entries that look like Python and

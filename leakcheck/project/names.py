@@ -7,8 +7,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from leakcheck import expression as ex
 
@@ -17,22 +18,19 @@ if TYPE_CHECKING:
     from leakcheck.project.facts import FunctionFacts, ModuleFacts
 
 
-@dataclass(frozen=True, slots=True)
-class External:
+class External(Struct, frozen=True):
     """A qualified name outside the project: a library's module, function or class."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class ProjectModule:
+class ProjectModule(Struct, frozen=True):
     """A file of the project as a module."""
 
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class Function:
+class Function(Struct, frozen=True):
     """A function of the project; ``bound`` when called on an instance (its first parameter is given)."""
 
     path: str
@@ -40,23 +38,20 @@ class Function:
     bound: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Class:
+class Class(Struct, frozen=True):
     """A class of the project."""
 
     path: str
     qualname: str
 
 
-@dataclass(frozen=True, slots=True)
-class Instance:
+class Instance(Struct, frozen=True):
     """An object: of a driver's class (id), of a project class, or of an external class (its name)."""
 
     of: str | Class | External
 
 
-@dataclass(frozen=True, slots=True)
-class Method:
+class Method(Struct, frozen=True):
     """A method of a driver's class, as ``pool.getconn``; ``operation`` says what calling it does."""
 
     of: str
@@ -69,8 +64,7 @@ Symbols = tuple[Symbol, ...]
 NOTHING: Symbols = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(Struct, frozen=True):
     """Where an expression stands: a module, and the functions around it from outermost to innermost."""
 
     module: ModuleFacts

@@ -7,8 +7,9 @@ cur.execute("SELECT 1")       →   not
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from leakcheck import expression as ex
 
@@ -60,8 +61,7 @@ _EXECUTING = (b"execute", b".fetch", b".scalar", b".exec(")
 """One of these is in every file that sends SQL and holds no acquire of its own."""
 
 
-@dataclass(frozen=True, slots=True)
-class Vocabulary:
+class Vocabulary(Struct, frozen=True):
     """Names of methods and functions by what they do: execute SQL, amount to some, or wait for something slow.
 
     ``sending`` has each name with the top-level packages whose import is evidence for it, none where any driver's is;

@@ -7,9 +7,9 @@ fix_all(findings)          →   the safe fixes as one action
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from lsprotocol import types
+from msgspec import Struct
 
 from leakcheck.diagnostic import Applicability, Diagnostic, Edit, Span
 from leakcheck.fixes.apply import chosen
@@ -25,8 +25,7 @@ _APPLICABILITY = {
 _REASON = "reason"
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
+class Action(Struct, frozen=True):
     """One thing to do. ``findings`` are what it is about, ``preferred`` whether it may be done without a look."""
 
     title: str

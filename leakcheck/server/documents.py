@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from lsprotocol import types
+from msgspec import Struct
 from pygls.uris import from_fs_path, to_fs_path
 
 from leakcheck.diagnostic import Position, Span
@@ -22,8 +22,7 @@ from leakcheck.server.positions import Positions
 _UNTITLED = "untitled:"
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(Struct, frozen=True):
     """One version of an open buffer. ``name`` is how the engine spells its path."""
 
     uri: str
@@ -41,16 +40,14 @@ class Document:
             return text.encode("utf-8", "surrogatepass")
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """The text of ``span`` was replaced; ``end`` is the position after what stands there now."""
 
     span: Span
     end: Position
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(Struct, frozen=True):
     """The buffers at one moment, by name, and those of them that have findings. ``read`` falls back on the disk."""
 
     documents: Mapping[str, Document]

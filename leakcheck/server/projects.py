@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from leakcheck.baseline import Baseline
 from leakcheck.config import Config, ConfigFinder
@@ -22,8 +24,7 @@ from leakcheck.project.files import Discovery, is_left_out
 from leakcheck.server.documents import Snapshot
 
 
-@dataclass(slots=True)
-class Outcome:
+class Outcome(Struct):
     """One round: the findings of each open file.
 
     Where a file is missing, its configuration or driver files are faulty: the former findings stay, and

@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from lsprotocol import types
+from msgspec import Struct
 
 from leakcheck import rules
 from leakcheck.diagnostic import Applicability, Diagnostic, Severity, Step
@@ -64,8 +64,7 @@ class Pages:
         return address(str(file))
 
 
-@dataclass(frozen=True, slots=True)
-class Renderer:
+class Renderer(Struct, frozen=True):
     """How to render for one editor. ``text`` gives the text of any path, for the places of steps in other files."""
 
     pages: Pages

@@ -12,9 +12,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from leakcheck.diagnostic import Diagnostic
 from leakcheck.project.large_stack import on_large_stack
@@ -29,8 +31,7 @@ PAUSE = 0.15
 """Seconds without typing before an analysis starts that nobody waits for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(Struct, frozen=True):
     """The findings of one version of a buffer. ``kept`` are former ones that stay while it does not parse."""
 
     document: Document

@@ -5,7 +5,7 @@ shifted(diagnostic, "app/db.py", change)    →   the diagnostic where it now st
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from leakcheck.diagnostic import Diagnostic, Position, Span
 from leakcheck.server.documents import Change

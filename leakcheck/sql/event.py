@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 HOLE = "\ufffc"
 """Stands in SQL text for a part that is not known: the value of a variable, say."""
@@ -50,8 +51,7 @@ class SqlKind(StrEnum):
     UNKNOWN = "unknown"  # the first word is not known, or this is no SQL
 
 
-@dataclass(frozen=True, slots=True)
-class SqlEvent:
+class SqlEvent(Struct, frozen=True):
     """One effect. ``name`` is what it is about where the text says so, in lower case unless it is quoted.
 
     ``local`` says that it ends with the transaction: ``SET LOCAL``, ``pg_advisory_xact_lock``, ``ON COMMIT DROP``.

@@ -9,8 +9,9 @@ us: nested comments, placeholders in braces, and the bodies of routines, whose s
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from leakcheck.sql.event import HOLE
 
@@ -33,8 +34,7 @@ _ROUTINE_HEAD = 12
 _INNER_ENDS = frozenset(("IF", "LOOP", "WHILE", "REPEAT", "FOR"))
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(Struct, frozen=True):
     """``word`` is the upper-case word, the punctuation mark, or one of the constants above. ``spaced``: not glued."""
 
     word: str

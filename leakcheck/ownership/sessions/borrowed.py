@@ -16,10 +16,11 @@ every file that names an alias of it: ``Database = Annotated[Session, Depends(ge
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import libcst as cst
+from msgspec import Struct
+from msgspec.structs import replace
 
 from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
@@ -70,8 +71,7 @@ def passed_on(
             yield each, leak
 
 
-@dataclass(frozen=True, slots=True)
-class _Lending:
+class _Lending(Struct, frozen=True):
     """What one generator, ``lender``, has set on the connection that it lends."""
 
     program: Program

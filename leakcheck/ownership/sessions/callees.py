@@ -9,10 +9,11 @@ The same questions as about the connection itself, answered by following what is
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import libcst as cst
+from msgspec import Struct
+from msgspec.structs import replace
 
 from leakcheck import expression as ex
 from leakcheck.cfg.walk import reduce, walk
@@ -56,8 +57,7 @@ _UNDOING = re.compile(r"unlock|release|rollback|roll_back|abort|undo|reset|unlis
 """What a function is called that is there to end something, whatever raises in it before."""
 
 
-@dataclass(frozen=True, slots=True)
-class Left:
+class Left(Struct, frozen=True):
     """What a call leaves open, or says: on the connection of an argument, or on the one that the caller calls so."""
 
     place: g.Argument | str

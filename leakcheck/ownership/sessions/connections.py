@@ -10,10 +10,11 @@ transaction through any of these names has ended it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import libcst as cst
+from msgspec import Struct
+from msgspec.structs import replace
 
 from leakcheck import expression as ex
 from leakcheck.cfg.walk import reduce
@@ -47,8 +48,7 @@ _FLEXIBLE = "generic.Connection"
 _TEARING_DOWN = ("tearDown", "asyncTearDown", "teardown_method", "tearDownClass")
 
 
-@dataclass(frozen=True, slots=True)
-class Connection:
+class Connection(Struct, frozen=True):
     """A connection in one function. ``names`` are what it is called where it was not taken here, ``lent`` who lends it.
 
     ``autocommit`` is None where it is not known; ``leaves_committed``: the ``with`` that hands it out commits;

@@ -8,8 +8,9 @@ Each function takes the transfer function at work and a state, and returns the s
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from leakcheck.driver_session import Begins, OpenAtRelease
 from leakcheck.ownership.obligation import EventKind, missed

@@ -11,10 +11,11 @@ What they call in turn counts as theirs, so that the SQL may pass through severa
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import libcst as cst
+from msgspec import Struct
+from msgspec.structs import replace
 
 from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
@@ -38,8 +39,7 @@ if TYPE_CHECKING:
 _ENDING = frozenset({"commit", "rollback"})
 
 
-@dataclass(frozen=True, slots=True)
-class Executed:
+class Executed(Struct, frozen=True):
     """What a function executes: ``sql`` is a parameter of it, or an attribute of one, that holds the SQL.
 
     ``connection`` is what the function calls the connection. ``ends``: it also ends the transaction that is open then.
@@ -50,8 +50,7 @@ class Executed:
     ends: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Called:
+class Called(Struct, frozen=True):
     """A call of a project function, and what the caller has where the function has its parameters."""
 
     call: g.Call

@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import libcst as cst
+from msgspec.structs import replace
 
 from leakcheck.diagnostic import Severity, Step, StepKind
 from leakcheck.ownership.sessions.report import kept_leak

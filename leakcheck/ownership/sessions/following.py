@@ -9,10 +9,11 @@ set, until what was taken has ended: then HELD means that it is held, RELEASED t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import libcst as cst
+from msgspec import field
+from msgspec.structs import replace
 
 from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
@@ -43,36 +44,35 @@ _IN_TRANSACTION = "name='in_transaction')"
 """The end of the text of a condition that asks for it."""
 
 
-@dataclass(slots=True)
-class Following(Effects):
+class Following(Effects, kw_only=True):
     """The transfer function for a connection and for what is held on it; ``speech`` is its ``callees``.
 
     ``names`` are variables and dotted paths that always hold it, where it was not taken in this function.
     ``leaves_committed``: leaving the ``with`` that handed it out commits. ``ended``: some statement ended what is held.
     """
 
-    speech: SessionCallees = field(kw_only=True)
-    statements: Statements = field(kw_only=True)
-    driver: DriverSession = field(kw_only=True)
-    names: frozenset[str] = field(default=frozenset(), kw_only=True)
-    noted: frozenset[str] = field(default=frozenset(), kw_only=True)
+    speech: SessionCallees
+    statements: Statements
+    driver: DriverSession
+    names: frozenset[str] = frozenset()
+    noted: frozenset[str] = frozenset()
     """Subjects of tests that ask what the object that keeps the connection has noted of its transaction."""
-    leaves_committed: bool = field(default=False, kw_only=True)
-    held: Held | None = field(default=None, kw_only=True)
-    takings: list[Taken] = field(default_factory=list, kw_only=True)
-    ended: bool = field(default=False, kw_only=True)
-    heard: set[int] = field(default_factory=set, kw_only=True)
+    leaves_committed: bool = False
+    held: Held | None = None
+    takings: list[Taken] = field(default_factory=list)
+    ended: bool = False
+    heard: set[int] = field(default_factory=set)
     """The calls that spoke to some connection that was followed."""
-    answered: bool = field(default=False, kw_only=True)
+    answered: bool = False
     """Something asks the server whether it took what was only tried, and ``asked``: a branch depends on it."""
-    asked: bool = field(default=False, kw_only=True)
-    restored_by: set[int] = field(default_factory=set, kw_only=True)
+    asked: bool = False
+    restored_by: set[int] = field(default_factory=set)
     """The statements that set a setting back to what it was before."""
-    for_caller: bool = field(default=False, kw_only=True)
+    for_caller: bool = False
     """The caller of the function knows what becomes of it where the connection goes back."""
-    lent: Lent | None = field(default=None, kw_only=True)
+    lent: Lent | None = None
     """What lends the connection to a block."""
-    yields: list[tuple[g.Yield, State]] = field(default_factory=list, kw_only=True)
+    yields: list[tuple[g.Yield, State]] = field(default_factory=list)
     """Where it is lent to a block in turn."""
 
     def apply(self, instruction: g.Instruction, state: State) -> Outcome:

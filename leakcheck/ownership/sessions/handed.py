@@ -9,10 +9,10 @@ and makes none up.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import libcst as cst
+from msgspec import Struct
 
 from leakcheck import expression as ex
 from leakcheck.cfg.walk import parameters_of, reduce
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from leakcheck.cfg import graph as g
 
 
-@dataclass(frozen=True, slots=True)
-class Handed:
+class Handed(Struct, frozen=True):
     """A call that is handed over by an argument; ``given``: what is called so is given by whoever makes the call."""
 
     call: ex.Call

@@ -15,8 +15,10 @@ What a block leaves on the connection goes on behind the ``yield``, and is follo
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from leakcheck.cfg import graph as g
 from leakcheck.ownership.entering import yield_
@@ -33,8 +35,7 @@ if TYPE_CHECKING:
     from leakcheck.ownership.sessions.session import Held, Session
 
 
-@dataclass(frozen=True, slots=True)
-class Left:
+class Left(Struct, frozen=True):
     """What the end of a block did to what was held: ``gone`` says how the connection went with it still held.
 
     ``ended``: some statement behind the ``yield`` ends it. ``faults`` are those of a commit there.
@@ -45,8 +46,7 @@ class Left:
     faults: frozenset[EventKind] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(Struct, frozen=True):
     """How a block ends; ``raised``: something has raised before, ``exceptional``: it raises itself."""
 
     session: Session
@@ -54,8 +54,7 @@ class Ended:
     exceptional: bool
 
 
-@dataclass(slots=True, eq=False)
-class Lent:
+class Lent(Struct, eq=False):
     """A connection as its lender has it where the block begins: ``session`` is what the block finds.
 
     ``value`` is what the block gets: the connection, or a cursor of it. ``goes_on`` explores what the lender does when

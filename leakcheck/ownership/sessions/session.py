@@ -6,9 +6,10 @@ SET ROLE "a"    →   Held(ROLE, "a"), which a rollback of this transaction undo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from leakcheck.sql.event import SqlKind
 
@@ -30,8 +31,7 @@ class HeldKind(Enum):
     LISTEN = "listen"
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(Struct, frozen=True):
     """An obligation on a connection: ``name`` is the role, setting, lock or channel, None where it is not known."""
 
     by: SqlKind
@@ -57,8 +57,7 @@ class Open(Enum):
     MAYBE = "maybe"
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+class Session(Struct, frozen=True):
     """One path's knowledge of its connection's session.
 
     ``manual``: the open transaction was begun by SQL. ``autocommit`` is None where it is not known. ``scopes`` are the
@@ -93,8 +92,7 @@ class Session:
 UNFOLLOWED = Session()
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(Struct, frozen=True):
     """Where something is taken on a connection: the instruction, what, and the state after it."""
 
     instruction: g.Instruction

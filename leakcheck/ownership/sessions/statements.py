@@ -6,10 +6,10 @@ conn.commit()               →   Action(COMMIT), by the driver
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import libcst as cst
+from msgspec import Struct
 
 from leakcheck import expression as ex
 from leakcheck.cfg.walk import reduce
@@ -37,8 +37,7 @@ QUIET = frozenset({SqlKind.READ, SqlKind.WRITE, SqlKind.UNKNOWN, SqlKind.DDL})
 """Statements that change nothing of the session."""
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
+class Action(Struct, frozen=True):
     """One thing said to the server. ``operation`` is the driver's method that amounts to it, None for SQL text.
 
     ``alone``: the text holds nothing else.
