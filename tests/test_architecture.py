@@ -67,7 +67,7 @@ class TestStart:
     """What starts fast stays fast: each of these imports costs as much as checking many files."""
 
     def test_the_version(self, tmp_path: Path) -> None:
-        heavy = {"libcst", "click", "dataclasses", "re", "typing", "leakcheck.run"}
+        heavy = {"libcst", "click", "dataclasses", "msgspec", "re", "typing", "leakcheck.run"}
         assert not heavy & imported_by(tmp_path, "--version")
 
     def test_files_that_cannot_matter(self, tmp_path: Path) -> None:
