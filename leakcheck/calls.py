@@ -65,7 +65,7 @@ class CallEffect(Struct, frozen=True):
     receivers: tuple[str, ...] = ()  # methods: words the receiver must end in; none: any receiver
 
 
-class Calls(Struct, frozen=True, eq=False):
+class Calls(Struct, frozen=True):
     """All that is known; look-ups by dotted name ("self.stack.callback") are remembered."""
 
     functions: Mapping[str, CallEffect]

@@ -63,7 +63,7 @@ class Run(Struct, frozen=True):
         return self.per == ONCE
 
 
-class Frameworks(Struct, frozen=True, eq=False):
+class Frameworks(Struct, frozen=True):
     """All frameworks. ``memoisers`` and ``keepers`` are decorators by their last names, ``transient`` dotted names.
 
     ``ends`` maps those of them that code keeps things on to the hook in which these are to be given back.

@@ -25,6 +25,7 @@ LEAK = "conn = pool.getconn()\n"
 def _inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(engine, "_program", FakeAnalysis)
+    monkeypatch.setattr(engine, "without_fixes", FakeAnalysis)
     for name in ("NO_COLOR", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
 

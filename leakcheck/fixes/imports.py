@@ -44,7 +44,7 @@ def imported(tree: Tree, module: str, name: str, source: Source) -> tuple[str, t
     if name in facts.imports or not _means_only(name, f"{module}.{name}", source, function):
         raise RefusedError(f"`{name}` already means something else in this module")
     if facts.star_imports:
-        return name, (_behind_stars(body, module, name, source),)
+        raise RefusedError("an `import *` of this module may bind the same name")
     return name, (_inserted(body, module, name, source),)
 
 
@@ -135,20 +135,6 @@ def _inserted(body: Sequence[ast.stmt], module: str, name: str, source: Source) 
         row = (future[-1].end_lineno or future[-1].lineno) + 1
         return Edit(Span(Position(row, 1), Position(row, 1)), f"{newline}{line}")
     raise RefusedError("this module has no imports to put one more beside")
-
-
-def _behind_stars(body: Sequence[ast.stmt], module: str, name: str, source: Source) -> Edit:
-    """The new import behind the last ``import *`` at the top of the module, which may bind the same name."""
-    stars = [s for s in nodes.walk(parsed(source.text)) if _is_star(s)]
-    above = [s for s in _import_block(body) if _is_star(s)]
-    last = above[-1] if len(above) == len(stars) else None
-    if last is None or ";" in source.rows(last.lineno, last.end_lineno or last.lineno):
-        raise RefusedError("an `import *` of this module may bind the same name")
-    return _at((last.end_lineno or last.lineno) + 1, f"from {module} import {name}{newline_of(source)}")
-
-
-def _is_star(node: ast.AST) -> bool:
-    return isinstance(node, ast.ImportFrom) and node.names[0].name == "*"
 
 
 def _import_block(body: Sequence[ast.stmt]) -> Iterator[Import]:
