@@ -67,8 +67,8 @@ def _changed(made: Operation | DriverClass | Pooling | Session) -> dict[str, Any
     given = made.__struct_defaults__
     defaults = dict(zip(made.__struct_fields__[-len(given) :], given, strict=True))
     values = {name: getattr(made, name) for name in made.__struct_fields__ if name != "id"}
-    empty: dict[str, str] = {}  # a factory makes one of these
-    return {n: v for n, v in values.items() if n not in defaults or (v != defaults[n] and (v or v != empty))}
+    # what a factory makes by default is empty
+    return {n: v for n, v in values.items() if n not in defaults or v not in (defaults[n], {})}
 
 
 def _lines(start: str, items: Iterable[str], end: str) -> str:

@@ -124,7 +124,7 @@ class ExpressionLowering(ConditionLowering):
         base, key, target = self.value(node.value), None, self.temporary()
         for element in node.slice:
             if isinstance(element.slice, cst.Index):
-                key = _key(element.slice.value)
+                key = literal_key(element.slice.value)
                 self.use(element.slice.value)
             elif isinstance(element.slice, cst.Slice):
                 for bound in (element.slice.lower, element.slice.upper, element.slice.step):
@@ -150,7 +150,7 @@ class ExpressionLowering(ConditionLowering):
         for element in node.elements:
             key: str | int | None = None
             if isinstance(element, cst.DictElement):
-                key = _key(element.key)
+                key = literal_key(element.key)
                 self.use(element.key)
             items.append((key, self.value(element.value)))
         return self._built(node, items)
@@ -334,7 +334,8 @@ class ExpressionLowering(ConditionLowering):
         return head
 
 
-def _key(node: cst.BaseExpression) -> str | int | None:
+def literal_key(node: cst.BaseExpression) -> str | int | None:
+    """The key or index that an expression is, where it is a literal."""
     if isinstance(node, cst.Integer):
         return int(node.value.replace("_", ""), 0)
     return string_value(node)

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from leakcheck import expression as ex
 from leakcheck.driver import ClassKind, DriverClass, Drivers, Operation, Protocol
 from leakcheck.ownership.conditional import Condition, condition_of
-from leakcheck.ownership.pools import is_same, place_as_called, pool_as_called, pool_place
+from leakcheck.ownership.pools import as_called, is_same, pool_place
 from leakcheck.project.facts import is_static
 from leakcheck.project.names import Class, External, Function, Instance, Method, Scope, narrowed
 
@@ -274,12 +274,12 @@ class Acquisitions:
         facts, _ = self._program.resolver.function(function)
         protocol = Protocol.COROUTINE if facts is not None and facts.is_async else Protocol.VALUE
         bound = function.bound and facts is not None and not is_static(facts)
-        pool = pool_as_called(owned.pool, facts, call, bound=bound)
+        pool, place = as_called(self._program, (owned.pool, owned.place), function, call, scope)
         return Acquisition(
             self._program.functions.owners.resource(owned.resource),
             protocol,
             pool,
-            place_as_called(self._program, (owned.pool, owned.place), function, call, scope),
+            place,
             owned.position,
             owned.steps,
             owned.companions,

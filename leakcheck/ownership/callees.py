@@ -16,7 +16,7 @@ from leakcheck.cfg.walk import reduce
 from leakcheck.driver import ClassKind, Operation, UseAfterRelease
 from leakcheck.ownership.arguments import Start, is_released, place_of, told
 from leakcheck.ownership.assigned import flags_beside, is_only_of_drivers
-from leakcheck.ownership.pools import is_same, methods_of_pools, nested_checkout, pool_place
+from leakcheck.ownership.pools import is_of_pool, is_same, nested_checkout, pool_place
 from leakcheck.ownership.quiet import QuietCalls
 from leakcheck.ownership.state import ALIASES, Box, Closure, Deferred, Fact, Hold, Scope, Value
 from leakcheck.ownership.summary import BORROWS, TAKES, Effect
@@ -317,7 +317,7 @@ class Callees(QuietCalls):
         if found is not None and found.resource.id == resource.id and found.is_from(pool, place):
             return found.pool or "pool"
         scope, callee = self._unit.scope, call.func
-        if isinstance(callee, ex.Attribute) and callee.name in methods_of_pools(self._program, resource, taking=False):
+        if isinstance(callee, ex.Attribute) and is_of_pool(self._program, callee.name, resource, taking=False):
             used = (ex.dotted(callee.base), pool_place(self._program, scope, callee.base))
             return pool or "pool" if is_same(used, (pool, place)) else None
         reduced = reduce(call.node) if place is not None and isinstance(call.node, cst.Call) else None

@@ -18,7 +18,7 @@ from leakcheck import expression as ex
 from leakcheck.calls import CallKind
 from leakcheck.cfg import graph as g
 from leakcheck.cfg.conditions import OPEN_TESTS
-from leakcheck.cfg.walk import reduce
+from leakcheck.cfg.lower import literal_key
 from leakcheck.driver import ALWAYS, RECEIVER, WithEffect
 from leakcheck.ownership.obligation import EventKind, consumed, missed
 from leakcheck.ownership.state import ALIASES, Box, Closure, Deferred, Fact, Hold, Status, refers
@@ -215,8 +215,7 @@ def _kept_by_receiver(call: g.Call, state: State) -> Iterator[str]:
 
 def _literal_key(call: g.Call) -> str | int | None:
     """The key that a call asks for, where it is a literal."""
-    key = reduce(call.node.args[0].value) if isinstance(call.node, cst.Call) else None
-    return key.value if isinstance(key, ex.Constant) and isinstance(key.value, (str, int)) else None
+    return literal_key(call.node.args[0].value) if isinstance(call.node, cst.Call) else None
 
 
 def _variables(state: State) -> Box | None:

@@ -90,29 +90,23 @@ def _returned_place(program: Program, scope: Scope, call: ex.Call, names: int) -
         for returned in facts.returned:
             if returned != ex.Constant(None):
                 here = pool_place(program, inside, returned, names - 1)
-                places.add(place_as_called(program, (ex.dotted(returned), here), symbol, call, scope, names=names - 1))
+                places.add(as_called(program, (ex.dotted(returned), here), symbol, call, scope, names=names - 1)[1])
     return places.pop() if len(places) == 1 else None
 
 
-def place_as_called(
-    program: Program,
-    pool: Known,
-    function: Function,
-    call: ex.Call,
-    scope: Scope,
-    *,
-    names: int = _NAMES,
-) -> Place | None:
-    """Where a pool that is known so in a called function lives, for the caller."""
+def as_called(
+    program: Program, pool: Known, function: Function, call: ex.Call, scope: Scope, *, names: int = _NAMES
+) -> Known:
+    """What the caller knows of a pool that is known so in the function it calls."""
     text, place = pool
     facts, _ = program.resolver.function(function)
-    as_called = pool_as_called(text, facts, call, bound=function.bound and facts is not None and not is_static(facts))
-    if text == as_called and (place is None or place[0] != _inside(function.path, function.qualname)):
-        return place
-    return pool_place(program, scope, ex.of_names(as_called), names) if as_called is not None else None
+    called = _text_as_called(text, facts, call, bound=function.bound and facts is not None and not is_static(facts))
+    if text == called and (place is None or place[0] != _inside(function.path, function.qualname)):
+        return called, place
+    return called, pool_place(program, scope, ex.of_names(called), names) if called is not None else None
 
 
-def pool_as_called(pool: str | None, facts: FunctionFacts | None, call: ex.Call, *, bound: bool) -> str | None:
+def _text_as_called(pool: str | None, facts: FunctionFacts | None, call: ex.Call, *, bound: bool) -> str | None:
     """The pool of a called function as its caller writes it: of another object, or the one that the caller passes."""
     root, dot, rest = (pool or "").partition(".")
     parameters = facts.parameters if facts is not None else []
@@ -172,13 +166,14 @@ def ends_here(program: Program, pool: str, scope: Scope) -> bool:
     return False
 
 
-def methods_of_pools(program: Program, resource: DriverClass, *, taking: bool) -> Iterator[str]:
-    """The methods by which a pool of these runs a statement on one; ``taking``: and those that hand one out."""
-    for known in program.drivers.classes.values():
-        if known.kind is ClassKind.POOL and any(o.acquires == resource.id for o in known.methods.values()):
-            for name, operation in known.methods.items():
-                if operation.executes is not None or (taking and operation.acquires == resource.id):
-                    yield name
+def is_of_pool(program: Program, method: str, resource: DriverClass, *, taking: bool) -> bool:
+    """Whether a pool of these runs a statement on one by a method of this name; ``taking``: or hands one out."""
+    for class_id, operation in program.drivers.methods_named(method):
+        known = program.drivers.classes[class_id]
+        does = operation.executes is not None or (taking and operation.acquires == resource.id)
+        if does and known.kind is ClassKind.POOL and any(o.acquires == resource.id for o in known.methods.values()):
+            return True
+    return False
 
 
 def nested_checkout(
@@ -193,7 +188,7 @@ def nested_checkout(
         if not isinstance(symbol, Function) or facts is None or inside is None:
             continue
         pools = _taken_from(program, symbol, facts, inside, resource)
-        if any(place_as_called(program, pool, symbol, call, scope) == place for pool in pools):
+        if any(as_called(program, pool, symbol, call, scope)[1] == place for pool in pools):
             return symbol.qualname
         for expressions in facts.calls.values() if depth else ():
             for expression in map(ex.Call, expressions):
@@ -210,7 +205,7 @@ def _taken_from(
     summary = program.summary(function) if takes else None
     if summary is not None:
         yield from ((owned.pool, owned.place) for owned in summary.checks_out if owned.resource == resource.id)
-    for name in methods_of_pools(program, resource, taking=True):
-        for callee in facts.calls.get(name, ()):
+    for name, callees in facts.calls.items():
+        for callee in callees if is_of_pool(program, name, resource, taking=True) else ():
             if isinstance(callee, ex.Attribute):
                 yield ex.dotted(callee.base), pool_place(program, scope, callee.base)

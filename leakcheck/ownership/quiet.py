@@ -88,9 +88,16 @@ class QuietCalls:
             case g.Yield():
                 return self._unit.is_fixture
             case g.Point(node=cst.ImportFrom() as node):
-                return self._is_loaded(node)
+                return self.is_quiet_import(node)
             case _:
                 return False
+
+    def is_quiet_import(self, node: cst.ImportFrom) -> bool:
+        """Whether an import is taken not to raise: what it imports from is there."""
+        key = id(node)
+        if key not in self._quiet:
+            self._quiet[key] = self._is_loaded(node)
+        return self._quiet[key]
 
     def _is_loaded(self, node: cst.ImportFrom) -> bool:
         """Whether it takes functions and classes from where the file itself takes some: those modules are there."""

@@ -41,10 +41,15 @@ def injections(function: FunctionFacts, module: ModuleFacts) -> Iterator[tuple[P
         note: ex.Expression | None = parameter.annotation
         if isinstance(note, ex.Name):  # `Connection = Annotated[..., Depends(get_conn)]`
             note = next(iter(module.scope.assignments.get(note.id, ())), note)
-        extras = note.index.items[1:] if isinstance(note, ex.Item) and isinstance(note.index, ex.Sequence) else ()
-        for found in map(injected, (parameter.default, *extras)):
+        for found in (injected(parameter.default), *annotated_injections(note)):
             if found is not None:
                 yield parameter, found
+
+
+def annotated_injections(note: ex.Expression | None) -> Iterator[ex.Expression]:
+    """The functions that an annotation has a framework call: ``Annotated[Session, Depends(get_db)]``."""
+    if isinstance(note, ex.Item) and isinstance(note.index, ex.Sequence):
+        yield from (found for found in map(injected, note.index.items[1:]) if found is not None)
 
 
 class Annotations:

@@ -41,19 +41,19 @@ def may_nest(program: Program, module: ModuleFacts, function: FunctionFacts) -> 
         return True
     others = (callee for found in function.calls.values() for callee in found if callee not in lenders)
     return any(
-        used_for_a_moment(program, callee, scope) is not None
+        _runs_itself(program, callee, scope)
         or any(_takes(program, s, CALLS) for s in program.resolver.resolve(callee, scope))
         for callee in others
     )
 
 
-def used_for_a_moment(program: Program, callee: ex.Expression, scope: Scope) -> ex.Expression | None:
-    """The pool whose method this is, where that takes a connection, runs a statement on it and gives it back."""
+def _runs_itself(program: Program, callee: ex.Expression, scope: Scope) -> bool:
+    """Whether it is a pool's method that takes a connection, runs a statement on it and gives it back."""
     if not isinstance(callee, ex.Attribute) or callee.name not in program.vocabulary.executing:
-        return None
+        return False
     found = (s for s in program.resolver.resolve(callee, scope) if isinstance(s, Method))
     runs = (s for s in found if s.operation.executes is not None)
-    return callee.base if any(program.drivers.classes[s.of].kind is ClassKind.POOL for s in runs) else None
+    return any(program.drivers.classes[s.of].kind is ClassKind.POOL for s in runs)
 
 
 def borrows(function: FunctionFacts) -> frozenset[ex.Expression]:
@@ -84,7 +84,7 @@ def _finds_taking(program: Program, function: Function, depth: int) -> bool:
     if not program.acquiring_names.isdisjoint(facts.calls):
         return True
     moments = (callee for name in program.vocabulary.executing & facts.calls.keys() for callee in facts.calls[name])
-    if any(used_for_a_moment(program, callee, scope) is not None for callee in moments):
+    if any(_runs_itself(program, callee, scope) for callee in moments):
         return True
     called = (callee for found in facts.calls.values() for callee in found) if depth else ()
     return any(_takes(program, s, depth - 1) for callee in called for s in program.resolver.resolve(callee, scope))

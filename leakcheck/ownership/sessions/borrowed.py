@@ -37,7 +37,7 @@ from leakcheck.ownership.sessions.session import HeldKind, Open, Session
 from leakcheck.ownership.sessions.statements import Statements
 from leakcheck.ownership.state import Hold, State, Status
 from leakcheck.ownership.steps import short
-from leakcheck.project.annotations import injected, injections
+from leakcheck.project.annotations import annotated_injections, injections
 from leakcheck.project.facts import is_static
 from leakcheck.project.names import Function, Scope
 
@@ -149,9 +149,7 @@ class _Lending(Struct, frozen=True):
 
     def _are_passed(self, values: Iterable[ex.Expression], module: ModuleFacts) -> bool:
         """Whether one is ``Annotated[Session, Depends(get_db)]``: by it a framework knows what to pass."""
-        notes = (v.index.items[1:] for v in values if isinstance(v, ex.Item) and isinstance(v.index, ex.Sequence))
-        made = [injected(note) for extras in notes for note in extras]
-        return any(self._is_lender(each, Scope(module)) for each in made if each is not None)
+        return any(self._is_lender(made, Scope(module)) for value in values for made in annotated_injections(value))
 
     def _is_alias(self, note: ex.Expression | None, module: ModuleFacts) -> bool:
         """Whether an annotation is a name from another file for what a framework passes."""
