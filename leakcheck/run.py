@@ -9,7 +9,8 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -201,6 +202,19 @@ def _found(config: Config, discovery: Discovery, options: Options, read: Read, b
         return engine.check_files(discovery, config, read=read, jobs=jobs, build=build)
     with progress.shown(sys.stderr) as shown:
         return engine.check_files(discovery, config, read=read, jobs=jobs, build=build, progress=shown)
+
+
+def lost(config: Config) -> Mapping[str, int]:
+    """How often a project loses what each class of the drivers' files stands for."""
+    from leakcheck.handlers.analysis import Survey
+
+    counts: Counter[str] = Counter()
+
+    def build(config: Config, read: Read, roots: Sequence[Path]) -> engine.Analyser:
+        return Survey(config, read, roots, counts)
+
+    engine.check([str(config.root)], config, build=build)
+    return counts
 
 
 def baseline_of(options: Options, config: Config) -> Path | None:

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct
 
 from leakcheck.config import Config
 from leakcheck.diagnostic import LeakcheckError
+from leakcheck.handlers.search import is_test
 from leakcheck.project.files import discover, displayed, read_file
 from leakcheck.templates import driver_of, helper_text
 from leakcheck.writing import put
@@ -28,7 +30,11 @@ _TABLE = re.compile(r"^\[tool\.leakcheck\][ \t]*(?:#.*)?$\n?", re.MULTILINE)
 
 # How each driver shows in a project's files: words of which one must be there, and words that must not.
 DRIVERS: dict[str, tuple[str, str]] = {
-    "psycopg2": (r"^\s*(?:import|from) psycopg2\b", r"^\s*(?:import|from) aiopg\b"),
+    "psycopg2": (r"^\s*(?:import psycopg2\.pool|from psycopg2\.pool|from psycopg2 import .*\bpool)\b", r"(?!)"),
+    "psycopg2-connect": (
+        r"^\s*(?:import psycopg2(?!\.)|from psycopg2 import .*\bconnect)\b",
+        r"^\s*(?:import|from) aiopg\b|\bpsycopg2\.pool\b|^\s*from psycopg2 import .*\bpool\b",
+    ),
     "psycopg": (r"^\s*from psycopg_pool import .*(?<!Async)ConnectionPool|\bpsycopg_pool\.ConnectionPool\b", r"(?!)"),
     "psycopg-async": (r"\bAsyncConnectionPool\b", r"(?!)"),
     "asyncpg": (r"^\s*(?:import|from) asyncpg\b", r"(?!)"),
@@ -44,14 +50,36 @@ DRIVERS: dict[str, tuple[str, str]] = {
 }
 
 
+_SERVED = {
+    "psycopg2.PooledConnection": "psycopg2",
+    "psycopg2.Connection": "psycopg2-connect",
+    "psycopg.PooledConnection": "psycopg",
+    "psycopg.AsyncPooledConnection": "psycopg-async",
+    "asyncpg.PooledConnection": "asyncpg",
+    "aiopg.PooledConnection": "aiopg",
+    "sqlalchemy.Connection": "sqlalchemy",
+    "sqlalchemy.AsyncConnection": "sqlalchemy-async",
+    "sqlite3.Connection": "sqlite3",
+    "aiosqlite.Connection": "aiosqlite",
+    "pymysql.Connection": "pymysql",
+    "mysqlclient.Connection": "mysqlclient",
+    "mysql_connector.Connection": "mysql-connector",
+    "mysql_connector.PooledConnection": "mysql-connector",
+    "aiomysql.PooledConnection": "aiomysql",
+}
+"""The helper that serves each class of the drivers' files."""
 _COMMIT_EACH = frozenset({"asyncpg", "aiopg"})
 """Drivers that commit each statement: there is no commit whose place a helper could take."""
 
 
 class Plan(Struct, frozen=True):
-    """What ``leakcheck init`` will write: the helper's file, and the configuration's new text."""
+    """What ``leakcheck init`` will write: the helper's file, and the configuration's new text.
+
+    ``because`` says why it is for this driver, where others are used, too.
+    """
 
     driver: str
+    because: str
     helper: Path
     dotted: str
     settings: Path
@@ -70,16 +98,19 @@ class Plan(Struct, frozen=True):
         _write(self.settings, self.settings_text)
 
 
-def planned(config: Config, *, driver: str | None, path: str | None) -> Plan:
-    """What to write where. Raises LeakcheckError where that is not clear, or somebody's file is in the way."""
+def planned(config: Config, *, driver: str | None, path: str | None, lost: Callable[[], Mapping[str, int]]) -> Plan:
+    """What to write where. Raises LeakcheckError where that is not clear, or somebody's file is in the way.
+
+    ``lost`` tells how often the project loses each class of the drivers' files: asked where several are used.
+    """
     root = Path(os.path.abspath(config.root))
     if config.helper is not None:
         message = (
             f"{config.origin('helper')}: `helper` is {config.helper} already; `leakcheck init --check` compares it"
         )
         raise LeakcheckError(message)
-    uses = _uses(discover([str(root)], config).files)
-    chosen = driver if driver is not None else _only_driver(uses)
+    uses = _uses(discover([str(root)], config).files, root)
+    chosen, because = (driver, "") if driver is not None else _chosen(uses, lost)
     home, starts = _home(root, config.src, uses[chosen])
     target = Path(os.path.abspath(path)) if path is not None else home / _MODULE
     if target.exists():
@@ -88,7 +119,7 @@ def planned(config: Config, *, driver: str | None, path: str | None) -> Plan:
         raise LeakcheckError(f"{displayed(str(target.parent))} is no directory: create it, or name another with --path")
     dotted = f"{_module(target, root, starts)}:{FUNCTION}"
     settings = config.path if config.path is not None else _settings(root)
-    return Plan(chosen, target, dotted, settings, _with_helper(settings, dotted))
+    return Plan(chosen, because, target, dotted, settings, _with_helper(settings, dotted))
 
 
 def drift(config: Config) -> str:
@@ -120,8 +151,15 @@ def drift(config: Config) -> str:
     return "".join(lines)
 
 
-def _uses(files: Iterable[str]) -> dict[str, list[Path]]:
-    """For each driver the files that use it."""
+def _uses(files: Iterable[str], root: Path) -> dict[str, list[Path]]:
+    """For each driver the files that use it: those of tests only where nothing else uses any."""
+    found = {path: is_test(os.path.relpath(path, root)) for path in files}
+    uses = _used_by(path for path, tests in found.items() if not tests)
+    return uses if any(uses.values()) else _used_by(found)
+
+
+def _used_by(files: Iterable[str]) -> dict[str, list[Path]]:
+    """For each driver those of the files that use it."""
     patterns = {name: tuple(re.compile(p.encode(), re.MULTILINE) for p in pair) for name, pair in DRIVERS.items()}
     uses: dict[str, list[Path]] = {name: [] for name in DRIVERS}
     for path in files:
@@ -135,14 +173,24 @@ def _uses(files: Iterable[str]) -> dict[str, list[Path]]:
     return uses
 
 
-def _only_driver(uses: Mapping[str, Sequence[Path]]) -> str:
-    """The one driver that is used."""
+def _chosen(uses: Mapping[str, Sequence[Path]], lost: Callable[[], Mapping[str, int]]) -> tuple[str, str]:
+    """The driver that is used, or the one of several whose connections are lost the most, and why that one."""
     found = {name: len(files) for name, files in uses.items() if files}
     if len(found) == 1:
-        return next(iter(found))
+        return next(iter(found)), ""
     known = ", ".join(DRIVERS)
     if not found:
         raise LeakcheckError(f"no driver is used here that a helper is known for: name one with --driver ({known})")
+    served: Counter[str] = Counter()
+    for resource, count in lost().items():
+        served[_SERVED.get(resource, "")] += count
+    leaks = [(served[name], name) for name in found if served[name]]
+    most = [name for count, name in leaks if count == max(leaks)[0]]
+    if len(most) == 1:
+        times = f"most findings on connections ({served[most[0]]} of {served.total()})"
+        return most[0], f"{times} are on those of {most[0]}: --driver names another."
+    if set(found) == {"psycopg2", "psycopg2-connect"}:
+        return "psycopg2", ""
     used = ", ".join(f"{name} ({count} {'file' if count == 1 else 'files'})" for name, count in found.items())
     raise LeakcheckError(f"several drivers are used here: {used}; say which with --driver")
 

@@ -119,6 +119,44 @@ def test_refusals(
     assert {path: path.read_text() for path in project.rglob("*") if path.is_file()} == before
 
 
+LEAKING = """\
+import {module}
+
+
+def store(name):
+    conn = {module}.connect("shop")
+    conn.cursor().execute(name)
+    conn.commit()
+"""
+
+
+def test_of_several_drivers_the_one_whose_connections_are_lost_is_served(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(project, "shop/orders.py", LEAKING.format(module="sqlite3"))
+    for test in ("test_a", "test_b"):
+        write(project, f"tests/{test}.py", LEAKING.format(module="pymysql"))
+    assert init() == 0
+    assert (project / "shop" / "transactions.py").read_text() == helper_text("sqlite3")
+    assert (
+        "most findings on connections (1 of 1) are on those of sqlite3: --driver names another.\n"
+        in capsys.readouterr().out
+    )
+
+
+def test_as_many_of_each_driver_say_nothing(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for module in ("sqlite3", "pymysql"):
+        write(project, f"shop/{module}_orders.py", LEAKING.format(module=module))
+    assert init() == 2
+    assert "sqlite3 (1 file), pymysql (1 file); say which with --driver" in capsys.readouterr().err
+
+
+def test_what_only_tests_use_counts_where_nothing_else_does(project: Path) -> None:
+    write(project, "tests/test_store.py", "import sqlite3\n")
+    assert init() == 0
+    assert (project / "shop" / "transactions.py").read_text() == helper_text("psycopg2")
+
+
 def test_check_tells_drift(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert init("--check") == 2
     assert "`leakcheck init` writes one" in capsys.readouterr().err
@@ -142,6 +180,9 @@ def test_check_tells_drift(project: Path, capsys: pytest.CaptureFixture[str]) ->
     ("driver", "text"),
     [
         ("psycopg2", "    from psycopg2.pool import SimpleConnectionPool\n"),
+        ("psycopg2", "import psycopg2\nfrom psycopg2 import extras, pool\n"),
+        ("psycopg2-connect", "import psycopg2\n"),
+        ("psycopg2-connect", "from psycopg2 import connect\n"),
         ("psycopg", "from psycopg_pool import ConnectionPool\n"),
         ("psycopg-async", "from psycopg_pool import AsyncConnectionPool\n"),
         ("asyncpg", "import asyncpg\n"),

@@ -73,6 +73,18 @@ async def psycopg2_pool(dsn: str) -> AsyncIterator[Transaction]:
 
 
 @asynccontextmanager
+async def psycopg2_connection(dsn: str) -> AsyncIterator[Transaction]:
+    import psycopg2
+
+    @asynccontextmanager
+    async def transaction() -> AsyncIterator[Run]:
+        with template("psycopg2_connect")(psycopg2.connect(dsn)) as conn:
+            yield runner(conn)
+
+    yield transaction
+
+
+@asynccontextmanager
 async def psycopg_pool(dsn: str) -> AsyncIterator[Transaction]:
     from psycopg_pool import ConnectionPool
 
@@ -182,7 +194,7 @@ async def sqlalchemy_async_engine(dsn: str) -> AsyncIterator[Transaction]:
     await engine.dispose()
 
 
-SYNC = (psycopg2_pool, psycopg_pool, sqlalchemy_engine)
+SYNC = (psycopg2_pool, psycopg2_connection, psycopg_pool, sqlalchemy_engine)
 ASYNC = (psycopg_async_pool, asyncpg_pool, aiopg_pool, sqlalchemy_async_engine)
 every = pytest.mark.parametrize("driver", SYNC + ASYNC, ids=lambda driver: driver.__name__)
 asynchronous = pytest.mark.parametrize("driver", ASYNC, ids=lambda driver: driver.__name__)
@@ -406,10 +418,16 @@ def mysqlclient_connection(given: dict[str, Any]) -> Iterator[Any]:
 def mysql_connector_pool(given: dict[str, Any]) -> Iterator[Any]:
     pooling = pytest.importorskip("mysql.connector.pooling")
     pool = pooling.MySQLConnectionPool(pool_name=f"p{time.monotonic_ns()}", pool_size=1, **given)
-    yield lambda: template("mysql_connector")(pool)
+    yield lambda: template("mysql_connector")(pool.get_connection())
 
 
-MYSQL = (pymysql_connection, mysqlclient_connection, mysql_connector_pool)
+@contextmanager
+def mysql_connector_connection(given: dict[str, Any]) -> Iterator[Any]:
+    driver = pytest.importorskip("mysql.connector")
+    yield lambda: template("mysql_connector")(driver.connect(**given))
+
+
+MYSQL = (pymysql_connection, mysqlclient_connection, mysql_connector_pool, mysql_connector_connection)
 by_mysql = pytest.mark.parametrize("mysql", MYSQL, ids=lambda driver: driver.__name__)
 
 

@@ -229,7 +229,10 @@ TAKEN = {
     "aiosqlite": ("await aiosqlite.connect('shop.db')", "await conn.close()"),
     "pymysql": ("pymysql.connect(host='db', database='shop')", "conn.close()"),
     "mysqlclient": ("MySQLdb.connect(host='db', database='shop')", "conn.close()"),
+    "psycopg2-connect": ("psycopg2.connect('dbname=shop')", "conn.close()"),
 }
+GIVEN = {"mysql-connector"}
+"""Helpers that are given the connection, and not the pool."""
 
 
 def written_by_init(driver: str) -> None:
@@ -241,7 +244,7 @@ def place(driver: str, taken: str, released: str) -> str:
     """A module that takes a connection, commits once, and gives it back where nothing raises."""
     is_async = taken.startswith("await ")
     wait = "await " if is_async else ""
-    module = {"mysqlclient": "MySQLdb"}.get(driver, driver)
+    module = {"mysqlclient": "MySQLdb"}.get(driver, driver.partition("-")[0])
     start = (
         f"from app.db import {taken.removeprefix('await ').partition('.')[0]}"
         if driver in POOLS
@@ -260,7 +263,7 @@ def test_what_init_writes_is_used(driver: str, capsys: pytest.CaptureFixture[str
     assert "`--fix`" in capsys.readouterr().out
     taken, released = TAKEN[driver]
     found = fixed(place(driver, taken, released), POOLS.get(driver, ""))
-    given = taken.removeprefix("await ").partition(".")[0] if driver in POOLS else taken
+    given = taken.removeprefix("await ").partition(".")[0] if driver in POOLS and driver not in GIVEN else taken
     assert f"with with_transaction({given}) as conn:\n" in found
     assert "\nfrom app.transactions import with_transaction\n" in found
     assert driver != "sqlite3" or found.startswith(

@@ -112,6 +112,20 @@ def with_context(
     return [_joined(whole, body[0], region) if len(body) == 1 and not footer else whole]
 
 
+def with_held(
+    region: Region, body: list[cst.BaseStatement], context: Context, footer: Sequence[cst.EmptyLine]
+) -> list[cst.BaseStatement]:
+    """The checkout and what follows it at once as they are, and the region in a ``with`` that is given the variable."""
+    blank, body = without_leading_blanks(body)
+    whole = cst.With(
+        items=[cst.WithItem(item=context.expression)],
+        body=block(region, body).with_changes(footer=footer),
+        leading_lines=blank,
+        asynchronous=cst.Asynchronous() if context.is_async else None,
+    )
+    return [*region.block.body[region.start : region.first], whole]
+
+
 def _joined(outer: cst.With, inner: cst.CSTNode, region: Region) -> cst.With:
     """``with a as conn, b:`` for two that stand in each other, where that is one short line."""
     if not isinstance(inner, cst.With) or not isinstance(inner.body, cst.IndentedBlock):

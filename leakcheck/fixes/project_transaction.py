@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from leakcheck import expression as ex
 from leakcheck.cfg.walk import walk
+from leakcheck.fixes.by_itself import check_pool, imported_modules
 from leakcheck.fixes.tree import RefusedError, only
 from leakcheck.ownership.program import Failure
 from leakcheck.ownership.summary import End
@@ -25,8 +26,6 @@ from leakcheck.project.names import Function
 from leakcheck.templates import is_as_written
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from leakcheck.driver import DriverClass
     from leakcheck.fixes.region import Region
     from leakcheck.ownership.found import Found
@@ -67,8 +66,10 @@ def helper_for(region: Region, program: Program) -> Helper | None:
     found = program.functions.found(unit).found
     taken = [one for one in found if one.acquisition.resource.id == resource.id]
     if taken:
+        if region.found.acquisition.steps:
+            return None
         _check_pool(region, unit, taken[0], program)
-    elif region.found.acquisition.pool is not None or not _gets_hold(unit, resource, program):
+    elif not _gets_hold(unit, resource, program):
         return None
     user = region.tree.unit.path
     if path == user:
@@ -86,18 +87,8 @@ def _check_pool(region: Region, unit: Unit, taken: Found, program: Program) -> N
     parameters = unit.facts.parameters
     if len(parameters) != 1 or taken.acquisition.pool != parameters[0].name:
         raise RefusedError(f"the configured helper `{unit.facts.name}` does not take the pool as its one argument")
-    pool, scope = region.found.acquisition.pool or "", region.tree.unit.scope
-    if any(program.constructor_keyword(pool, keyword, scope) for keyword in commits_itself(region)):
-        raise RefusedError(f"connections of `{pool}` may commit each statement by themselves")
+    check_pool(region, program)
     _check(unit, program, taken.effects.bound_to or "", leaks=bool(taken.leaks))
-
-
-def commits_itself(region: Region) -> frozenset[str]:
-    """The arguments of constructors that may have each statement committed by itself. Raises RefusedError."""
-    session = region.found.acquisition.resource.session
-    if session is None:
-        raise RefusedError("whether such connections commit each statement by themselves is not known")
-    return session.commits_itself
 
 
 def _gets_hold(unit: Unit, resource: DriverClass, program: Program) -> bool:
@@ -124,7 +115,7 @@ def _start(path: str, module: str) -> str:
 
 def _starts(program: Program, path: str) -> set[str]:
     """The directories where imports of a file start: around its package, and where its own imports are found."""
-    found = {_start(place, target) for target, place in _imports(program, path) if target[0] != "."}
+    found = {_start(place, target) for target, place in imported_modules(program, path) if target[0] != "."}
     return found | {os.path.abspath(program.modules.start_of(path))}
 
 
@@ -189,20 +180,8 @@ def _reached(program: Program, path: str) -> set[str]:
     queue = [(path, 0)]
     while queue:
         current, depth = queue.pop()
-        for _, target in _imports(program, current):
+        for _, target in imported_modules(program, current):
             if target not in seen and depth < _DEPTH:
                 seen.add(target)
                 queue.append((target, depth + 1))
     return seen
-
-
-def _imports(program: Program, path: str) -> Iterator[tuple[str, str]]:
-    """The modules among what a file imports that are files of the project, each with its file."""
-    facts = program.facts(path)
-    if facts is None:
-        return
-    for target in (*facts.scope.modules, *(t for targets in facts.scope.imports.values() for t in targets)):
-        for spelling in (target, target.rpartition(".")[0]):
-            found = program.modules.find(spelling, path) if spelling.strip(".") else None
-            if found is not None:
-                yield spelling, found

@@ -326,7 +326,8 @@ def check_outside(region: Region, stop: int, apart: cst.CSTNode | None = None) -
         doubtful = made_by(derived, name, region.statements)
     for handle in sorted(doubtful):
         for mention in mentions(tree, handle):
-            harmless = mention.role in (Role.BOUND, Role.READ) or mention.attribute == "close"
+            closed_late = mention.attribute == "close" and region.ends_with_release  # as it was before
+            harmless = mention.role in (Role.BOUND, Role.READ) or closed_late
             outside = id(mention.node) not in inside and tree.unit.order(mention.node) > order
             if outside and not harmless and not is_bound_before(region, mention.node):
                 raise RefusedError(f"line {tree.row(mention.node)} uses `{handle}` after the last use of `{name}`")

@@ -13,10 +13,11 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from leakcheck.diagnostic import Applicability, Edit
-from leakcheck.fixes.enclose import Context, closing_of, context_of, releases_as_driver, shown, with_context
+from leakcheck.fixes.by_itself import check_connection
+from leakcheck.fixes.enclose import Context, closing_of, context_of, releases_as_driver, shown, with_context, with_held
 from leakcheck.fixes.imports import imported
 from leakcheck.fixes.mocked import doubt_of_tests
-from leakcheck.fixes.project_transaction import commits_itself, helper_for
+from leakcheck.fixes.project_transaction import helper_for
 from leakcheck.fixes.prune import pruned
 from leakcheck.fixes.release import release_of, with_finally
 from leakcheck.fixes.remarks import as_footer, said_again
@@ -27,6 +28,7 @@ from leakcheck.fixes.tree import RefusedError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from leakcheck.fixes.project_transaction import Helper
     from leakcheck.fixes.region import Region
     from leakcheck.ownership.program import Program
     from leakcheck.source import Source
@@ -79,22 +81,40 @@ def _ordered(region: Region, program: Program) -> list[Callable[[Region, Program
 
 def _helper(region: Region, program: Program, source: Source) -> Shape | None:
     """``with with_transaction(pool) as conn:``, where the project has such a helper and the proof holds."""
-    pool = region.found.acquisition.pool
-    if region.found.acquisition.steps or region.is_annotated or region.is_guarded:
-        return None
-    if not releases_as_driver(region, closing=pool is None) or (region.call.args and pool is not None):
-        return None
     helper = helper_for(region, program)
-    if helper is None:
+    if helper is None or not releases_as_driver(region, closing=helper.takes_connection):
+        return None
+    stays = region.is_annotated or region.is_guarded
+    if stays and (not helper.takes_connection or region.is_around or region.needs_test):
         return None
     if "sys.path" in source.text:
         raise RefusedError("this module changes `sys.path`, on which the import of the helper may depend")
+    if helper.takes_connection:
+        check_connection(region, program)
+    elif region.call.args:
+        return None
     parts = committed(region, pruned(region))
     known, edits = imported(region.tree, helper.module, helper.name, source)
-    given = _connection(region) if helper.takes_connection else cst.parse_expression(pool or "")
-    call = cst.Call(cst.parse_expression(known), [cst.Arg(given)])
-    shape = _around(region, Context(call, is_async=helper.is_async, edits=edits), parts, source)
-    return _doubted(replace(shape, kind=WITH_TRANSACTION), region, program)
+    call = cst.Call(cst.parse_expression(known), [cst.Arg(_given(region, helper, stays=stays))])
+    context = Context(call, is_async=helper.is_async, edits=edits)
+    if stays:
+        footer = as_footer(parts.commit, region)
+        edit = replaced(region, [*with_held(region, parts.inside, context, footer), *parts.behind], source)
+        keyword = "async with" if helper.is_async else "with"
+        message = f"Give it to `{keyword} {helper.name}({region.name})`, which commits"
+        shape = Shape(WITH_TRANSACTION, message, (*edits, edit), said_again=said_again(region))
+    else:
+        shape = replace(_around(region, context, parts, source), kind=WITH_TRANSACTION)
+    return _doubted(shape, region, program)
+
+
+def _given(region: Region, helper: Helper, *, stays: bool) -> cst.BaseExpression:
+    """What the helper is called with: the pool, the checkout, or the variable where the checkout stays."""
+    if not helper.takes_connection:
+        return cst.parse_expression(region.found.acquisition.pool or "")
+    if stays:
+        return cst.Name(region.name)
+    return cst.Await(region.call) if region.is_awaited else region.call
 
 
 def _doubted(shape: Shape, region: Region, program: Program) -> Shape:
@@ -103,14 +123,6 @@ def _doubted(shape: Shape, region: Region, program: Program) -> Shape:
     if not doubt:
         return shape
     return replace(shape, message=f"{shape.message}; {doubt}", applicability=Applicability.UNSAFE)
-
-
-def _connection(region: Region) -> cst.BaseExpression:
-    """The new connection, which a helper gets. Raises RefusedError where it may commit by itself."""
-    refused = commits_itself(region)
-    if any(one.star or (one.keyword is not None and one.keyword.value in refused) for one in region.call.args):
-        raise RefusedError("the connection may be one that commits each statement by itself")
-    return cst.Await(region.call) if region.is_awaited else region.call
 
 
 def _committing(region: Region, program: Program, source: Source) -> Shape | None:

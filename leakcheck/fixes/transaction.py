@@ -3,6 +3,7 @@
     cur.execute(a)                  ┐ runs inside the `with`, which commits at its end
     cur.execute(b)                  ┘
     conn.commit()                     the commit that goes
+    cur.close()                       runs inside, too: the connection is gone behind it
     log("stored")                     runs behind the `with`, as it ran behind the commit
 
 Whatever may commit, roll back, leave early or swallow an exception before that commit refuses the shape.
@@ -53,13 +54,13 @@ def committed(region: Region, body: list[cst.BaseStatement]) -> Committed:
     inside, behind = body[:place], body[place + 1 :]
     for statement in inside:
         _check(region, statement)
+    closing = [statement for statement in behind if _closes(statement, region.handles)]
+    behind = [statement for statement in behind if not any(statement is one for one in closing)]
     for statement in behind:
         for node in walk(statement):
-            if not isinstance(node, cst.Name) or node.value not in {region.name, *region.handles}:
-                continue
-            if node.value == region.name or not _closes(statement):
+            if isinstance(node, cst.Name) and node.value in {region.name, *region.handles}:
                 raise RefusedError(f"`{node.value}` is used behind the commit")
-    return Committed(inside, body[place], behind)
+    return Committed([*inside, *closing], body[place], behind)
 
 
 def _without_rollbacks(region: Region, body: list[cst.BaseStatement]) -> list[cst.BaseStatement]:
@@ -127,10 +128,12 @@ def _is_cursor(region: Region, item: cst.CSTNode) -> bool:
             return False
 
 
-def _closes(statement: cst.CSTNode) -> bool:
-    """Whether a statement does nothing but close something."""
-    match only(statement):
-        case cst.Expr(value=cst.Call(func=cst.Attribute(attr=cst.Name(value="close")), args=[])):
-            return True
+def _closes(statement: cst.CSTNode, handles: frozenset[str]) -> bool:
+    """Whether a statement does nothing but close a cursor, which some cannot once their connection is closed."""
+    small = only(statement)
+    value = small.value if isinstance(small, cst.Expr) else None
+    match value.expression if isinstance(value, cst.Await) else value:
+        case cst.Call(func=cst.Attribute(value=cst.Name(value=name), attr=cst.Name(value="close")), args=[]):
+            return name in handles
         case _:
             return False

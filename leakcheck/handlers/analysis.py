@@ -7,11 +7,13 @@ A file that builds no pool costs a look at the names that it imports and calls; 
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from leakcheck.handlers.constructions import Constructions
+from leakcheck.handlers.search import is_test
 from leakcheck.ownership.program import FileAnalysis, Program
 from leakcheck.ownership.unknown import unknown
 from leakcheck.project.large_stack import on_large_stack
@@ -60,6 +62,20 @@ class UnfixedAnalysis(Analysis):
 
     def offer(self, _path: str, leaks: tuple[Leak, ...]) -> tuple[Leak, ...]:
         """The leaks as they are."""
+        return leaks
+
+
+class Survey(UnfixedAnalysis):
+    """The analysis for somebody who counts in ``lost`` what a project loses: each class of the drivers' files."""
+
+    def __init__(self, config: Config, read: Callable[[str], bytes], roots: Sequence[Path], lost: Counter[str]) -> None:
+        super().__init__(config, read, roots)
+        self._lost = lost
+
+    def offer(self, path: str, leaks: tuple[Leak, ...]) -> tuple[Leak, ...]:
+        """The leaks as they are, counted where the file is not of tests."""
+        if not is_test(path):
+            self._lost.update(leak.resource for leak in leaks if leak.resource)
         return leaks
 
 

@@ -84,7 +84,7 @@ class Search:
     def _find(self, of: Function | Class) -> Iterator[Mention]:
         name = of.qualname.rpartition(".")[2].partition("@")[0]
         for path in self.holding(of.path, name):
-            tree = None if _is_test(path) and not _is_test(of.path) else self.tree(path)
+            tree = None if is_test(path) and not is_test(of.path) else self.tree(path)
             if tree is None:
                 continue
             for spelled in self._spellings(tree, name):
@@ -129,7 +129,7 @@ class Search:
         return found
 
 
-def _is_test(path: str) -> bool:
+def is_test(path: str) -> bool:
     """Whether a file holds tests: what these call serves no request, however often they do."""
     *folders, name = path.split("/")
     tests = name.startswith("test_") or name.endswith("_test.py") or name == "conftest.py"

@@ -79,6 +79,7 @@ class Leak(Struct, frozen=True):
     handed_on: bool = False  # other paths hand it to the caller, who must get it open
     undo: str = ""  # the method in which an object of this kind gives back what it keeps: `tearDown`
     function: str = ""  # the qualified name of the function around it; "" at module level
+    resource: str = ""  # the class of the driver's file that it is of, for what is lost: "psycopg2.PooledConnection"
     fix: Fix | None = None
     fix_refused: str | None = None
     other_fixes: tuple[Fix, ...] = ()

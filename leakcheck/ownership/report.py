@@ -156,6 +156,7 @@ def _leak(
         reason=reason,
         noun=resource.noun,
         function="" if isinstance(found.unit.node, cst.Module) else found.unit.name,
+        resource=resource.id,
     )
 
 
