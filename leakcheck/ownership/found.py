@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from leakcheck import expression as ex
 from leakcheck.calls import load_calls
+from leakcheck.cfg import graph as g
 from leakcheck.cfg.walk import reduce
 from leakcheck.ownership.obligation import EventKind
 from leakcheck.ownership.sessions.session import HeldKind
@@ -22,7 +23,6 @@ from leakcheck.sql.event import SqlKind
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator, Sequence
 
-    from leakcheck.cfg import graph as g
     from leakcheck.ownership.acquire import Acquisition
     from leakcheck.ownership.effects import Effects
     from leakcheck.ownership.explore import Ending, Exploration
@@ -116,13 +116,20 @@ class Found(Struct, eq=False):
         """
         seen: set[str] = set()
         for ending in self.exploration.endings:
-            attribute = ending.state.moved_to
+            attribute = ending.state.moved_to or self._kept_by_property(ending)
             if ending.state.status is not Status.MOVED or not attribute:
                 continue
             if ("." in attribute) is elsewhere and attribute not in seen:
                 seen.add(attribute)
                 if not self.acquisition.unopened or self._is_opened(attribute, ending, by_others=by_others):
                     yield attribute, ending
+
+    def _kept_by_property(self, ending: Ending) -> str | None:
+        """The attribute in which self keeps what is returned: by the name of a ``cached_property``."""
+        facts = self.unit.facts
+        if facts is None or ending.state.get(g.RETURN) is not Hold.OWN:
+            return None
+        return facts.name if any(ex.last_name(d) == "cached_property" for d in facts.decorators) else None
 
     def _is_opened(self, attribute: str, ending: Ending, *, by_others: bool) -> bool:
         """Whether an object that was made unopened was open when it was stored, or code of the file opens it there."""

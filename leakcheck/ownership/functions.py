@@ -45,9 +45,8 @@ from leakcheck.ownership.summary import FunctionSummary, Owned
 from leakcheck.ownership.teardown import Teardown
 from leakcheck.ownership.units import Units, name_of
 from leakcheck.ownership.within import Within
-from leakcheck.project.annotations import injections
 from leakcheck.project.facts import FunctionFacts, ModuleFacts, Statement, is_cached
-from leakcheck.project.names import Class, Scope
+from leakcheck.project.names import Class
 from leakcheck.project.speaking import ends_elsewhere, speaks
 
 if TYPE_CHECKING:
@@ -260,10 +259,9 @@ class Functions:
         """
         if unit.facts is None or not unit.facts.decorators or not isinstance(unit.node, cst.FunctionDef):
             return
-        module = Scope(unit.scope.module)
-        for parameter, function in injections(unit.facts, unit.scope.module):
-            acquisition = self._acquisitions.injected(function, module)
-            node = parameter_node(unit.node, parameter.name)
+        for each in self._program.resolver.annotations.injections(unit.facts, unit.scope.module):
+            acquisition = self._acquisitions.injected(each.function, each.scope)
+            node = parameter_node(unit.node, each.parameter.name)
             if acquisition is None or acquisition.position is not None or node is None:
                 continue
             found = self.from_parameter(unit, node, acquisition)

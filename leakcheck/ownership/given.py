@@ -185,14 +185,15 @@ class Given:
                 p.name == variable and p.kind == "*" for p in unit.facts.parameters
             )
             held = Box(((None, Hold.OWN),)) if starred and start.value is Hold.OWN else start.value
-            variables = tuple(sorted({**facts, **dict(start.known), variable: held}.items()))
+            answer = {g.RETURN: Fact.NONE}  # until it returns something else
+            variables = tuple(sorted({**facts, **dict(start.known), **answer, variable: held}.items()))
             result = explorer.run(graph.entry, 0, self._started(State(Status.HELD, variables)))
         except (TooLargeError, BoundReachedError):
             return BORROWS
         normal: set[End] = set()
         raised: set[End] = set()
         quiet: set[End] = set()
-        told: set[tuple[End, bool | None]] = set()
+        told: set[tuple[End, Fact | None]] = set()
         attribute: str | None = None
         for ending in result.endings:
             state = ending.state
@@ -212,17 +213,30 @@ class Given:
                 told.add((end, _told(state.get(g.RETURN))))
         if normal == {End.BORROWED} and raised <= {End.BORROWED}:
             return BORROWS
-        answers = frozenset((end, answer) for end, answer in told if answer is not None)
-        if len(answers) != len(told) or len({answer for _, answer in answers}) == 1:
-            answers = frozenset()  # it does not tell, or always says the same
-        effect = Effect(frozenset(normal), frozenset(raised), attribute, frozenset(quiet), answers)
+        effect = Effect(frozenset(normal), frozenset(raised), attribute, frozenset(quiet), _answers(told))
         named = unit.facts is not None and self._program.calls.says_release(unit.facts.name)
         return effect.as_release() if named else effect
 
 
-def _told(returned: Value | None) -> bool | None:
-    """What a returned value says to whoever asks whether it is true, where that is known."""
-    return returned is Fact.TRUE if returned in (Fact.TRUE, Fact.FALSE, Fact.FALSY, Fact.NONE) else None
+def _told(returned: Value | None) -> Fact | None:
+    """What a returned value says to whoever asks whether it is true, or None, where that is known."""
+    if returned in (Fact.FALSE, Fact.FALSY):
+        return Fact.FALSY
+    return returned if isinstance(returned, Fact) and returned in (Fact.TRUE, Fact.NONE) else None
+
+
+def _answers(told: set[tuple[End, Fact | None]]) -> frozenset[tuple[End, Fact]]:
+    """By which answers a function tells its ends apart; none where it does not, or always says the same.
+
+    A value of which nothing is known tells it from an end that always gives None: it is something else then.
+    """
+    silent = {end for end, answer in told if answer is Fact.NONE}
+    silent -= {end for end, answer in told if answer is not Fact.NONE}
+    others = {end for end, answer in told if answer is None}
+    if others and (not silent or any(end in others and answer is not None for end, answer in told)):
+        return frozenset()
+    answers = frozenset((end, Fact.NOT_NULL if answer is None else answer) for end, answer in told)
+    return answers if len({answer for _, answer in answers}) > 1 else frozenset()
 
 
 def _releases_once_awaited(value: Value | None) -> bool:
@@ -235,7 +249,8 @@ def _end_of(state: State, before: State, *, is_exit: bool) -> End:
         case Status.RELEASED:
             return End.RELEASED
         case Status.MOVED:
-            if is_exit and before.status is Status.HELD and state.moved_to is None and before.get(g.RETURN) is not None:
+            returned = before.get(g.RETURN) not in (None, Fact.NONE)
+            if is_exit and before.status is Status.HELD and state.moved_to is None and returned:
                 return End.RETURNED
             if state.moved_to is not None and "." not in state.moved_to:
                 return End.STORED

@@ -222,7 +222,7 @@ class Obligation(Struct):
         answers = [answer for told, answer in effect.told if told is end]
         if not answers or not target or state.get(target) is not None:
             return [state]
-        return [state.bind({target: Fact.TRUE if answer else Fact.FALSY}) for answer in answers]
+        return [state.bind({target: answer}) for answer in answers]
 
     def _ended(self, end: End, effect: Effect, state: State, call: g.Instruction, target: str) -> State:
         match end:

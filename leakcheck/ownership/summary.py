@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
+from leakcheck.ownership.state import Fact
+
 if TYPE_CHECKING:
     from leakcheck.diagnostic import Step
     from leakcheck.ownership.pools import Place
@@ -32,14 +34,14 @@ class Effect(Struct, frozen=True):
 
     ``attribute`` names the attribute of self that keeps it, for STORED. ``quiet`` are the ends of which some path is
     free of exceptions; the others mean that the function swallowed one. ``told``: the ends of which the function tells
-    by what it returns, true or false.
+    by what it returns: true, false, None or not.
     """
 
     normal: frozenset[End] = frozenset({End.BORROWED})
     raised: frozenset[End] = frozenset({End.BORROWED})
     attribute: str | None = None
     quiet: frozenset[End] = frozenset(End)
-    told: frozenset[tuple[End, bool]] = frozenset()
+    told: frozenset[tuple[End, Fact]] = frozenset()
 
     @property
     def releases(self) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from leakcheck.diagnostic import Position, Span, Step, StepKind
+from leakcheck.ownership.state import Fact
 from leakcheck.ownership.summary import Effect, End, FunctionSummary, Owned
 
 if TYPE_CHECKING:
@@ -88,11 +89,11 @@ def _effect_data(effect: Effect) -> dict[str, Any]:
         "raised": sorted(end.value for end in effect.raised),
         "attribute": effect.attribute,
         "quiet": sorted(end.value for end in effect.quiet),
-        "told": sorted([end.value, answer] for end, answer in effect.told),
+        "told": sorted([end.value, answer.value] for end, answer in effect.told),
     }
 
 
 def _effect(data: Mapping[str, Any]) -> Effect:
     normal, raised, quiet = (frozenset(map(End, data[key])) for key in ("normal", "raised", "quiet"))
-    told = frozenset((End(end), answer) for end, answer in data["told"])
+    told = frozenset((End(end), Fact(answer)) for end, answer in data["told"])
     return Effect(normal, raised, data["attribute"], quiet, told)

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from leakcheck import expression as ex
-from leakcheck.project.names import Class, External, Instance
+from leakcheck.project.names import Class, External, Instance, Scope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from leakcheck.driver import Drivers
+    from leakcheck.project.aliases import Aliases
     from leakcheck.project.facts import FunctionFacts, ModuleFacts, Parameter
-    from leakcheck.project.names import Scope, Symbol, Symbols
+    from leakcheck.project.names import Symbol, Symbols
 
 _TRANSPARENT = frozenset({"Optional", "Annotated", "ClassVar", "Final", "Type", "type", "Awaitable", "Coroutine"})
 _YIELDING = frozenset({"Iterator", "Generator", "AsyncIterator", "AsyncGenerator", "ContextManager",
@@ -35,29 +38,37 @@ def injected(default: ex.Expression | None) -> ex.Expression | None:
     return None
 
 
-def injections(function: FunctionFacts, module: ModuleFacts) -> Iterator[tuple[Parameter, ex.Expression]]:
-    """Parameters whose values a framework makes, and the functions it calls for them."""
-    for parameter in function.parameters:
-        note: ex.Expression | None = parameter.annotation
-        if isinstance(note, ex.Name):  # `Connection = Annotated[..., Depends(get_conn)]`
-            note = next(iter(module.scope.assignments.get(note.id, ())), note)
-        for found in (injected(parameter.default), *annotated_injections(note)):
-            if found is not None:
-                yield parameter, found
-
-
 def annotated_injections(note: ex.Expression | None) -> Iterator[ex.Expression]:
     """The functions that an annotation has a framework call: ``Annotated[Session, Depends(get_db)]``."""
     if isinstance(note, ex.Item) and isinstance(note.index, ex.Sequence):
         yield from (found for found in map(injected, note.index.items[1:]) if found is not None)
 
 
+class Injection(Struct, frozen=True):
+    """A parameter whose value a framework makes by calling ``function``, which is a name in ``scope``."""
+
+    parameter: Parameter
+    function: ex.Expression
+    scope: Scope
+
+
 class Annotations:
     """Reads annotations; ``resolve`` answers for the names in them."""
 
-    def __init__(self, drivers: Drivers, resolve: Callable[[ex.Expression, Scope], Symbols]) -> None:
+    def __init__(self, drivers: Drivers, aliases: Aliases, resolve: Callable[[ex.Expression, Scope], Symbols]) -> None:
         self._drivers = drivers
+        self._aliases = aliases
         self._resolve = resolve
+        self._following: set[ex.Expression] = set()
+
+    def injections(self, function: FunctionFacts, module: ModuleFacts) -> Iterator[Injection]:
+        """The parameters whose values a framework makes."""
+        for parameter in function.parameters:
+            found = injected(parameter.default)
+            if found is not None:
+                yield Injection(parameter, found, Scope(module))
+            for note, scope in self._aliases.written(parameter.annotation or ex.OPAQUE, module):
+                yield from (Injection(parameter, made, scope) for made in annotated_injections(note))
 
     def annotated(self, note: ex.Expression, scope: Scope) -> list[Symbol]:
         """The instances that an annotation allows."""
@@ -79,9 +90,21 @@ class Annotations:
                     return self.annotated(inner[0], scope)
                 return self.annotated(base, scope)
             case ex.Name() | ex.Attribute():
-                return [self.instance(s) for s in self._resolve(note, scope) if isinstance(s, (External, Class))]
+                found = [self.instance(s) for s in self._resolve(note, scope) if isinstance(s, (External, Class))]
+                return found or self._by_alias(note, scope)
             case _:
                 return []
+
+    def _by_alias(self, note: ex.Expression, scope: Scope) -> list[Symbol]:
+        """The instances that an annotation allows which has only been given a name."""
+        if note in self._following:
+            return []  # it holds itself
+        self._following.add(note)
+        try:
+            written = self._aliases.written(note, scope.module)
+            return [s for under, place in written for s in self.annotated(under, place)]
+        finally:
+            self._following.discard(note)
 
     def dependency(self, default: ex.Expression, scope: Scope) -> Symbols:
         """A parameter's default: a value, or what ``Depends(f)`` injects."""

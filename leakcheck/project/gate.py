@@ -13,7 +13,6 @@ import re
 from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
-from leakcheck.project.annotations import injections
 from leakcheck.project.facts import FunctionFacts, ModuleFacts, Statement
 from leakcheck.project.imports import imported_files, star_imported_files
 from leakcheck.project.names import Class, External, Function, Instance, Method, Scope
@@ -202,17 +201,18 @@ def matters(program: Program, facts: ModuleFacts, item: FunctionFacts | Statemen
 
     Something must look like taking, by its name at least; then what each call means is asked.
     """
-    module, scope, injected = Scope(facts), Scope(facts), []
+    scope, injected = Scope(facts), []
     if isinstance(item, FunctionFacts):
         scope = Scope.of(facts, item)
-        injected = [function for _, function in injections(item, facts)] if item.decorators else []
+        injected = [*program.resolver.annotations.injections(item, facts)] if item.decorators else []
         if speaks(program, facts, item) or _hands_back(program, item, scope) or may_nest(program, facts, item):
             return True
-    if not _any_takes(program, item.calls, scope) and not any(_takes(program, f, module) for f in injected):
+    if not _any_takes(program, item.calls, scope) and not any(_takes(program, i.function, i.scope) for i in injected):
         return False
     possible = program.acquisitions.possible
-    called = (callee for found in item.calls.values() for callee in found)
-    return item.unlisted or any(possible(c, scope) for c in called) or any(possible(f, module) for f in injected)
+    asked = [(callee, scope) for found in item.calls.values() for callee in found]
+    asked += [(each.function, each.scope) for each in injected]
+    return item.unlisted or any(possible(callee, place) for callee, place in asked)
 
 
 def _hands_back(program: Program, function: FunctionFacts, scope: Scope) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from leakcheck import expression as ex
+from leakcheck.project.aliases import Aliases
 from leakcheck.project.annotations import Annotations
 from leakcheck.project.hierarchy import Hierarchy, plain_base
 from leakcheck.project.names import NOTHING, Class, External, Function, Instance, Method, ProjectModule, Scope, narrowed
@@ -55,7 +56,7 @@ class Resolver:
         self._source = source
         self._drivers = source.drivers
         self.hierarchy = Hierarchy(source.facts, self.resolve)
-        self._annotations = Annotations(source.drivers, self.resolve)
+        self.annotations = Annotations(source.drivers, Aliases(source.modules, source.facts), self.resolve)
         self._cache: dict[tuple[object, ...], Symbols] = {}
         self._active: set[tuple[object, ...]] = set()
         self._steps = 0
@@ -129,7 +130,7 @@ class Resolver:
         found: list[Symbol] = []
         for base in facts.bases if facts is not None else ():
             found.extend(
-                self._annotations.instance(s)
+                self.annotations.instance(s)
                 for s in self.resolve(plain_base(base), Scope(scope.module))
                 if isinstance(s, (External, Class))
             )
@@ -165,9 +166,9 @@ class Resolver:
             bound = list(self._bound(name, function.scope, inner))
             if parameter is not None:
                 if parameter.annotation is not None:
-                    bound.extend(self._annotations.annotated(parameter.annotation, inner))
+                    bound.extend(self.annotations.annotated(parameter.annotation, inner))
                 if parameter.default is not None:
-                    bound.extend(self._annotations.dependency(parameter.default, Scope(scope.module)))
+                    bound.extend(self.annotations.dependency(parameter.default, Scope(scope.module)))
                 elif parameter.annotation is None and not bound:
                     bound.extend(self._namesake(name, scope))
                 return bound
@@ -195,7 +196,7 @@ class Resolver:
         if name in facts.classes:
             yield Class(scope.module.path, facts.classes[name])
         if name in facts.annotations:
-            yield from self._annotations.annotated(facts.annotations[name], scope)
+            yield from self.annotations.annotated(facts.annotations[name], scope)
         for value in facts.assignments.get(name, ()):
             yield from self.resolve(value, scope)
 
@@ -288,7 +289,7 @@ class Resolver:
                 given = (bound and "staticmethod" not in decorators) or "classmethod" in decorators
                 return [Function(cls.path, method.qualname, bound=given)]
             if name in facts.annotations:
-                found.extend(self._annotations.annotated(facts.annotations[name], scope))
+                found.extend(self.annotations.annotated(facts.annotations[name], scope))
             for value, method_name in facts.attributes.get(name, ()):
                 inside = Scope.of(module, module.functions[method_name]) if method_name else scope
                 found.extend(self.resolve(value, inside))
@@ -378,7 +379,7 @@ class Resolver:
     def _returned(self, facts: FunctionFacts, scope: Scope) -> list[Symbol]:
         found: list[Symbol] = []
         if facts.returns is not None:
-            found.extend(self._annotations.annotated(facts.returns, scope))
+            found.extend(self.annotations.annotated(facts.returns, scope))
         for value in (*facts.returned, *facts.yielded):
             found.extend(self.resolve(value, scope))
         return found

@@ -37,7 +37,7 @@ from leakcheck.ownership.sessions.session import HeldKind, Open, Session
 from leakcheck.ownership.sessions.statements import Statements
 from leakcheck.ownership.state import Hold, State, Status
 from leakcheck.ownership.steps import short
-from leakcheck.project.annotations import annotated_injections, injections
+from leakcheck.project.annotations import annotated_injections
 from leakcheck.project.facts import is_static
 from leakcheck.project.names import Function, Scope
 
@@ -128,8 +128,8 @@ class _Lending(Struct, frozen=True):
                     words.add(name)
         for module in self._naming(paths, words):
             for facts in module.functions.values():
-                names = [p.name for p, made in injections(facts, module) if self._is_lender(made, Scope(module))]
-                names += [p.name for p in facts.parameters if self._is_alias(p.annotation, module)]
+                injections = self.program.resolver.annotations.injections(facts, module)
+                names = [i.parameter.name for i in injections if self._is_lender(i.function, i.scope)]
                 unit = self.units.unit(module, facts) if names or not words.isdisjoint(facts.calls) else None
                 if unit is not None:
                     yield from ((unit, name) for name in (*names, *self._entered(unit)))
@@ -150,15 +150,6 @@ class _Lending(Struct, frozen=True):
     def _are_passed(self, values: Iterable[ex.Expression], module: ModuleFacts) -> bool:
         """Whether one is ``Annotated[Session, Depends(get_db)]``: by it a framework knows what to pass."""
         return any(self._is_lender(made, Scope(module)) for value in values for made in annotated_injections(value))
-
-    def _is_alias(self, note: ex.Expression | None, module: ModuleFacts) -> bool:
-        """Whether an annotation is a name from another file for what a framework passes."""
-        for target in module.scope.imports.get(note.id, ()) if isinstance(note, ex.Name) else ():
-            member = self.program.modules.member(target, module.path)
-            defining = self.program.facts(member[0]) if member is not None else None
-            if member is not None and defining is not None:
-                return self._are_passed(defining.scope.assignments.get(member[1], ()), defining)
-        return False
 
     def _entered(self, unit: Unit) -> Iterator[str]:
         """What ``with`` blocks call what they are lent."""
