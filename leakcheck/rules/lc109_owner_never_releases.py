@@ -2,8 +2,8 @@
 
 ## What it does
 
-Reports a connection that is stored on `self` or `cls` when no method of the class or its bases
-releases that attribute, whatever the method is called.
+Reports a connection that is stored on `self` or `cls`, or returned by a `cached_property`, when no method
+of the class or its bases releases that attribute, whatever the method is called.
 
 Also reports one that is stored on an object that a web framework makes for each request (`flask.g`),
 when nothing in the whole project takes it off again and releases it, or only a function that is neither
