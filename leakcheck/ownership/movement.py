@@ -145,7 +145,8 @@ def _store(
         return [], []  # nothing is taken yet, and whoever has it now decides
     if obligation.keeps(value, after) and not obligation.is_managed(after):
         obligation.event(EventKind.TRANSFER, instruction)
-        kept_itself = moved_to if value is not Hold.MANAGER else None  # else what releases it has another name
+        # Else what releases it has another name: a manager, or an item of a collection.
+        kept_itself = moved_to if value is not Hold.MANAGER and not _is_collection(value) else None
         return [after.with_status(Status.MOVED, kept_itself)], [state]
     return [after], [state]
 
@@ -191,6 +192,11 @@ def store_global(obligation: Obligation, instruction: g.StoreGlobal, state: Stat
 def _keeps(state: State, holder: str | None) -> bool:
     """Whether an attribute of the object holds the resource itself."""
     return any(v is Hold.OWN and n.startswith(f"{holder}.") for n, v in state.variables)
+
+
+def _is_collection(value: Value | None) -> bool:
+    """Whether it is a list, tuple or dict, and no object that has attributes."""
+    return isinstance(value, Box) and not any(isinstance(key, str) and "." in key for key, _ in value.items)
 
 
 def _spelled(name: str, box: Box) -> str | None:

@@ -200,11 +200,23 @@ class Owners:
         for function, name, holder in self._releases_of(cls.path, attribute):
             if not is_self(holder):
                 return True
-            near_miss = name in resource.methods and resource.methods[name].near_miss
+            operation = resource.methods.get(name)
+            if operation is not None and operation.near_miss:
+                continue
+            if operation is not None and operation.awaited and self._is_dropped(function, cls.path, attribute, name):
+                continue
             owner = Class(cls.path, function.owner or "")
-            if not near_miss and any(c == cls for c, _, _ in self._program.resolver.hierarchy.lineage(owner)):
+            if any(c == cls for c, _, _ in self._program.resolver.hierarchy.lineage(owner)):
                 return True
         return False
+
+    def _is_dropped(self, function: FunctionFacts, path: str, attribute: str, name: str) -> bool:
+        """Whether a function does nothing with the coroutine that ``self.attribute.close()`` gives it."""
+        source = self._program.source(path)
+        text = "" if isinstance(source, Failure) else source.rows(function.first_row, function.last_row)
+        called = rf"\b{re.escape(attribute)}\.{re.escape(name)}\("
+        statements = re.findall(rf"^[ \t]*(?:\w+\.)*{called}.*\)[ \t]*(?:#.*)?$", text, re.MULTILINE)
+        return len(statements) == len(re.findall(called, text))
 
     def _releases_of(self, path: str, attribute: str) -> Iterator[tuple[FunctionFacts, str, ex.Expression]]:
         """Calls like ``x.attribute.close()`` in a file: the function around, the method's name, and ``x``."""
