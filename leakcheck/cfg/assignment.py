@@ -100,6 +100,7 @@ class AssignmentLowering(Emitter):
         if isinstance(node.target, cst.Name):
             self.emit(StoreItem(node, node.target.value, operand))
         else:
+            self.use(node.target)
             self.assign(node.target, operand)
 
     def delete(self, node: cst.Del) -> None:

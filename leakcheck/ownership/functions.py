@@ -28,6 +28,7 @@ from leakcheck.ownership.found import AllFound, Found
 from leakcheck.ownership.given import Given
 from leakcheck.ownership.givers import giver
 from leakcheck.ownership.handing_back import lost_in_handing_back, parameter_node
+from leakcheck.ownership.lasting import lasts
 from leakcheck.ownership.leak import LeakKind
 from leakcheck.ownership.nested_blocks import lent_checkouts, nested_in_blocks
 from leakcheck.ownership.owners import Owners
@@ -171,6 +172,8 @@ class Functions:
                 continue
             resource = found.acquisition.resource
             if self.owners.released_elsewhere(cls, attribute, resource) or self.owners.takes_back(cls, resource):
+                continue
+            if lasts(self._program, cls):
                 continue
             undo = self.teardown.of_tests(found.unit, cls)
             yield replace(stored_leak(found, f"self.{attribute}", ending), undo=undo)

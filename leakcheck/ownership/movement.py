@@ -79,7 +79,7 @@ def load_item(obligation: Obligation, instruction: g.LoadItem, state: State) -> 
     normal, raised = _bound(obligation, instruction.target, value, state, used=instruction.base)
     is_literal = instruction.key is not None
     is_known = is_literal and isinstance(base, Box) and all(key is not None for key, _ in base.items)
-    return normal, [] if is_known else raised
+    return normal, [] if is_known or obligation.callees.is_quiet_instruction(instruction) else raised
 
 
 def iterate(obligation: Obligation, instruction: g.Iterate, state: State) -> Outcome:
@@ -181,7 +181,7 @@ def store_item(obligation: Obligation, instruction: g.StoreItem, state: State) -
     if any(s.status is Status.MOVED for s in outcome[0]):
         return outcome[0], []
     outcome[0][:] = [s.bind(consumed(instruction.base)) for s in outcome[0]]
-    return outcome
+    return outcome[0], [] if obligation.callees.is_quiet_instruction(instruction) else outcome[1]
 
 
 def store_global(obligation: Obligation, instruction: g.StoreGlobal, state: State) -> Outcome:

@@ -45,7 +45,7 @@ def pool_place(program: Program, scope: Scope, pool: ex.Expression, names: int =
         return (f"{scope.module.path}:{scope.owner}", dotted) if scope.owner is not None else None
     binding = next((f for f in reversed(scope.functions) if f.binds(root)), None)
     imports = scope.module.scope.imports
-    if binding is not None and not _is_global(program, scope.module, binding, root):
+    if binding is not None and not is_global(program, scope.module, binding, root):
         imports = binding.scope.imports
         if root not in imports:
             values = binding.scope.assignments.get(root, [])
@@ -69,7 +69,7 @@ def _inside(path: str, function: str) -> str:
     return f"{path}:{function}()"
 
 
-def _is_global(program: Program, module: ModuleFacts, function: FunctionFacts, name: str) -> bool:
+def is_global(program: Program, module: ModuleFacts, function: FunctionFacts, name: str) -> bool:
     """Whether the name that a function binds is declared to be its module's."""
     if name not in module.scope.assignments:
         return False
@@ -157,7 +157,7 @@ def ends_here(program: Program, pool: str, scope: Scope) -> bool:
     """Whether a pool, or what it was made of, is built in a function and closed in it: nobody else borrows from it."""
     for facts in reversed(scope.functions):
         values = facts.scope.assignments.get(pool, ())
-        if values and not _is_global(program, scope.module, facts, pool):
+        if values and not is_global(program, scope.module, facts, pool):
             made = [v for v in map(_made, values) if isinstance(v, ex.Call)]
             given = (v for call in made for v in (*call.args, *(v for _, v in call.keywords)))
             local = {pool, *(v.id for v in given if isinstance(v, ex.Name) and facts.scope.assignments.get(v.id))}

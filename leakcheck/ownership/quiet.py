@@ -7,18 +7,23 @@ The base of ``callees``, which says what calls do.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import libcst as cst
 
 from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
+from leakcheck.cfg.lower import literal_key
 from leakcheck.cfg.walk import reduce
 from leakcheck.ownership.usage import Usage, usage_of
 from leakcheck.project.facts import is_self
 from leakcheck.project.names import Class, External, Function, Method, Scope
+from leakcheck.source import Source
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from leakcheck.ownership.program import Program
     from leakcheck.ownership.unit import Unit
     from leakcheck.project.names import Symbols
@@ -87,6 +92,10 @@ class QuietCalls:
                 return self.is_quiet_iterate(instruction)
             case g.Yield():
                 return self._unit.is_fixture
+            case g.LoadItem(node=cst.Subscript(value=base), key=str() as key):
+                return self.has_item(base, key)
+            case g.StoreItem(node=cst.Subscript(value=base) as node):
+                return self.has_item(base, None) and isinstance(_literal_key(node), str)
             case g.Point(node=cst.ImportFrom() as node):
                 return self.is_quiet_import(node)
             case _:
@@ -130,20 +139,42 @@ class QuietCalls:
 
     def is_quiet_iterate(self, instruction: g.Iterate) -> bool:
         """Whether the loop is over what is only ever bound to lists and tuples: a local name, or ``self.x``."""
-        facts, node = self._unit.facts, instruction.node
-        if facts is None or not isinstance(node, (cst.For, cst.CompFor)):
+        node = instruction.node
+        bound = self._only_bound_to(reduce(node.iter)) if isinstance(node, (cst.For, cst.CompFor)) else None
+        return bound is not None and all(isinstance(value, ex.Sequence) for value in bound)
+
+    def has_item(self, base: cst.BaseExpression, key: str | None) -> bool:
+        """Whether what is only ever bound to dict displays holds a key from the start; None: whether it is a dict."""
+        expression = reduce(base)
+        bound = self._only_bound_to(expression)
+        if not bound or not all(isinstance(value, ex.Sequence) for value in bound):
             return False
-        match reduce(node.iter):
+        if key is None:
+            return True
+        has_key = all(isinstance(value, ex.Sequence) and key in value.keys for value in bound)
+        return has_key and not self._loses_items(ex.dotted(expression) or "")
+
+    def _loses_items(self, name: str) -> bool:
+        """Whether the text of the file takes something out of what has this name."""
+        source = self._program.source(self._unit.path)
+        losing = rf"\bdel\b[^\n]*\b{re.escape(name)}\b|\b{re.escape(name)}\.(?:pop|popitem|clear)\("
+        return not isinstance(source, Source) or re.search(losing, source.text) is not None
+
+    def _only_bound_to(self, expression: ex.Expression) -> Sequence[ex.Expression] | None:
+        """All that a name of the function or its module, or ``self.x``, is bound to; None where that is not seen."""
+        facts, module = self._unit.facts, self._unit.scope.module
+        match expression:
             case ex.Name(id=name):
-                bound = facts.scope.assignments.get(name, ())
-                kinds = [p.kind for p in facts.parameters if p.name == name]
+                scopes = [f for f in self._unit.scope.functions if f.binds(name)]
+                kinds = [p.kind for f in scopes for p in f.parameters if p.name == name]
+                bound = (scopes[-1].scope if scopes else module.scope).assignments.get(name, ())
                 if kinds:
-                    return kinds == ["*"] and not bound
-            case ex.Attribute(base=base, name=name) if is_self(base) and facts.owner is not None:
-                bound = [value for value, _ in self._unit.scope.module.classes[facts.owner].attributes.get(name, ())]
+                    return [ex.Sequence(())] if kinds == ["*"] and not bound else None
+                return bound or None
+            case ex.Attribute(base=base, name=name) if is_self(base) and facts is not None and facts.owner is not None:
+                return [value for value, _ in module.classes[facts.owner].attributes.get(name, ())] or None
             case _:
-                return False
-        return bool(bound) and all(isinstance(value, ex.Sequence) for value in bound)
+                return None
 
     @property
     def expected_to_raise(self) -> frozenset[int]:
@@ -159,3 +190,9 @@ class QuietCalls:
     def _gives_back(self, name: str) -> bool:
         """Whether methods of this name take what they give back as an argument."""
         return any(isinstance(o.releases, int) for _, o in self._program.drivers.methods_named(name))
+
+
+def _literal_key(node: cst.Subscript) -> str | int | None:
+    """The key of a subscript, where it is a literal."""
+    only = node.slice[0].slice if len(node.slice) == 1 else None
+    return literal_key(only.value) if isinstance(only, cst.Index) else None

@@ -87,7 +87,9 @@ No fix is offered: change the code by hand, as shown above.
 
 ## Limits
 
-Whether somebody calls the releasing method is not checked here. A class whose base cannot be found
+Whether somebody calls the releasing method is not checked here. An object lasts as long as the process where it is
+made at module level, once by a cached function, or for a global name: what it keeps is no leak, and its class is not
+reported where all objects that the project is seen to make are like that. A class whose base cannot be found
 is not reported, because the base may release the attribute; neither is one that derives from a library,
 unless that is Python's own or a framework that makes an object for each request.
 """
