@@ -59,6 +59,7 @@ class Session(Struct, frozen=True):
     blind: bool = False  # after SQL COMMIT the driver believes that its transaction goes on, and sends no BEGIN
     nests: bool = False  # a block inside the driver's own transaction is a savepoint, and commits nothing
     caches: bool = False  # DISCARD ALL breaks its statement cache for good
+    outside: tuple[str, ...] = ()  # methods of the framework's classes that run where no transaction is open
     block: str = ""  # what `with` takes to begin and end a transaction on the connection {name}
 
     @property
@@ -91,6 +92,7 @@ SESSION_KEYS: dict[str, tuple[type, ...]] = {
     "blind": (bool,),
     "nests": (bool,),
     "caches": (bool,),
+    "outside": (list,),
     "block": (str,),
 }
 """The keys of such a table, with the types of their values."""
@@ -114,4 +116,5 @@ _SESSION_RESTORED: tuple[tuple[str, Callable[[Any], Any]], ...] = (
     ("made_autocommit", tuple),
     ("cleared_by", tuple),
     ("cleared_on", tuple),
+    ("outside", tuple),
 )

@@ -143,9 +143,12 @@ class Functions:
         exits = left_open(self._program, self.units, self.sessions, found)
         said = {id(each) for each, _ in reported}
         borrowed = passed_on(self._program, self.units, self.sessions, (f for f in found if id(f) not in said))
+        told: set[tuple[LeakKind, Span]] = set()
         for each, kept in (*reported, *exits, *borrowed):
             self.origins[module.path, kept.kind, kept.span, kept.name] = each
-            yield kept
+            if (kept.kind, kept.span) not in told:  # of several settings that one call sets, one will do
+                told.add((kept.kind, kept.span))
+                yield kept
         for fault in faults:
             leak = fault_leak(fault)
             if leak is not None:

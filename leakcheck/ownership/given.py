@@ -256,4 +256,8 @@ def _end_of(state: State, before: State, *, is_exit: bool) -> End:
                 return End.STORED
             return End.TAKEN
         case _:
-            return End.GIVEN_BACK if state.session.gone else End.BORROWED
+            if state.session.saved:
+                return End.SAVED if state.session.gone else End.COMMITTED
+            if state.session.gone:
+                return End.GIVEN_BACK
+            return End.UNDONE if state.session.undone else End.BORROWED

@@ -27,6 +27,9 @@ class End(Enum):
     STORED = "stores"  # stored on self
     RETURNED = "returns"
     GIVEN_BACK = "gives back"  # with what was held on it: who called knows what becomes of that
+    COMMITTED = "commits"  # what was set on it in the transaction, and was not undone
+    SAVED = "commits and gives back"
+    UNDONE = "rolls back"
 
 
 class Effect(Struct, frozen=True):
@@ -46,7 +49,7 @@ class Effect(Struct, frozen=True):
     @property
     def releases(self) -> bool:
         """Whether some normal way out gives it back or takes it over, or every way out where it never returns."""
-        return bool((self.normal or self.raised) & {End.RELEASED, End.TAKEN, End.GIVEN_BACK})
+        return bool((self.normal or self.raised) & {End.RELEASED, End.TAKEN, End.GIVEN_BACK, End.SAVED})
 
     @property
     def hands_on(self) -> bool:

@@ -3,7 +3,7 @@
 ## What it does
 
 Reports `SET LOCAL …`, `SET LOCAL ROLE` and `set_config(…, true)` on a connection that is in autocommit with no
-transaction open, and through a pool.
+transaction open, through a pool, and in a middleware of Django: `ATOMIC_REQUESTS` opens its transaction for the view.
 
 ## Why is this bad?
 

@@ -30,6 +30,13 @@ _SYNONYMS = {
     ("SESSION", "TRANSACTION"): "session characteristics",
 }
 """Settings with a syntax of their own, which has no ``=``."""
+_CLEARED = frozenset({"", "off", "false", "f", "no", "0"})
+"""What a setting of one's own is given where it is to have no effect any more."""
+_IN_FORCE = frozenset({
+    ("search_path", "public"), ("session_replication_role", "origin"), ("foreign_key_checks", "1"),
+    ("foreign_key_checks", "on"), ("unique_checks", "1"), ("sql_log_bin", "1"),
+})  # fmt: skip
+"""Settings with the value that servers start with, and hardly one is configured to have another."""
 _SWITCHES = frozenset(("ON", "OFF"))
 _SIMPLE_VALUES = (STRING, NUMBER, QUOTED, PLACEHOLDER, HOLE)
 
@@ -68,7 +75,8 @@ def literal_or_name(tokens: Sequence[Token]) -> str | None:
 def assigned(name: str | None, value: str | None, *, local: bool = False) -> SqlEvent:
     """The event of giving a setting a value; ``value`` is None where it is not known, "default" for DEFAULT.
 
-    A setting of one's own (``app.tenant``) cannot be removed: the empty string is how it is cleared.
+    A setting of one's own (``app.tenant``) cannot be removed: the empty string is how it is cleared, and a switch is
+    turned off. What says what is in force anyway takes nothing that whoever comes next could miss.
     """
     given = None if value is None else value.lower()
     match name:
@@ -83,7 +91,8 @@ def assigned(name: str | None, value: str | None, *, local: bool = False) -> Sql
             state = {"0": "off", "off": "off", "false": "off", "1": "on", "on": "on", "true": "on"}
             return SqlEvent(SqlKind.SET_AUTOCOMMIT, state.get(given or ""))
         case _:
-            cleared = given == "default" or (given == "" and name is not None and "." in name)
+            own = name is not None and "." in name
+            cleared = given == "default" or (given in _CLEARED if own else (name, given) in _IN_FORCE)
             return SqlEvent(SqlKind.RESET if cleared else SqlKind.SET, name, local)
 
 

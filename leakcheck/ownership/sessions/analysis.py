@@ -94,7 +94,9 @@ class Sessions:
                 unit = self._units.of(key)
                 found, _ = self.found(unit, ()) if unit is not None else ((), ())
                 restoring = {site for each in found for site in each.following.restored_by}
-                self._left[key] = tuple(_left(f) for f in found if _leaves(f) and id(f.call.node) not in restoring)
+                self._left[key] = tuple(
+                    _left(f) for f in found if _leaves(f) and (id(f.call.node), f.held.name) not in restoring
+                )
         return self._left[key]
 
     def lent_by(self, lender: Function | Class) -> tuple[Connection, Lent] | None:
@@ -107,7 +109,8 @@ class Sessions:
 
     def _lending(self, lender: Function | Class) -> tuple[Connection, Lent] | None:
         if isinstance(lender, Function):
-            unit = self._units.of(lender) if self._program.is_manager(lender) else None
+            facts, _ = self._program.resolver.function(lender)
+            unit = self._units.of(lender) if facts is not None and facts.is_generator else None
             return _Search(self._program, self._units, self, unit).lends() if unit is not None else None
         for enter, leave in (("__enter__", "__exit__"), ("__aenter__", "__aexit__")):
             entering, leaving = (self._method(lender, name) for name in (enter, leave))
@@ -367,7 +370,8 @@ class _Search:
         if connection.found is None:
             facts = dict(constants.start[graph.entry.index])
             facts.update(dict.fromkeys(connection.names, Hold.OWN))
-            state = State(Status.HELD, tuple(sorted(facts.items())), session=Session(open=Open.MAYBE, wrote=True))
+            opened = Open.NO if connection.outside else Open.MAYBE
+            state = State(Status.HELD, tuple(sorted(facts.items())), session=Session(open=opened, wrote=True))
             return explorer.run(graph.entry, 0, state)
         for block, position, instruction in seeds(graph, connection.found.call.node):
             facts = constants.before(block, position)

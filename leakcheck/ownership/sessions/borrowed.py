@@ -1,4 +1,4 @@
-"""What a generator sets on a connection before it lends that, where those whom it lends it to commit.
+"""What a function sets on a connection before it lends that, where those whom it lends it to commit.
 
     def get_db():
         with SessionLocal() as db:
@@ -10,25 +10,26 @@
         db.add(Order())
         db.commit()                                     →   and the next borrower has it
 
-Who borrows may stand anywhere in the project, so every file that names the generator is looked at, bytes first; so is
-every file that names an alias of it: ``Database = Annotated[Session, Depends(get_db)]``.
+So does a function that returns its session, and one that a framework runs before, on a session that all have for the
+request: ``def as_tenant(db=Depends(get_db))``, ``@app.before_request`` with ``db.session``. Who borrows may stand
+anywhere in the project; see ``borrowers``.
 """
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
-import libcst as cst
 from msgspec import Struct
 from msgspec.structs import replace
 
 from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
 from leakcheck.cfg.builder import TooLargeError
-from leakcheck.cfg.walk import reduce, walk
 from leakcheck.diagnostic import Severity, Step, StepKind
-from leakcheck.ownership.arguments import parameter_at
+from leakcheck.ownership.exits import place_left
 from leakcheck.ownership.explore import BoundReachedError, Explorer
+from leakcheck.ownership.sessions.borrowers import Borrowers
 from leakcheck.ownership.sessions.callees import SessionCallees
 from leakcheck.ownership.sessions.ending import ROLES, given_back
 from leakcheck.ownership.sessions.following import Following, refers_to
@@ -37,23 +38,23 @@ from leakcheck.ownership.sessions.session import HeldKind, Open, Session
 from leakcheck.ownership.sessions.statements import Statements
 from leakcheck.ownership.state import Hold, State, Status
 from leakcheck.ownership.steps import short
-from leakcheck.project.annotations import annotated_injections
-from leakcheck.project.facts import is_static
-from leakcheck.project.names import Function, Scope
+from leakcheck.project.names import Function
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    import libcst as cst
+
+    from leakcheck.ownership.explore import Ending
     from leakcheck.ownership.found import SessionFound
     from leakcheck.ownership.leak import Leak
     from leakcheck.ownership.program import Program
     from leakcheck.ownership.sessions.analysis import Sessions
     from leakcheck.ownership.unit import Unit
     from leakcheck.ownership.units import Units
-    from leakcheck.project.facts import ModuleFacts
 
-_HANDED_ON = 2
-"""Functions by which a borrower may hand the connection on until it is committed."""
+_FIRST = frozenset({"before_request", "before_app_request"})
+"""What Flask and Quart decorate what runs before each request with."""
 _SET = ROLES | {HeldKind.SETTING}
 
 
@@ -63,7 +64,7 @@ def passed_on(
     """The leaks of what is set on a connection that is lent, by a commit of some borrower."""
     for each in found:
         facts = each.unit.facts
-        if facts is None or not facts.is_generator or each.held.kind not in _SET or each.connection.names:
+        if facts is None or each.held.kind not in _SET:
             continue
         lending = _Lending(program, units, sessions, each, Function(each.unit.path, facts.qualname))
         leak = lending.leak() if lending.outlives_a_commit() else None
@@ -72,7 +73,7 @@ def passed_on(
 
 
 class _Lending(Struct, frozen=True):
-    """What one generator, ``lender``, has set on the connection that it lends."""
+    """What one function, ``lender``, has set on the connection that it lends."""
 
     program: Program
     units: Units
@@ -82,15 +83,35 @@ class _Lending(Struct, frozen=True):
 
     def outlives_a_commit(self) -> bool:
         """Whether it is set where the connection is lent, and goes on to somebody else once that is committed."""
-        following = self.found.following
-        lent = next((state for i, state in following.yields if refers_to(state, i.value)), None)
-        if lent is None or lent.status is not Status.HELD or following.ended:
+        lent, names = self._lent(), self.found.connection.names
+        if lent is None or self.found.following.ended or (names and not (self._sources() or self._shared())):
             return False
-        after = replace(lent, session=replace(lent.session, open=Open.NO, fresh=False, scopes=()))
+        after = replace(lent[1], session=replace(lent[1].session, open=Open.NO, fresh=False, scopes=()))
         if self._pauses:
-            return bool(given_back(following, after, committed=True))
-        known = self.sessions.lent_by(self.lender)
+            return bool(given_back(self.found.following, after, committed=True)) and not self._is_reset_by_source(after)
+        known = self.sessions.lent_by(self.lender) if not names else None
         return known is not None and bool(known[1].left(self.found.held, after, exceptional=False).gone)
+
+    def _lent(self) -> tuple[cst.CSTNode, State] | None:
+        """Where the connection is lent with what was set on it: at a ``yield``, or where the function returns."""
+        following = self.found.following
+        if self.found.unit.facts is not None and self.found.unit.facts.is_generator:
+            places = ((i.node, state) for i, state in following.yields if self._is_lent(i.value, state))
+            return next(((node, s) for node, s in places if s.status is Status.HELD), None)
+        for ending in self.found.exploration.endings:
+            state = ending.state
+            passed = state.status is Status.MOVED or bool(self.found.connection.names)
+            if ending.returned and not state.raised and state.status is not Status.RELEASED and passed:
+                return self._way_out(ending), state
+        return None
+
+    def _way_out(self, ending: Ending) -> cst.CSTNode:
+        """Where the path ends: the ``return``, else the statement that sets it."""
+        way = place_left(self.found, self.found.exploration.path(ending.node), ending)
+        return way if way is not None else self.found.call.node
+
+    def _is_lent(self, value: str, state: State) -> bool:
+        return bool(self.found.connection.names) or refers_to(state, value)
 
     @property
     def _pauses(self) -> bool:
@@ -98,68 +119,71 @@ class _Lending(Struct, frozen=True):
         commit = self.found.connection.resource.methods.get("commit")
         return commit is not None and commit.pauses
 
+    def _sources(self) -> frozenset[Function]:
+        """The functions that a framework calls for the session that the lender is given."""
+        unit, names = self.found.unit, self.found.connection.names
+        resolver = self.program.resolver
+        made = resolver.annotations.injections(unit.facts, unit.scope.module) if unit.facts is not None else ()
+        named = (i for i in made if i.parameter.name in names)
+        found = (s for i in named for s in resolver.resolve(i.function, i.scope))
+        return frozenset(replace(s, bound=False) for s in found if isinstance(s, Function))
+
+    def _shared(self) -> list[str]:
+        """What all functions call the session for the request that runs this one first: ``db.session``, ``g.db``."""
+        facts = self.found.unit.facts
+        first = facts is not None and any(ex.last_name(d) in _FIRST for d in facts.decorators)
+        return [name for name in self.found.connection.names if first and "." in name]
+
+    def _is_reset_by_source(self, committed: State) -> bool:
+        """Whether whoever made the session resets it when the request is over, so that it lasts."""
+        for source in self._sources():
+            known = self.sessions.lent_by(source)
+            if known is None:
+                continue
+            session = replace(committed.session, autocommit=known[1].session.autocommit)
+            left = known[1].left(self.found.held, replace(committed, session=session), exceptional=False)
+            if left.ended and not left.gone:
+                return True
+        return False
+
     def leak(self) -> Leak | None:
         """The leak, if somebody who borrows the connection commits on a path on which nothing raises."""
-        found, quiet = self.found, [e for e in self.found.exploration.endings if not e.state.raised]
-        commits = (self._commit(unit, name, _HANDED_ON) for unit, name in self._borrowers())
-        commit = next(filter(None, commits), None) if quiet else None
-        if commit is None:
+        found, lent = self.found, self._lent()
+        quiet = [e for e in found.exploration.endings if not e.state.raised]
+        borrowers = Borrowers(self.program, self.units, self.lender, self._sources(), self._lends())
+        sharing = (pair for name in self._shared() for pair in borrowers.calling("commit", name))
+        commits = (self._commit(unit, name) for unit, name in chain(borrowers.all(), sharing))
+        commit = next(filter(None, commits), None) if quiet and lent is not None else None
+        if commit is None or lent is None:
             return None
         committing, node = commit
         leak = kept_leak(found, Severity.ERROR, quiet[0], raised=False)
-        place = found.unit.part.span(found.following.yields[0][0].node)
         words = "commits: the connection goes back to the pool as it is" if self._pauses else "commits"
         steps = (
             leak.steps[0],
-            Step(StepKind.YIELD, found.unit.path, place, "lent here"),
+            self._step(lent[0]),
             Step(StepKind.RELEASE, committing.path, committing.part.span(node), words),
         )
         return replace(
             leak, steps=steps, cause="", reason="", paused_by=short(committing, node) if self._pauses else ""
         )
 
-    def _borrowers(self) -> Iterator[tuple[Unit, str]]:
-        """The functions of the project that borrow what the generator lends, and what they call it."""
-        paths = self.program.modules.project_of(self.lender.path)
-        words = {self.lender.qualname.rpartition(".")[2]}
-        for module in self._naming(paths, words):
-            for name, values in module.scope.assignments.items():
-                if self._are_passed(values, module):
-                    words.add(name)
-        for module in self._naming(paths, words):
-            for facts in module.functions.values():
-                injections = self.program.resolver.annotations.injections(facts, module)
-                names = [i.parameter.name for i in injections if self._is_lender(i.function, i.scope)]
-                unit = self.units.unit(module, facts) if names or not words.isdisjoint(facts.calls) else None
-                if unit is not None:
-                    yield from ((unit, name) for name in (*names, *self._entered(unit)))
+    def _step(self, lent: cst.CSTNode) -> Step:
+        """Where the connection is lent, or handed on."""
+        is_yield = self.found.unit.facts is not None and self.found.unit.facts.is_generator
+        kind, words = (StepKind.YIELD, "lent here") if is_yield else (StepKind.EXIT, "handed on as it is")
+        return Step(kind, self.found.unit.path, self.found.unit.part.span(lent), words)
 
-    def _naming(self, paths: Iterable[str], words: Iterable[str]) -> Iterator[ModuleFacts]:
-        """The files in which one of some words stands."""
-        encoded = [word.encode() for word in words]
-        for path in paths:
-            data = self.program.data(path)
-            module = self.program.facts(path) if any(word in data for word in encoded) else None
-            if module is not None:
-                yield module
+    def _lends(self) -> bool:
+        """Whether what the lender returns or yields is the connection, and not something else beside it."""
+        if not self.found.connection.names:
+            return True
+        following, endings = self.found.following, self.found.exploration.endings
+        given = [state.get(i.value) for i, state in following.yields]
+        return Hold.OWN in (*given, *(e.state.get(g.RETURN) for e in endings if e.returned))
 
-    def _is_lender(self, named: ex.Expression, scope: Scope) -> bool:
-        symbols = self.program.resolver.resolve(named, scope)
-        return any(isinstance(s, Function) and replace(s, bound=False) == self.lender for s in symbols)
-
-    def _are_passed(self, values: Iterable[ex.Expression], module: ModuleFacts) -> bool:
-        """Whether one is ``Annotated[Session, Depends(get_db)]``: by it a framework knows what to pass."""
-        return any(self._is_lender(made, Scope(module)) for value in values for made in annotated_injections(value))
-
-    def _entered(self, unit: Unit) -> Iterator[str]:
-        """What ``with`` blocks call what they are lent."""
-        for item in (i for node in walk(unit.node) if isinstance(node, cst.With) for i in node.items):
-            made, bound = reduce(item.item), item.asname.name if item.asname is not None else None
-            if isinstance(made, ex.Call) and isinstance(bound, cst.Name) and self._is_lender(made.func, unit.scope):
-                yield bound.value
-
-    def _commit(self, unit: Unit, name: str, depth: int) -> tuple[Unit, cst.CSTNode] | None:
-        """Where a borrower commits, or a function that it hands the connection to; not if that resets it, too."""
+    def _commit(self, unit: Unit, name: str) -> tuple[Unit, cst.CSTNode] | None:
+        """Where a borrower commits, or has a function do so; not if it resets that itself."""
         connection, held = self.found.connection, self.found.held
         callees = SessionCallees(unit, self.program, self.sessions.given(held))
         following = Following(
@@ -185,18 +209,4 @@ class _Lending(Struct, frozen=True):
             session = ending.state.session
             if not ending.state.raised and not following.ended and (session.gone or not session.fresh):
                 return unit, ending.lost.node if ending.lost is not None else unit.node
-        calls = (i for b in graph.blocks for i in b.instructions if isinstance(i, g.Call))
-        handed = (each for call in calls for each in self._handed(callees, call, name)) if depth else ()
-        commits = (self._commit(to, called, depth - 1) for to, called in handed)
-        return None if following.ended else next(filter(None, commits), None)
-
-    def _handed(self, callees: SessionCallees, call: g.Call, name: str) -> Iterator[tuple[Unit, str]]:
-        """The project functions that a call hands the connection to, and what they call it."""
-        positions = [a for a in call.arguments if a.keyword is None]
-        places = [a.keyword or positions.index(a) for a in call.arguments if a.operand == name and not a.star]
-        for symbol in callees.symbols(call) if places else ():
-            unit = self.units.of(symbol) if isinstance(symbol, Function) else None
-            if isinstance(symbol, Function) and unit is not None and unit.facts is not None:
-                bound = symbol.bound and not is_static(unit.facts)
-                parameters = (parameter_at(unit.facts, place, bound=bound) for place in places)
-                yield from ((unit, parameter) for parameter in parameters if parameter is not None)
+        return None

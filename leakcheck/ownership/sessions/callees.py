@@ -100,8 +100,9 @@ class SessionGiven(Given):
         return replace(effect, normal=effect.normal - {End.BORROWED}, raised=raised)
 
     def _started(self, state: State) -> State:
-        opened = Open.YES if self._held.kind is HeldKind.TRANSACTION else Open.MAYBE
-        return replace(state, session=Session(open=opened, wrote=True))
+        if self._held.kind is HeldKind.TRANSACTION:
+            return replace(state, session=Session(open=Open.YES, wrote=True))
+        return replace(state, session=Session(fresh=self._held.kind is not HeldKind.SAVEPOINT, wrote=True))
 
 
 class SessionCallees(Callees):

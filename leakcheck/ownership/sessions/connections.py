@@ -17,7 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from leakcheck import expression as ex
-from leakcheck.cfg.walk import reduce
+from leakcheck.cfg.walk import reduce, walk
 from leakcheck.driver import DriverClass, Protocol, endings
 from leakcheck.driver_session import OpenAtRelease
 from leakcheck.driver_session import Session as DriverSession
@@ -43,6 +43,8 @@ _WORDS = frozenset({
     "tx", "txn", "trans", "transaction", "client",
 })  # fmt: skip
 """What connections and cursors are called, where no driver is imported."""
+_KEPT = (Protocol.VALUE, Protocol.COROUTINE, Protocol.AWAITABLE_CONTEXT)
+"""How what is kept by a name is taken: not by a ``with``."""
 _DERIVING = frozenset({"cursor", "execute", "begin", "transaction", "connection", "execution_options"})
 _FLEXIBLE = "generic.Connection"
 _TEARING_DOWN = ("tearDown", "asyncTearDown", "teardown_method", "tearDownClass")
@@ -63,6 +65,8 @@ class Connection(Struct, frozen=True):
     leaves_committed: bool = False
     lent: Lent | None = None
     torn_down: bool = False
+    outside: bool = False
+    """No transaction is open on it where the function starts."""
 
     @property
     def resource(self) -> DriverClass:
@@ -111,14 +115,24 @@ def root(call: g.Call, unit: Unit) -> str | None:
 
 def given(names: Iterable[str], unit: Unit, program: Program, *, certain: bool) -> Connection | None:
     """The connection that a function knows by these names and has not taken itself; ``certain``: it is one."""
-    resource = _class_of(sorted(names), unit, program)
+    resource = _assigned_class(names, unit, program) or _class_of(sorted(names), unit, program)
     if resource is None and not certain and not any(is_word(n) for n in names):
         return None
     resource = resource or program.drivers.classes[_FLEXIBLE]
     acquisition = Acquisition(resource, Protocol.VALUE, None)
     known = frozenset({*names, *_beside(names, unit, program)})
     driver = resource.session or UNKNOWN_DRIVER
-    return Connection(acquisition, driver, known, torn_down=_is_torn_down(known, unit, program))
+    torn_down, outside = _is_torn_down(known, unit, program), _runs_outside(unit, driver, program)
+    return Connection(acquisition, driver, known, torn_down=torn_down, outside=outside)
+
+
+def _runs_outside(unit: Unit, driver: DriverSession, program: Program) -> bool:
+    """Whether a framework runs the method for each request where no transaction is open, and it opens none itself."""
+    facts = unit.facts
+    if facts is None or unit.scope.owner is None or facts.name not in driver.outside:
+        return False
+    opens = not program.vocabulary.blocks.isdisjoint(facts.calls)
+    return not opens and any(p.name == "request" for p in facts.parameters)
 
 
 def _is_torn_down(names: Collection[str], unit: Unit, program: Program) -> bool:
@@ -215,6 +229,20 @@ def root_of(expression: ex.Expression, unit: Unit, depth: int = 6) -> str | None
 
 def _is_cursor(expression: ex.Expression) -> bool:
     return any(e.startswith(("cur", "crsr")) for e in endings(ex.last_name(expression) or "")[-1:])
+
+
+def _assigned_class(names: Iterable[str], unit: Unit, program: Program) -> DriverClass | None:
+    """The class of what the function itself keeps by one of these names: ``g.db = Session()``."""
+    kept = {name for name in names if "." in name}
+    for node in walk(unit.node) if kept else ():
+        if not isinstance(node, cst.Assign) or ex.dotted(reduce(node.targets[0].target)) not in kept:
+            continue
+        made = reduce(node.value)
+        made = made.value if isinstance(made, ex.Await) else made
+        taken = program.acquisitions.at(made, unit.scope, awaited=lambda: True) if isinstance(made, ex.Call) else None
+        if taken is not None and taken.protocol in _KEPT and taken.resource.session is not None:
+            return taken.resource
+    return None
 
 
 def _class_of(names: Sequence[str], unit: Unit, program: Program) -> DriverClass | None:

@@ -100,7 +100,7 @@ def after(following: Following, call: g.Call, action: Action, state: State) -> S
     if kind not in ENDS[held.kind] or action.event.local:
         return state
     if kind is SqlKind.SET and held.kind is HeldKind.SETTING and name == held.name:
-        following.restored_by.add(id(call.node))
+        following.restored_by.add((id(call.node), name))
     if kind in NAMED and None not in (name, held.name) and not _is_of(name, held):
         return state
     if state.session.open is Open.YES and not state.session.fresh and _is_transactional(following):
@@ -126,6 +126,8 @@ def after_end(following: Following, instruction: g.Instruction, kind: SqlKind, s
     """What the end of the transaction does to what is held."""
     session = state.session
     if kind is SqlKind.ROLLBACK:
+        if _undone(following, state) and following.for_caller:
+            return replace(state, session=replace(session, fresh=False, undone=True))  # if it was set in this one
         if _undone(following, state):
             return following.done(instruction, state, by_statement=False)
         if session.resetting:
@@ -133,7 +135,7 @@ def after_end(following: Following, instruction: g.Instruction, kind: SqlKind, s
         return replace(state, session=replace(state.session, resetting=False))
     if session.resetting:
         return following.done(instruction, state)
-    return replace(state, session=replace(session, fresh=False))
+    return replace(state, session=replace(session, fresh=False, saved=session.saved or session.fresh))
 
 
 def is_perhaps_begun(following: Following, state: State) -> bool:

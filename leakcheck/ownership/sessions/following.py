@@ -66,8 +66,8 @@ class Following(Effects, kw_only=True):
     answered: bool = False
     """Something asks the server whether it took what was only tried, and ``asked``: a branch depends on it."""
     asked: bool = False
-    restored_by: set[int] = field(default_factory=set)
-    """The statements that set a setting back to what it was before."""
+    restored_by: set[tuple[int, str | None]] = field(default_factory=set)
+    """The calls that set a setting, by its name, back to what it was before."""
     for_caller: bool = False
     """The caller of the function knows what becomes of it where the connection goes back."""
     lent: Lent | None = None
@@ -103,6 +103,8 @@ class Following(Effects, kw_only=True):
             ):
                 switched = replace(state.session, autocommit=autocommit.assigned(name, instruction.value))
                 normal, raised = [replace(state.bind(consumed(instruction.value)), session=switched)], [state]
+            case g.StoreAttribute(base=base, name=name, value=value) if f"{base}.{name}" in self.names:
+                normal, raised = [state.bind(consumed(value))], [state]
             case _:
                 normal, raised = Effects.apply(self, instruction, state)
         normal = [self._named(instruction, s) for s in normal]
@@ -122,7 +124,7 @@ class Following(Effects, kw_only=True):
             dotted = ex.dotted(call.func.base) if isinstance(call.func, ex.Attribute) else None
             if dotted in self.names:
                 state = state.bind({call.receiver: Hold.OWN})
-        value = state.get(call.receiver) if call.receiver is not None else None
+        value = state.get(call.receiver or "")
         said = next((v for a in call.arguments if isinstance(v := state.get(a.operand), Said)), None)
         if said is not None:  # `wait_for(conn.execute(...))`
             return [state.bind({call.target: said})], []
@@ -329,9 +331,8 @@ class Following(Effects, kw_only=True):
     @staticmethod
     def _borrowed(lent: Lent, instruction: g.Enter, state: State) -> State:
         """The block begins that the connection is lent to."""
-        if state.status is not Status.HELD:
-            return state
-        return replace(state.bind({instruction.target: lent.value}), session=lent.session)
+        lending = replace(state.bind({instruction.target: lent.value}), session=lent.session)
+        return lending if state.status is Status.HELD else state
 
     def _handed_back(self, lent: Lent, instruction: g.Exit, state: State) -> State:
         """The block ends that the connection was lent to: its lender goes on."""
@@ -375,10 +376,12 @@ class Following(Effects, kw_only=True):
         return _without_holders(replace(state, session=replace(state.session, gone=gone)))
 
     def _ended(self, end: End, effect: Effect, state: State, call: g.Instruction, target: str) -> State:
-        if end is End.GIVEN_BACK:
-            return self.released(call, state)
-        if end is End.RELEASED:
-            return self.done(call, state)
+        if end in (End.GIVEN_BACK, End.RELEASED):
+            return self.released(call, state) if end is End.GIVEN_BACK else self.done(call, state)
+        if end is End.UNDONE:
+            return ending.after_end(self, call, SqlKind.ROLLBACK, state)
+        if end in (End.COMMITTED, End.SAVED):
+            return transaction.saved(self, call, state, given_back=end is End.SAVED)
         return Effects._ended(self, end, effect, state, call, target)
 
 

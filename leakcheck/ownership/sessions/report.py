@@ -66,7 +66,7 @@ def session_leaks(
     """
     restoring = {site for each in found for site in each.following.restored_by}
     for each in found:
-        if id(each.call.node) in restoring:
+        if (id(each.call.node), each.held.name) in restoring:
             continue  # it sets back what was set before
         leak = _session_leak(each, in_main=in_main, ends_elsewhere=ends_elsewhere)
         if leak is not None:
@@ -142,9 +142,10 @@ def _counts(found: SessionFound, ending: Ending) -> bool:
             # the caller's transaction.
             return not ending.state.raised or found.connection.driver.begins is Begins.NEVER
         case HeldKind.SETTING:
-            # One connection serves this function and the next: what is reset in one way is kept in another.
-            driver = found.connection.driver
-            return driver.pooled and driver.begins is Begins.NEVER and found.following.ended
+            # One connection serves this function and the next: what is reset when all goes well is kept when not. What
+            # a quiet path leaves is meant to last, for the view behind a middleware say.
+            driver, ended = found.connection.driver, found.following.ended and ending.state.raised
+            return driver.pooled and driver.begins is Begins.NEVER and ended
         case _:
             return False
 
@@ -213,8 +214,11 @@ def _paused_by(found: SessionFound, ending: Ending) -> str:
     node = ending.lost.node if ending.lost is not None else None
     call = node.expression if isinstance(node, cst.Await) else node
     method = ex.last_name(reduce(call.func)) if isinstance(call, cst.Call) else None
-    operation = found.connection.resource.methods.get(method or "")
-    return short(found.unit, call) if operation is not None and operation.pauses and call is not None else ""
+    methods = found.connection.resource.methods
+    commit, operation = methods.get("commit"), methods.get(method or "")
+    by_function = ending.state.session.saved and commit is not None and commit.pauses
+    pauses = by_function or (operation is not None and operation.pauses)
+    return short(found.unit, call) if pauses and isinstance(call, cst.Call) else ""
 
 
 def _reason(found: SessionFound, ending: Ending) -> str:
@@ -239,6 +243,7 @@ def _path(found: SessionFound, ending: Ending) -> Sequence[Step]:
     gone = ending.state.session.gone
     if gone and ending.lost is not None:
         span = found.unit.part.span(ending.lost.node)
+        steps = [s for s in steps if s.kind is not StepKind.CALL or s.span != span]  # on other paths it does not
         steps[-1] = Step(StepKind.RELEASE, found.unit.path, span, f"the connection goes back here: {gone}")
     return steps
 

@@ -65,6 +65,8 @@ class Session(Struct, frozen=True):
     transaction, so that a rollback undoes it; ``resetting``: it was reset there, so that a rollback undoes that.
     ``worked``: something was sent since what is followed was set; ``changed``: something that may write, by what has
     the connection, so that a rollback loses it.
+    ``saved``: a commit made it last; ``undone``: in a function that is given the connection, a rollback ended it if
+    the caller had set it in the open transaction.
     ``wrote``: something was perhaps written in the open transaction, so that its COMMIT may fail.
     ``aborted``: a statement failed in the open transaction, and the server refuses all others until it ends.
     ``decided``: the last test of what the object notes of its transaction, and its outcome.
@@ -78,6 +80,8 @@ class Session(Struct, frozen=True):
     scopes: tuple[tuple[str, Open], ...] = ()
     fresh: bool = False
     resetting: bool = False
+    saved: bool = False
+    undone: bool = False
     worked: bool = False
     wrote: bool = False
     aborted: bool = False

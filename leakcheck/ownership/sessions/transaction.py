@@ -191,6 +191,20 @@ def after_failed_commit(following: Following, instruction: g.Instruction, state:
     return ended(following, instruction, SqlKind.ROLLBACK, state)
 
 
+def saved(following: Following, call: g.Instruction, state: State, *, given_back: bool) -> State:
+    """What is left where a function of the project has committed, and perhaps given the connection back after that."""
+    state = ending.after_end(following, call, SqlKind.COMMIT, state)
+    if state.status is not Status.HELD:
+        return state
+    commit = following.resource.methods.get("commit")
+    if commit is None or not commit.pauses:
+        state = replace(state, session=replace(state.session, open=Open.MAYBE, aborted=False))
+        return following.released(call, state) if given_back else state
+    closed = replace(state, session=replace(state.session, open=Open.NO))
+    gone = ending.given_back(following, closed, committed=True)
+    return following.lost_with(state, gone) if gone else following.done(call, state, by_statement=False)
+
+
 def entered(following: Following, instruction: g.Enter, scope: Scope, state: State) -> Outcome:
     """``with conn.transaction():`` opens a transaction, or a savepoint where one is open."""
     session = state.session
@@ -232,7 +246,7 @@ def other_call(following: Following, call: g.Call, states: list[State], *, given
     if following.held is None and following.speech.is_slow(call):
         return [
             replace(s, session=replace(s.session, slow=call))
-            if s.session.open is Open.YES and s.session.slow is None
+            if s.session.open is Open.YES and s.session.slow is None and not s.raised  # then it goes on as few times
             else s
             for s in states
         ]
