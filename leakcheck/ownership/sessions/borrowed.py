@@ -11,7 +11,8 @@
         db.commit()                                     →   and the next borrower has it
 
 So does a function that returns its session, and one that a framework runs before, on a session that all have for the
-request: ``def as_tenant(db=Depends(get_db))``, ``@app.before_request`` with ``db.session``. Who borrows may stand
+request: ``def as_tenant(db=Depends(get_db))``, ``@app.before_request`` with ``db.session``, and one that
+keeps it for the request: ``request.state.db = db``. Who borrows may stand
 anywhere in the project; see ``borrowers``.
 """
 
@@ -20,12 +21,14 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING
 
+import libcst as cst
 from msgspec import Struct
 from msgspec.structs import replace
 
 from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
 from leakcheck.cfg.builder import TooLargeError
+from leakcheck.cfg.walk import reduce, walk
 from leakcheck.diagnostic import Severity, Step, StepKind
 from leakcheck.ownership.exits import place_left
 from leakcheck.ownership.explore import BoundReachedError, Explorer
@@ -42,8 +45,6 @@ from leakcheck.project.names import Function
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-    import libcst as cst
 
     from leakcheck.ownership.explore import Ending
     from leakcheck.ownership.found import SessionFound
@@ -98,11 +99,12 @@ class _Lending(Struct, frozen=True):
         if self.found.unit.facts is not None and self.found.unit.facts.is_generator:
             places = ((i.node, state) for i, state in following.yields if self._is_lent(i.value, state))
             return next(((node, s) for node, s in places if s.status is Status.HELD), None)
+        kept = bool(self._kept())
         for ending in self.found.exploration.endings:
             state = ending.state
-            passed = state.status is Status.MOVED or bool(self.found.connection.names)
-            if ending.returned and not state.raised and state.status is not Status.RELEASED and passed:
-                return self._way_out(ending), state
+            passed = state.status is Status.MOVED or (self.found.connection.names and state.status is Status.HELD)
+            if ending.returned and not state.raised and (passed or kept):
+                return self._way_out(ending), state.with_status(Status.HELD)
         return None
 
     def _way_out(self, ending: Ending) -> cst.CSTNode:
@@ -134,6 +136,23 @@ class _Lending(Struct, frozen=True):
         first = facts is not None and any(ex.last_name(d) in _FIRST for d in facts.decorators)
         return [name for name in self.found.connection.names if first and "." in name]
 
+    def _kept(self) -> set[str]:
+        """Where the function keeps its session for others to find it: ``request.state.db``."""
+        own = self.found.connection.found
+        if own is None:
+            return set()
+        nodes, names, kept = list(walk(self.found.unit.node)), set[str | None](), set[str]()
+        for node in nodes:
+            if isinstance(node, cst.Assign) and node.value is own.call.node:
+                names.update(ex.dotted(reduce(t.target)) for t in node.targets)
+            elif isinstance(node, cst.WithItem) and node.item is own.call.node and node.asname is not None:
+                names.add(ex.dotted(reduce(node.asname.name)))
+        for node in nodes:
+            if isinstance(node, cst.Assign) and ex.dotted(reduce(node.value)) in names - {None}:
+                paths = (ex.dotted(reduce(t.target)) or "" for t in node.targets)
+                kept.update(path for path in paths if "." in path and not path.startswith("self."))
+        return kept
+
     def _is_reset_by_source(self, committed: State) -> bool:
         """Whether whoever made the session resets it when the request is over, so that it lasts."""
         for source in self._sources():
@@ -151,7 +170,7 @@ class _Lending(Struct, frozen=True):
         found, lent = self.found, self._lent()
         quiet = [e for e in found.exploration.endings if not e.state.raised]
         borrowers = Borrowers(self.program, self.units, self.lender, self._sources(), self._lends())
-        sharing = (pair for name in self._shared() for pair in borrowers.calling("commit", name))
+        sharing = (pair for path in (*self._shared(), *self._kept()) for pair in borrowers.of_kept(path))
         commits = (self._commit(unit, name) for unit, name in chain(borrowers.all(), sharing))
         commit = next(filter(None, commits), None) if quiet and lent is not None else None
         if commit is None or lent is None:

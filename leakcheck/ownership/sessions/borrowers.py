@@ -72,14 +72,21 @@ class Borrowers(Struct, frozen=True):
             if not lenders:
                 return
 
-    def calling(self, method: str, name: str) -> Iterator[tuple[Unit, str]]:
-        """The functions that call a method of what all functions call so: ``db.session.commit()``."""
-        for module in self._files((name,)):
+    def of_kept(self, path: str) -> Iterator[tuple[Unit, str]]:
+        """Those who find it where it is kept: ``db.session.commit()``, ``db = request.state.db``, what returns that."""
+        parts = path.split(".")
+        ending = parts[1:] if len(parts) > 2 else parts  # what a request is called differs
+        for module in self._files((parts[-1],)):
             for facts in module.functions.values():
-                called = (c.base for c in facts.calls.get(method, ()) if isinstance(c, ex.Attribute))
-                unit = self.units.unit(module, facts) if any(ex.dotted(base) == name for base in called) else None
+                if any(_ends_with(value, ending) for value in facts.returned):
+                    yield from Borrowers(self.program, self.units, Function(module.path, facts.qualname)).all()
+                assigned = facts.scope.assignments.items()
+                names = {name for name, values in assigned if any(_ends_with(v, ending) for v in values)}
+                committed = (c.base for c in facts.calls.get("commit", ()) if isinstance(c, ex.Attribute))
+                names |= {ex.dotted(base) or "" for base in committed if _ends_with(base, ending)}
+                unit = self.units.unit(module, facts) if names else None
                 if unit is not None:
-                    yield unit, name
+                    yield from ((unit, name) for name in sorted(names))
 
     def _lends_all(self, lenders: frozenset[Function]) -> bool:
         """Whether what these lend is the connection: what depends on the lender lends something else."""
@@ -135,3 +142,8 @@ class Borrowers(Struct, frozen=True):
                 is_lent = isinstance(made, ex.Call) and self._is_one(made.func, unit.scope, (self.lender,))
                 if is_lent and isinstance(bound, cst.Name):
                     yield bound.value
+
+
+def _ends_with(value: ex.Expression, ending: list[str]) -> bool:
+    """Whether a dotted name ends in these parts."""
+    return (ex.dotted(value) or "").split(".")[-len(ending) :] == ending
