@@ -48,7 +48,7 @@ from leakcheck.ownership.units import Units, name_of
 from leakcheck.ownership.within import Within
 from leakcheck.project.facts import FunctionFacts, ModuleFacts, Statement, is_cached
 from leakcheck.project.names import Class
-from leakcheck.project.speaking import ends_elsewhere, speaks
+from leakcheck.project.speaking import ends_elsewhere, said_beside, speaks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -138,6 +138,7 @@ class Functions:
                 found,
                 in_main=in_main,
                 ends_elsewhere=lambda role: ends_elsewhere(self._program, module, item, role=role),
+                said_beside=lambda name: said_beside(self._program, module, item, name),
             )
         )
         exits = left_open(self._program, self.units, self.sessions, found)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from leakcheck import expression as ex
+from leakcheck.source import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -187,6 +188,14 @@ def may_execute(function: FunctionFacts, vocabulary: Vocabulary) -> bool:
 def imports_slow(program: Program, module: ModuleFacts) -> bool:
     """Whether something is imported that a pattern of slow calls may be about."""
     return any(root in target for target in module.imported for root in program.calls.slow_roots)
+
+
+def said_beside(program: Program, module: ModuleFacts, function: FunctionFacts, name: str) -> bool:
+    """Whether another method of the same class names a setting: it sets it back when its turn comes."""
+    beside = [f for f in module.functions.values() if f.owner == function.owner and f is not function]
+    source = program.source(module.path) if function.owner is not None else None
+    texts = (source.rows(f.first_row, f.last_row) for f in beside) if isinstance(source, Source) else ()
+    return any(name.casefold() in text.casefold() for text in texts)
 
 
 def ends_elsewhere(program: Program, module: ModuleFacts, function: FunctionFacts, *, role: bool) -> bool:

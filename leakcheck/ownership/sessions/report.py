@@ -58,16 +58,23 @@ _NOUNS = {
 
 
 def session_leaks(
-    found: Sequence[SessionFound], *, in_main: bool, ends_elsewhere: Callable[[bool], bool]
+    found: Sequence[SessionFound],
+    *,
+    in_main: bool,
+    ends_elsewhere: Callable[[bool], bool],
+    said_beside: Callable[[str], bool],
 ) -> Iterator[tuple[SessionFound, Leak]]:
     """The leaks of all that a function takes on connections, one for each, with what it is about.
 
-    ``ends_elsewhere``: whether other functions of the file end such things; True asks about roles.
+    ``ends_elsewhere``: whether other functions of the file end such things; True asks about roles. ``said_beside``:
+    whether another method of the class names a setting.
     """
     restoring = {site for each in found for site in each.following.restored_by}
     for each in found:
         if (id(each.call.node), each.held.name) in restoring:
             continue  # it sets back what was set before
+        if each.held.name is not None and _is_of_its_object(each) and said_beside(each.held.name):
+            continue
         leak = _session_leak(each, in_main=in_main, ends_elsewhere=ends_elsewhere)
         if leak is not None:
             yield each, leak
@@ -98,6 +105,12 @@ def _session_leak(found: SessionFound, *, in_main: bool, ends_elsewhere: Callabl
         kind = on_path
     severity = Severity.ERROR if quiet or always else Severity.WARNING
     return _leak(found, kind, severity.lowered() if in_main else severity, ending)
+
+
+def _is_of_its_object(found: SessionFound) -> bool:
+    """Whether it is a setting of a connection that is not its own and goes back with no commit of this function."""
+    gone = any(e.state.session.gone for e in found.exploration.endings)
+    return found.held.kind is HeldKind.SETTING and bool(found.connection.names) and not gone
 
 
 def kept_leak(found: SessionFound, severity: Severity, ending: Ending, *, raised: bool = True) -> Leak:
