@@ -257,7 +257,7 @@ def init(*, driver: str | None, path: str | None, check: bool) -> int:
         difference = template.drift(found)
         run.say(difference or "The helper is as it was written.\n")
         return run.FINDINGS if difference else run.CLEAN
-    plan = template.planned(found, driver=driver, path=path, lost=lambda: run.lost(found))
+    plan = template.planned(found, driver=driver, path=path, losses=lambda: run.losses(found))
     plan.write()
     run.say(f"{displayed(str(plan.helper))}: with_transaction for {plan.driver}.\n")
     run.say(f'{displayed(str(plan.settings))}: helper = "{plan.dotted}".\n')

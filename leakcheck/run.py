@@ -9,10 +9,10 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -24,6 +24,9 @@ from leakcheck.project.files import Discovery, discover, displayed, is_excluded,
 from leakcheck.project.patterns import Patterns
 from leakcheck.reader import Read, decoded
 from leakcheck.report import Report, merged
+
+if TYPE_CHECKING:
+    from leakcheck.handlers.analysis import Losses
 
 CLEAN, FINDINGS, BROKEN, INTERRUPTED = 0, 1, 2, 130
 STDIN = "-"
@@ -183,15 +186,24 @@ def checked(options: Options, read: Read, projects: dict[Config, Discovery]) -> 
 
 
 def _checked(options: Options, config: Config, discovery: Discovery, read: Read) -> Report:
-    """The report of one project, without what its baseline knows."""
-    report = _found(config, discovery, options, read, options.build)
+    """The report of one project, without what its baseline knows: fixes are made where something is new."""
     path = baseline_of(options, config)
     if path is None:
-        return report
+        return _found(config, discovery, options, read, options.build)
     from leakcheck.baseline import Baseline  # most projects have none
 
-    applied = Baseline.read(path).apply(report.diagnostics, discovery.files)
-    return replace(report, diagnostics=applied.new, known=applied.known, stale=applied.stale)
+    baseline = Baseline.read(path)
+    report = _found(config, discovery, options, read, engine.without_fixes)
+    applied = baseline.apply(report.diagnostics, discovery.files)
+    new = applied.new
+    if new and options.build is not engine.without_fixes:
+        wanted = {each.path for each in new}
+        files = tuple(file for file in discovery.files if file in wanted)
+        fixed = _found(config, replace(discovery, files=files, passed=()), options, read, options.build)
+        by_place = {each.sort_key: each for each in fixed.diagnostics}
+        new = tuple(by_place.get(each.sort_key, each) for each in new)
+        report = replace(report, breakdowns=tuple(dict.fromkeys((*report.breakdowns, *fixed.breakdowns))))
+    return replace(report, diagnostics=new, known=applied.known, stale=applied.stale)
 
 
 def _found(config: Config, discovery: Discovery, options: Options, read: Read, build: engine.Build | None) -> Report:
@@ -204,17 +216,17 @@ def _found(config: Config, discovery: Discovery, options: Options, read: Read, b
         return engine.check_files(discovery, config, read=read, jobs=jobs, build=build, progress=shown)
 
 
-def lost(config: Config) -> Mapping[str, int]:
-    """How often a project loses what each class of the drivers' files stands for."""
-    from leakcheck.handlers.analysis import Survey
+def losses(config: Config) -> Losses:
+    """What a project loses."""
+    from leakcheck.handlers.analysis import Losses, Survey
 
-    counts: Counter[str] = Counter()
+    found = Losses()
 
     def build(config: Config, read: Read, roots: Sequence[Path]) -> engine.Analyser:
-        return Survey(config, read, roots, counts)
+        return Survey(config, read, roots, found)
 
     engine.check([str(config.root)], config, build=build)
-    return counts
+    return found
 
 
 def baseline_of(options: Options, config: Config) -> Path | None:

@@ -13,7 +13,9 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -23,6 +25,9 @@ from leakcheck.handlers.search import is_test
 from leakcheck.project.files import discover, displayed, read_file
 from leakcheck.templates import driver_of, helper_text
 from leakcheck.writing import put
+
+if TYPE_CHECKING:
+    from leakcheck.handlers.analysis import Losses
 
 FUNCTION = "with_transaction"
 _MODULE = "transactions.py"
@@ -98,10 +103,11 @@ class Plan(Struct, frozen=True):
         _write(self.settings, self.settings_text)
 
 
-def planned(config: Config, *, driver: str | None, path: str | None, lost: Callable[[], Mapping[str, int]]) -> Plan:
+def planned(config: Config, *, driver: str | None, path: str | None, losses: Callable[[], Losses]) -> Plan:
     """What to write where. Raises LeakcheckError where that is not clear, or somebody's file is in the way.
 
-    ``lost`` tells how often the project loses each class of the drivers' files: asked where several are used.
+    ``losses`` tells what the project loses: of several drivers the one is served whose connections these are, and from
+    where they are lost the helper can be imported.
     """
     root = Path(os.path.abspath(config.root))
     if config.helper is not None:
@@ -110,8 +116,12 @@ def planned(config: Config, *, driver: str | None, path: str | None, lost: Calla
         )
         raise LeakcheckError(message)
     uses = _uses(discover([str(root)], config).files, root)
-    chosen, because = (driver, "") if driver is not None else _chosen(uses, lost)
+    losses = cache(losses)
+    chosen, because = (driver, "") if driver is not None else _chosen(uses, losses)
     home, starts = _home(root, config.src, uses[chosen])
+    if path is None:
+        home, start = _reachable(home, root, _starts_of(chosen, losses()))
+        starts = (os.path.relpath(start, root),)
     target = Path(os.path.abspath(path)) if path is not None else home / _MODULE
     if target.exists():
         raise LeakcheckError(f"{displayed(str(target))} exists: name another file with --path")
@@ -173,7 +183,7 @@ def _used_by(files: Iterable[str]) -> dict[str, list[Path]]:
     return uses
 
 
-def _chosen(uses: Mapping[str, Sequence[Path]], lost: Callable[[], Mapping[str, int]]) -> tuple[str, str]:
+def _chosen(uses: Mapping[str, Sequence[Path]], losses: Callable[[], Losses]) -> tuple[str, str]:
     """The driver that is used, or the one of several whose connections are lost the most, and why that one."""
     found = {name: len(files) for name, files in uses.items() if files}
     if len(found) == 1:
@@ -182,7 +192,7 @@ def _chosen(uses: Mapping[str, Sequence[Path]], lost: Callable[[], Mapping[str, 
     if not found:
         raise LeakcheckError(f"no driver is used here that a helper is known for: name one with --driver ({known})")
     served: Counter[str] = Counter()
-    for resource, count in lost().items():
+    for resource, count in losses().counts.items():
         served[_SERVED.get(resource, "")] += count
     leaks = [(served[name], name) for name in found if served[name]]
     most = [name for count, name in leaks if count == max(leaks)[0]]
@@ -210,6 +220,26 @@ def _home(root: Path, sources: Sequence[str], users: Sequence[Path]) -> tuple[Pa
     if folder != root and not (folder / "__init__.py").exists() and _import_each_other(folder):
         return folder, (*sources, os.path.relpath(folder, root))
     return root, sources
+
+
+def _starts_of(driver: str, losses: Losses) -> Counter[str]:
+    """Where imports start in the files that lose connections of a driver, with the number of the files."""
+    found: Counter[str] = Counter()
+    for resource, starts in losses.starts.items():
+        if _SERVED.get(resource) == driver:
+            found.update(starts)
+    return found
+
+
+def _reachable(home: Path, root: Path, starts: Counter[str]) -> tuple[Path, Path]:
+    """The directory for the helper and where its import starts: this one, or where most of those who need it start."""
+    own = home
+    while (own / "__init__.py").exists():
+        own = own.parent
+    best = Path(max(starts, key=lambda start: (starts[start], -len(start)), default=own))
+    if starts[str(best)] <= starts[os.path.abspath(own)] or not best.is_relative_to(root):
+        return home, own
+    return best, best
 
 
 def _import_each_other(folder: Path) -> bool:

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from leakcheck import cli
+from leakcheck.handlers.analysis import Analysis
+from leakcheck.ownership.leak import Leak
 
 LEAKING = """\
 import psycopg2
@@ -59,6 +61,29 @@ def test_only_what_is_new_is_reported(app: Path, capsys: pytest.CaptureFixture[s
     assert check(capsys=capsys) == (0, [], "")
     (app / "app" / "db.py").write_text(LEAKING + SECOND)
     assert check(capsys=capsys) == (1, ["db.py LC101"], "")
+
+
+def test_fixes_are_made_only_where_something_is_new(
+    app: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def noted(analysis: Analysis, path: str, leaks: tuple[Leak, ...]) -> tuple[Leak, ...]:
+        asked.append(path)
+        return offer(analysis, path, leaks)
+
+    offer = Analysis.offer
+    monkeypatch.setattr(Analysis, "offer", noted)
+    cli.main(["baseline"])
+    assert check(capsys=capsys) == (0, [], "")
+    assert asked == []
+    (app / "app" / "new.py").write_text(LEAKING.replace("save", "load"))
+    cli.main(["check"])
+    assert asked == ["app/new.py"]
+    assert "fix: Release `conn` in `finally` (safe)" in capsys.readouterr().out
+    cli.main(["check", "--fix", "-q"])
+    assert "finally:" in (app / "app" / "new.py").read_text()
+    assert "finally:" not in (app / "app" / "db.py").read_text()
 
 
 def test_it_is_said(app: Path, capsys: pytest.CaptureFixture[str]) -> None:

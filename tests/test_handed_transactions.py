@@ -61,6 +61,9 @@ def fixed(view: str = VIEW, db: str = DB) -> str:
 
 def test_what_a_function_of_the_project_hands_out() -> None:
     assert fixed() == FIXED
+    assert (
+        fixed(db=DB.replace("    conn =", "    # our row factory; isolation_level is left alone\n    conn =")) == FIXED
+    )
 
 
 @pytest.mark.parametrize(
@@ -68,6 +71,7 @@ def test_what_a_function_of_the_project_hands_out() -> None:
     [
         ('connect("shop.db")', 'connect("shop.db", isolation_level=None)'),
         ("conn.row_factory = sqlite3.Row", "conn.isolation_level = None"),
+        ("conn.row_factory = sqlite3.Row", 'setattr(conn, "isolation_level", None)'),
         ("conn.row_factory = sqlite3.Row", "configure(conn)"),
         ('connect("shop.db")', "connect(**SETTINGS)"),
         ('connect("shop.db")', "connect(*SETTINGS)"),
@@ -145,6 +149,16 @@ def test_a_cursor_is_closed_while_there_is_a_connection() -> None:
     assert "with_transaction" not in used
 
 
+def test_what_a_cursor_told_is_known_behind_the_block() -> None:
+    told = VIEW.replace("    conn.close()\n", "    key = cur.lastrowid\n    cur.close()\n    conn.close()\n")
+    told = told.replace("notify(name)", "notify(cur.rowcount, key)")
+    assert fixed(told).endswith(
+        "(name,))\n        key = cur.lastrowid\n        cur.close()\n    notify(cur.rowcount, key)\n"
+    )
+    known = told.replace("    conn = ", "    key = None\n    conn = ")  # a commit that fails leaves it as it was
+    assert "        cur.close()\n    key = cur.lastrowid\n    notify(" in fixed(known)
+
+
 POOLED = """\
 from mysql.connector.pooling import MySQLConnectionPool
 
@@ -167,3 +181,100 @@ def test_a_pooled_connection_that_is_given_back_by_its_own_close() -> None:
     assert fixed(db=settings) == FIXED
     Path("app/config.py").write_text('SETTINGS = {"database": "shop", "autocommit": True}\n')
     assert "with_transaction" not in fixed(db=settings)
+
+
+def test_a_commit_at_the_end_of_what_makes_the_cursor() -> None:
+    db = "import psycopg2\n\n\ndef get_db():\n    return psycopg2.connect('')\n"
+    serving("psycopg2-connect")
+    used = VIEW.replace("    cur = conn.cursor()\n    cur", "    with conn.cursor() as cur:\n        cur")
+    inner = used.replace("    conn.commit()", "        conn.commit()")
+    expected = FIXED.replace(
+        "        cur = conn.cursor()\n        cur", "        with conn.cursor() as cur:\n            cur"
+    )
+    joined = expected.replace(
+        " as conn:\n        with conn.cursor() as cur:\n            cur", " as conn, conn.cursor() as cur:\n        cur"
+    )
+    assert fixed(used, db) == joined
+    assert fixed(inner, db) == joined
+    assert "with_transaction" not in fixed(
+        inner.replace("        conn.commit()", "        if name:\n            conn.commit()"), db
+    )
+
+
+def serving(driver: str) -> None:
+    """Have the helper of another driver."""
+    Path("app/transactions.py").unlink()
+    Path("leakcheck.toml").unlink()
+    assert main(["init", "--driver", driver]) == 0
+
+
+OWN_BLOCK = VIEW.replace("    cur = ", "    with conn:\n        cur = ").replace("    cur.ex", "        cur.ex")
+OWN_BLOCK = OWN_BLOCK.replace("    conn.commit()\n", "")
+
+
+def test_the_block_of_the_connection_itself_commits() -> None:
+    assert fixed(OWN_BLOCK) == FIXED
+    returning = OWN_BLOCK.replace("    conn.close()", "        return cur.lastrowid\n    conn.close()")
+    assert "    with with_transaction(get_db()) as conn:\n" in fixed(returning)
+    for old, new in (
+        ("        cur.exec", "        conn.rollback()\n        cur.exec"),
+        ("    conn.close()", "    conn.execute(name)\n    conn.close()"),
+    ):
+        assert "with_transaction" not in fixed(OWN_BLOCK.replace(old, new))
+
+
+ENTERED = """\
+import sqlite3
+
+
+def place(name, notify):
+    with sqlite3.connect("shop.db") as conn:
+        conn.execute("INSERT INTO orders VALUES (?)", (name,))
+        conn.commit()
+    notify(name)
+"""
+
+
+def test_a_block_that_fails_to_roll_back_raises_what_it_raised() -> None:
+    """psycopg2's own block raises that instead of what the body raised, which no helper does."""
+    serving("psycopg2-connect")
+    db = "import psycopg2\n\n\ndef get_db():\n    return psycopg2.connect('')\n"
+    assert "with closing(get_db()) as conn:\n        with conn:\n" in fixed(OWN_BLOCK, db).replace(
+        " as conn, conn:", " as conn:\n        with conn:"
+    )
+    entered = ENTERED.replace("sqlite3", "psycopg2").replace("conn.execute", "conn.cursor().execute")
+    assert "with closing(psycopg2" in fixed(entered, db)
+
+
+def test_a_with_that_commits_and_closes_nothing() -> None:
+    found = fixed(ENTERED)
+    assert found.endswith(
+        'def place(name, notify):\n    with with_transaction(sqlite3.connect("shop.db")) as conn:\n'
+        '        conn.execute("INSERT INTO orders VALUES (?)", (name,))\n    notify(name)\n'
+    )
+    swallowed = "        try:\n            notify(0)\n        except OSError:\n            pass\n"
+    swallowing = ENTERED.replace("        conn.execute", f"{swallowed}        conn.execute")
+    assert 'with closing(sqlite3.connect("shop.db")) as conn, conn:' in fixed(swallowing)
+    by_itself = ENTERED.replace('"shop.db"', '"shop.db", isolation_level=None')
+    assert "with closing(" in fixed(by_itself)
+
+
+def test_a_way_out_before_anything_is_written() -> None:
+    asked = VIEW.replace(
+        "    cur.execute",
+        '    cur.execute("SELECT 1 FROM orders WHERE name = ?", (name,))\n'
+        "    if cur.fetchone():\n        return\n    cur.execute",
+    )
+    assert '        if cur.fetchone():\n            return\n        cur.execute("INSERT' in fixed(asked)
+    for old, new in (
+        ("SELECT 1 FROM", "DELETE FROM"),
+        ("SELECT 1 FROM", "SELECT next_of(1) FROM"),
+        ('"SELECT 1 FROM orders WHERE name = ?"', "name"),
+        ("        return\n", "        cur.execute(name)\n        return\n"),
+    ):
+        assert "with_transaction" not in fixed(asked.replace(old, new))
+    turns = VIEW.replace(
+        "    cur.execute",
+        "    for one in name:\n        if not one:\n            return\n        cur.execute(one)\n    cur.execute",
+    )
+    assert "with_transaction" not in fixed(turns)

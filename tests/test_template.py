@@ -243,3 +243,29 @@ def test_scripts_that_import_nothing_of_each_other_say_nothing_of_where_imports_
     write(tmp_path, "app/tables.py", "import sqlite3\n")
     assert init() == 0
     assert (tmp_path / "transactions.py").exists()
+
+
+def test_the_helper_is_written_where_those_who_lose_connections_can_import_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, "src/database/db.py", "import sqlite3\n\n\ndef get_db():\n    return sqlite3.connect('shop')\n")
+    lost = LEAKING.replace("import {module}", "from database.db import get_db").replace(
+        '{module}.connect("shop")', "get_db()"
+    )
+    write(tmp_path, "src/models/orders.py", lost)
+    write(tmp_path, "app.py", "import sqlite3\n")
+    assert init() == 0
+    assert (tmp_path / "src" / "transactions.py").read_text() == helper_text("sqlite3")
+    assert (tmp_path / "leakcheck.toml").read_text() == 'helper = "transactions:with_transaction"\n'
+    assert cli.main(["check", "--fix", "-q", "src"]) == 0
+    assert "with with_transaction(get_db()) as conn:" in (tmp_path / "src" / "models" / "orders.py").read_text()
+
+
+def test_a_package_that_is_called_src(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, "src/__init__.py", "")
+    write(tmp_path, "src/names.py", "name = 'a'\n")
+    write(tmp_path, "src/orders.py", LEAKING.format(module="sqlite3") + "\n\nfrom src.names import name\n")
+    assert init() == 0
+    assert (tmp_path / "leakcheck.toml").read_text() == 'helper = "src.transactions:with_transaction"\n'

@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from leakcheck import expression as ex
-from leakcheck.cfg.walk import reduce
+from leakcheck.cfg.walk import reduce, walk
+from leakcheck.fixes.importing import imported
 from leakcheck.fixes.roles import Role, mentions
 from leakcheck.fixes.tree import RefusedError, Tree
 from leakcheck.ownership.pools import pool_place
 from leakcheck.project.names import Function
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from leakcheck.diagnostic import Step
     from leakcheck.fixes.region import Region
@@ -56,7 +57,7 @@ def _words(region: Region) -> frozenset[str]:
 def _check_handed(step: Step, words: frozenset[str], program: Program) -> None:
     """Nothing in the function where this step happens may switch it, nor may whoever is given it there."""
     unit, found = _found_at(step, program)
-    if _speaks(program.rows(unit.path, *_rows(unit)), words):
+    if any(_says(node, words) for node in walk(unit.node)):
         raise RefusedError(f"`{unit.name}` may have the connection commit each statement by itself")
     name = found.effects.bound_to
     for mention in mentions(Tree(unit), name) if name is not None else ():
@@ -94,7 +95,11 @@ def _check_pool(found: Found, unit: Unit, words: frozenset[str], program: Progra
     pool, place, session = found.acquisition.pool, found.acquisition.place, found.acquisition.resource.session
     if pool is None or session is None:
         return
-    near = [place[0], *imported_files(program, place[0])] if place is not None and program.facts(place[0]) else []
+    near = (
+        [place[0], *(file for _, file in imported(program, place[0]))]
+        if place is not None and program.facts(place[0])
+        else []
+    )
     spoken = any(_speaks(program.data(path), session.autocommit) for path in near if b"**" in program.data(near[0]))
     if spoken or any(program.constructor_keyword(pool, word, unit.scope) for word in words):
         raise RefusedError(f"connections of `{pool}` may commit each statement by themselves")
@@ -113,28 +118,17 @@ def _is_silent(given: ex.Expression, unit: Unit, words: frozenset[str], program:
             return False
 
 
-def _rows(unit: Unit) -> tuple[int, int]:
-    span = unit.part.span(unit.node)
-    return span.start.row, span.end.row
+def _says(node: cst.CSTNode, words: frozenset[str]) -> bool:
+    """Whether a name, or a text such as a key, is one of the words."""
+    match node:
+        case cst.Name(value=value):
+            return value in words
+        case cst.SimpleString():
+            return node.evaluated_value in words
+        case _:
+            return False
 
 
 def _speaks(text: bytes, words: Iterable[str]) -> bool:
     """Whether one of the words stands in a text."""
     return any(re.search(rb"\b%s\b" % word.encode(), text) for word in words)
-
-
-def imported_files(program: Program, path: str) -> Iterator[str]:
-    """The project files among what a file imports."""
-    return (found for _, found in imported_modules(program, path))
-
-
-def imported_modules(program: Program, path: str) -> Iterator[tuple[str, str]]:
-    """The modules among what a file imports that are files of the project, each with its file."""
-    facts = program.facts(path)
-    if facts is None:
-        return
-    for target in (*facts.scope.modules, *(t for targets in facts.scope.imports.values() for t in targets)):
-        for spelling in (target, target.rpartition(".")[0]):
-            found = program.modules.find(spelling, path) if spelling.strip(".") else None
-            if found is not None:
-                yield spelling, found

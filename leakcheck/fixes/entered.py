@@ -4,7 +4,8 @@
     with pool.getconn() as conn:            →   with pool.connection() as conn:              (psycopg 3)
     with pool.getconn() as conn:            →   conn = pool.getconn(); try: with conn: … finally: pool.putconn(conn)
 
-The ``with`` that ends the transaction stays, so what it commits and rolls back is as it was.
+The ``with`` that ends the transaction stays, so what it commits and rolls back is as it was; the helper of the project,
+where there is one, does the same.
 """
 
 from __future__ import annotations
@@ -18,14 +19,15 @@ from leakcheck.cfg.walk import walk
 from leakcheck.driver import WithEffect
 from leakcheck.driver_session import AfterRelease
 from leakcheck.fixes.conditions import applicability_of
-from leakcheck.fixes.enclose import PLAIN_CLOSE, filled
+from leakcheck.fixes.enclose import PLAIN_CLOSE, filled, shown
 from leakcheck.fixes.handles import handles
 from leakcheck.fixes.imports import imported
 from leakcheck.fixes.region import Region, is_bound_before
 from leakcheck.fixes.release import release_of
 from leakcheck.fixes.roles import mentions
-from leakcheck.fixes.shapes import CONTEXT_MANAGER, TRY_FINALLY, Shape
+from leakcheck.fixes.shapes import CONTEXT_MANAGER, TRY_FINALLY, WITH_TRANSACTION, Shape, doubted, helped
 from leakcheck.fixes.splice import changed, in_place
+from leakcheck.fixes.transaction import commits_as_helpers, committing
 from leakcheck.fixes.tree import RefusedError
 
 if TYPE_CHECKING:
@@ -59,6 +61,9 @@ def entered_shape(
     doubt = applicability_of(region, program)
     resource = found.acquisition.resource
     asname = cst.AsName(name=cst.Name(region.name))
+    helped = _helped(region, block, program, source)
+    if helped is not None:
+        return helped, doubt
     if resource.context and not found.acquisition.steps and resource.after_release is not AfterRelease.CLOSED:
         if "{acquire}" not in resource.context and (region.call.args or found.acquisition.pool is None):
             raise RefusedError(f"line {tree.row(item)} gives arguments that `{resource.context}` does not take")
@@ -71,6 +76,26 @@ def entered_shape(
         shape = _header(region, block, kept, source)
         return replace(shape, edits=(*edits, *shape.edits)), doubt
     return _in_steps(region, statement, item, source), doubt
+
+
+def _helped(region: Region, block: tuple[cst.With, cst.WithItem], program: Program, source: Source) -> Shape | None:
+    """The project's helper in the place of the checkout, whose ``with`` commits and rolls back as the helper does."""
+    statement, item = block
+    if not commits_as_helpers(region) or statement.items[-1] is not item:
+        return None
+    try:
+        given = helped(region, program, source, stays=False)
+        body = committing(region, region.block.body)
+    except RefusedError:
+        return None
+    if given is None:
+        return None
+    asname = cst.AsName(name=cst.Name(region.name))
+    kept = item.with_changes(item=given.expression, asname=asname)
+    whole = statement.with_changes(items=[*statement.items[:-1], kept], body=statement.body.with_changes(body=body))
+    edit = changed(region.tree.unit.part, statement, whole, source)
+    message = f"Take it by `with {shown(region, given)} as {region.name}`, which gives it back, too"
+    return doubted(Shape(WITH_TRANSACTION, message, (*given.edits, edit)), region, program)
 
 
 def _region(tree: Tree, found: Found, statement: cst.With, item: cst.WithItem) -> Region:
@@ -114,9 +139,9 @@ def _header(region: Region, block: tuple[cst.With, cst.WithItem], kept: list[cst
     spaced = [one.with_changes(comma=comma) for one in kept[:-1]] + [kept[-1].with_changes(comma=item.comma)]
     items = [*statement.items[:index], *spaced, *statement.items[index + 1 :]]
     edit = changed(region.tree.unit.part, statement, statement.with_changes(items=items), source)
-    shown = ", ".join(" ".join(region.tree.text(one).split()) for one in kept)
+    entered_now = ", ".join(" ".join(region.tree.text(one).split()) for one in kept)
     keyword = "async with" if statement.asynchronous is not None else "with"
-    return Shape(CONTEXT_MANAGER, f"Release it by `{keyword} {shown}`", (edit,))
+    return Shape(CONTEXT_MANAGER, f"Release it by `{keyword} {entered_now}`", (edit,))
 
 
 def _in_steps(region: Region, statement: cst.With, item: cst.WithItem, source: Source) -> Shape:

@@ -18,6 +18,7 @@ import libcst as cst
 from msgspec import Struct
 
 from leakcheck.cfg import graph as g
+from leakcheck.cfg.walk import walk
 from leakcheck.fixes.guards import guards
 from leakcheck.fixes.roles import is_mentioned
 from leakcheck.fixes.tree import TRIES, only, own
@@ -56,6 +57,8 @@ def places(tree: Tree, found: Found, name: str, checkout: cst.BaseStatement) -> 
         return
     first = _index(block, checkout) + 1
     rest = block.body[first:]
+    while rest and _only_binds_others(tree, rest[0], name):
+        rest = rest[1:]
     if rest and _is_guarded(tree, rest, name):
         guard = rest[0]
         assert isinstance(guard, cst.If)
@@ -65,8 +68,19 @@ def places(tree: Tree, found: Found, name: str, checkout: cst.BaseStatement) -> 
     yield from _climbed(tree, found, name, checkout)
 
 
+def _only_binds_others(tree: Tree, statement: cst.BaseStatement, name: str) -> bool:
+    """Whether a statement only gives other variables a value: ``rows = []`` between the checkout and ``if conn:``."""
+    match only(statement):
+        case cst.Assign(targets=targets):
+            bound = (node for each in targets for node in walk(each.target))
+            only_names = all(isinstance(node, (cst.Name, cst.Tuple, cst.Element)) for node in bound)
+            return only_names and _is_quiet(tree, statement) and not is_mentioned(tree, name, statement)
+        case _:
+            return False
+
+
 def _is_guarded(tree: Tree, rest: Sequence[cst.BaseStatement], name: str) -> bool:
-    """Whether all that needs the connection is the body of an ``if conn:`` right behind the checkout."""
+    """Whether all that needs the connection is the body of an ``if conn:``, the first of these statements."""
     match rest[0]:
         case cst.If(test=test, body=cst.IndentedBlock(), orelse=orelse) if guards(test, name):
             others = [*rest[1:], *([orelse] if orelse is not None else [])]

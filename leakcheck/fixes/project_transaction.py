@@ -10,7 +10,6 @@ its import works: where the file's own imports start, or its package does.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import libcst as cst
@@ -18,7 +17,8 @@ from msgspec import Struct
 
 from leakcheck import expression as ex
 from leakcheck.cfg.walk import walk
-from leakcheck.fixes.by_itself import check_pool, imported_modules
+from leakcheck.fixes.by_itself import check_pool
+from leakcheck.fixes.importing import imported, start_of, starts_of
 from leakcheck.fixes.tree import RefusedError, only
 from leakcheck.ownership.program import Failure
 from leakcheck.ownership.summary import End
@@ -74,7 +74,7 @@ def helper_for(region: Region, program: Program) -> Helper | None:
     user = region.tree.unit.path
     if path == user:
         raise RefusedError(f"this module is the one of the helper `{name}`")
-    if _start(path, module) not in _starts(program, user):
+    if start_of(path, module) not in starts_of(program, user):
         raise RefusedError(f"nothing shows that `{module}` can be imported here")
     if user in _reached(program, path):
         raise RefusedError(f"importing `{module}` here would close a cycle of imports")
@@ -103,20 +103,6 @@ def _gets_hold(unit: Unit, resource: DriverClass, program: Program) -> bool:
         return False
     _check(unit, program, holder, leaks=effect.normal | effect.raised != {End.RELEASED})
     return True
-
-
-def _start(path: str, module: str) -> str:
-    """The directory from which an absolute import of ``module`` finds the file ``path``."""
-    start = os.path.dirname(os.path.abspath(path))
-    for _ in range(module.count(".") + (os.path.basename(path) == "__init__.py")):
-        start = os.path.dirname(start)
-    return start
-
-
-def _starts(program: Program, path: str) -> set[str]:
-    """The directories where imports of a file start: around its package, and where its own imports are found."""
-    found = {_start(place, target) for target, place in imported_modules(program, path) if target[0] != "."}
-    return found | {os.path.abspath(program.modules.start_of(path))}
 
 
 def _check(unit: Unit, program: Program, holder: str, *, leaks: bool) -> None:
@@ -180,7 +166,7 @@ def _reached(program: Program, path: str) -> set[str]:
     queue = [(path, 0)]
     while queue:
         current, depth = queue.pop()
-        for _, target in imported_modules(program, current):
+        for _, target in imported(program, current):
             if target not in seen and depth < _DEPTH:
                 seen.add(target)
                 queue.append((target, depth + 1))

@@ -28,7 +28,6 @@ from leakcheck.fixes.tree import RefusedError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from leakcheck.fixes.project_transaction import Helper
     from leakcheck.fixes.region import Region
     from leakcheck.ownership.program import Program
     from leakcheck.source import Source
@@ -81,43 +80,46 @@ def _ordered(region: Region, program: Program) -> list[Callable[[Region, Program
 
 def _helper(region: Region, program: Program, source: Source) -> Shape | None:
     """``with with_transaction(pool) as conn:``, where the project has such a helper and the proof holds."""
+    stays = region.is_annotated or region.is_guarded
+    if stays and (region.is_around or region.needs_test):
+        return None
+    context = helped(region, program, source, stays=stays)
+    if context is None:
+        return None
+    parts = committed(region, pruned(region), program)
+    if not stays:
+        return doubted(replace(_around(region, context, parts, source), kind=WITH_TRANSACTION), region, program)
+    footer = as_footer(parts.commit, region)
+    edit = replaced(region, [*with_held(region, parts.inside, context, footer), *parts.behind], source)
+    keyword = "async with" if context.is_async else "with"
+    message = f"Give it to `{keyword} {shown(region, context)}`, which commits"
+    shape = Shape(WITH_TRANSACTION, message, (*context.edits, edit), said_again=said_again(region))
+    return doubted(shape, region, program)
+
+
+def helped(region: Region, program: Program, source: Source, *, stays: bool) -> Context | None:
+    """What a ``with`` of the project's helper enters, where ``stays`` by the variable; None where it serves another.
+
+    Raises RefusedError where the helper cannot be used.
+    """
     helper = helper_for(region, program)
     if helper is None or not releases_as_driver(region, closing=helper.takes_connection):
-        return None
-    stays = region.is_annotated or region.is_guarded
-    if stays and (not helper.takes_connection or region.is_around or region.needs_test):
         return None
     if "sys.path" in source.text:
         raise RefusedError("this module changes `sys.path`, on which the import of the helper may depend")
     if helper.takes_connection:
         check_connection(region, program)
-    elif region.call.args:
+        given: cst.BaseExpression = cst.Await(region.call) if region.is_awaited else region.call
+    elif stays or region.call.args:
         return None
-    parts = committed(region, pruned(region))
-    known, edits = imported(region.tree, helper.module, helper.name, source)
-    call = cst.Call(cst.parse_expression(known), [cst.Arg(_given(region, helper, stays=stays))])
-    context = Context(call, is_async=helper.is_async, edits=edits)
-    if stays:
-        footer = as_footer(parts.commit, region)
-        edit = replaced(region, [*with_held(region, parts.inside, context, footer), *parts.behind], source)
-        keyword = "async with" if helper.is_async else "with"
-        message = f"Give it to `{keyword} {helper.name}({region.name})`, which commits"
-        shape = Shape(WITH_TRANSACTION, message, (*edits, edit), said_again=said_again(region))
     else:
-        shape = replace(_around(region, context, parts, source), kind=WITH_TRANSACTION)
-    return _doubted(shape, region, program)
+        given = cst.parse_expression(region.found.acquisition.pool or "")
+    known, edits = imported(region.tree, helper.module, helper.name, source)
+    call = cst.Call(cst.parse_expression(known), [cst.Arg(cst.Name(region.name) if stays else given)])
+    return Context(call, is_async=helper.is_async, edits=edits)
 
 
-def _given(region: Region, helper: Helper, *, stays: bool) -> cst.BaseExpression:
-    """What the helper is called with: the pool, the checkout, or the variable where the checkout stays."""
-    if not helper.takes_connection:
-        return cst.parse_expression(region.found.acquisition.pool or "")
-    if stays:
-        return cst.Name(region.name)
-    return cst.Await(region.call) if region.is_awaited else region.call
-
-
-def _doubted(shape: Shape, region: Region, program: Program) -> Shape:
+def doubted(shape: Shape, region: Region, program: Program) -> Shape:
     """The shape, for a reader to accept where a test asks a mock about calls that it no longer makes itself."""
     doubt = doubt_of_tests(region, program)
     if not doubt:
@@ -130,7 +132,7 @@ def _committing(region: Region, program: Program, source: Source) -> Shape | Non
     context = context_of(region)
     if context is None or not context.commits or not releases_as_driver(region):
         return None
-    return _doubted(_around(region, context, committed(region, pruned(region)), source), region, program)
+    return doubted(_around(region, context, committed(region, pruned(region), program), source), region, program)
 
 
 def _around(region: Region, context: Context, parts: Committed, source: Source) -> Shape:
@@ -150,7 +152,7 @@ def _context(region: Region, program: Program, source: Source) -> Shape | None:
     context = context_of(region)
     if context is None or context.commits or not releases_as_driver(region):
         return None
-    return _doubted(_enclosed(region, context, source), region, program)
+    return doubted(_enclosed(region, context, source), region, program)
 
 
 def _closing(region: Region, _program: Program, source: Source) -> Shape | None:

@@ -3,28 +3,36 @@
     cur.execute(a)                  ┐ runs inside the `with`, which commits at its end
     cur.execute(b)                  ┘
     conn.commit()                     the commit that goes
-    cur.close()                       runs inside, too: the connection is gone behind it
+    key = cur.lastrowid             ┐ run inside, too
+    cur.close()                     ┘
     log("stored")                     runs behind the `with`, as it ran behind the commit
 
-Whatever may commit, roll back, leave early or swallow an exception before that commit refuses the shape.
+A cursor is closed inside because behind it the connection is gone, which some do not bear. A way out before anything
+is written may commit, too. Whatever else may commit, roll back, leave early or swallow an exception before that commit
+refuses the shape.
 """
 
 from __future__ import annotations
 
 import re
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import libcst as cst
 from msgspec import Struct
 
 from leakcheck.cfg.walk import walk
+from leakcheck.driver import WithEffect
 from leakcheck.fixes.conditions import is_only_commit, is_only_rollback
+from leakcheck.fixes.speech import Speech
 from leakcheck.fixes.tree import LOOPS, RefusedError, only, own
+from leakcheck.sql.event import SqlKind
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from leakcheck.fixes.region import Region
+    from leakcheck.ownership.program import Program
 
 _ENDING_METHODS = frozenset({
     "commit", "rollback", "begin", "begin_nested", "transaction", "autocommit", "set_session", "set_autocommit",
@@ -37,6 +45,12 @@ _ENDING_SQL = re.compile(
 )
 
 
+_HARMLESS = frozenset({"cursor", "fetchone", "fetchall", "fetchmany", "close"})
+"""Methods of connections and cursors that change nothing in the database."""
+_COUNTS = frozenset({"rowcount", "lastrowid"})
+"""What a cursor still tells when its connection is gone."""
+
+
 class Committed(Struct, frozen=True, eq=False):
     """The statements inside and behind a committing ``with``, and the commit between them, which goes."""
 
@@ -45,22 +59,101 @@ class Committed(Struct, frozen=True, eq=False):
     behind: list[cst.BaseStatement]
 
 
-def committed(region: Region, body: list[cst.BaseStatement]) -> Committed:
+def committed(region: Region, body: list[cst.BaseStatement], program: Program) -> Committed:
     """What a committing ``with`` holds. Raises RefusedError where the proof fails."""
-    body = _without_rollbacks(region, body)
-    place = next((i for i in range(len(body) - 1, -1, -1) if is_only_commit(body[i], region.name)), None)
-    if place is None or not place:
-        raise RefusedError(f"no commit of `{region.name}` ends its block on every way")
-    inside, behind = body[:place], body[place + 1 :]
+    body = [one for each in _without_rollbacks(region, body) for one in _lifted(region, each)]
+    last = next((i for i, statement in enumerate(body) if _is_own_block(region, statement)), None)
+    if last is not None:
+        before, own_block = body[:last], body[last]
+        assert isinstance(own_block, cst.With)
+        inside = [*before, *_opened(region, own_block)]
+        commit: cst.BaseStatement = cst.SimpleStatementLine([cst.Pass()])
+    else:
+        last = next((i for i in range(len(body) - 1, -1, -1) if is_only_commit(body[i], region.name)), 0)
+        if not last:
+            raise RefusedError(f"no commit of `{region.name}` ends its block on every way")
+        before, commit = body[:last], body[last]
+        inside = before
+    reads = _Reads(region, before, program)
+    for statement in before:
+        _check(region, statement, reads.only_before)
+    moved, behind = _parted(region, body[last + 1 :])
+    return Committed([*inside, *moved], commit, behind)
+
+
+def committing(region: Region, body: Sequence[cst.BaseStatement]) -> list[cst.BaseStatement]:
+    """The body of a ``with`` that commits when it is left, without the commit at its end. Raises RefusedError."""
+    body = [one for each in body for one in _lifted(region, each)]
+    last = body[-1]
+    is_commit = len(body) > 1 and isinstance(last, cst.SimpleStatementLine) and is_only_commit(last, region.name)
+    if is_commit and (_says(last.leading_lines) or last.trailing_whitespace.comment is not None):  # type: ignore[attr-defined]
+        raise RefusedError("something is said of the commit at the end")
+    inside = body[:-1] if is_commit else body
     for statement in inside:
-        _check(region, statement)
-    closing = [statement for statement in behind if _closes(statement, region.handles)]
-    behind = [statement for statement in behind if not any(statement is one for one in closing)]
+        _check(region, statement, lambda _: True)  # what leaves it commits, as it does now
+    return inside
+
+
+def _parted(region: Region, behind: list[cst.BaseStatement]) -> tuple[list[cst.BaseStatement], list[cst.BaseStatement]]:
+    """What stands behind the commit: the part that moves into the block, and the part that stays."""
+    counts = next((i for i, one in enumerate(behind) if not _counts(one, region)), len(behind))
+    moved = [*behind[:counts], *(one for one in behind[counts:] if _closes(one, region.handles))]
+    behind = [one for one in behind if not any(one is each for each in moved)]
     for statement in behind:
+        counted = {id(n.value) for n in walk(statement) if isinstance(n, cst.Attribute) and n.attr.value in _COUNTS}
         for node in walk(statement):
-            if isinstance(node, cst.Name) and node.value in {region.name, *region.handles}:
+            if isinstance(node, cst.Name) and node.value in {region.name, *region.handles} and id(node) not in counted:
                 raise RefusedError(f"`{node.value}` is used behind the commit")
-    return Committed([*inside, *closing], body[place], behind)
+    return moved, behind
+
+
+def _lifted(region: Region, statement: cst.BaseStatement) -> list[cst.BaseStatement]:
+    """The commit at the end of ``with conn.cursor() as cur:`` behind that block, which only closes the cursor."""
+    match statement:
+        case cst.With(body=cst.IndentedBlock(body=[*others, last]) as block) if others:
+            cursors = all(_is_cursor(region, item.item) for item in statement.items)
+            if cursors and is_only_commit(last, region.name) and not _says(block.footer):
+                return [statement.with_changes(body=block.with_changes(body=others)), last]
+        case _:
+            pass
+    return [statement]
+
+
+def _is_own_block(region: Region, statement: cst.BaseStatement) -> bool:
+    """Whether the statement is ``with conn:`` of a connection that commits when that is left, and stays open."""
+    if not commits_as_helpers(region):
+        return False
+    match statement:
+        case cst.With(items=[cst.WithItem(item=cst.Name(value=name), asname=None)], body=cst.IndentedBlock()):
+            return name == region.name and statement.asynchronous is None
+        case _:
+            return False
+
+
+def commits_as_helpers(region: Region) -> bool:
+    """Whether ``with conn:`` does what a helper does.
+
+    One that speaks to a server may find that it is gone when it rolls back, and raises that instead of the first error.
+    """
+    resource = region.found.acquisition.resource
+    commits = resource.session is not None and resource.session.commits and resource.session.dialect == "sqlite"
+    return commits and resource.with_effect is WithEffect.KEEPS
+
+
+def _opened(region: Region, own_block: cst.With) -> list[cst.BaseStatement]:
+    """The body of ``with conn:``, for a block that means the same."""
+    block = own_block.body
+    assert isinstance(block, cst.IndentedBlock)
+    releases = any(id(node) in region.removed for node in walk(own_block))
+    if releases or _says(block.footer) or block.header.comment is not None:
+        raise RefusedError(f"the `with {region.name}:` does or says more than to commit")
+    first, *others = committing(region, block.body)
+    lines = [*own_block.leading_lines, *first.leading_lines]  # type: ignore[attr-defined]  # each kind of line has them
+    return [first.with_changes(leading_lines=lines), *others]
+
+
+def _says(lines: Sequence[cst.EmptyLine]) -> bool:
+    return any(line.comment is not None for line in lines)
 
 
 def _without_rollbacks(region: Region, body: list[cst.BaseStatement]) -> list[cst.BaseStatement]:
@@ -83,13 +176,47 @@ def _rolls_back(region: Region, suite: cst.BaseSuite) -> bool:
     return raises and all(is_only_rollback(line, region.name) for line in first)
 
 
-def _check(region: Region, statement: cst.CSTNode) -> None:
+class _Reads:
+    """Whether nothing but reads stands before a way out, which then may commit: there is nothing to be committed."""
+
+    def __init__(self, region: Region, before: Sequence[cst.BaseStatement], program: Program) -> None:
+        self._region = region
+        self._before = before
+        self._program = program
+
+    def only_before(self, leaving: cst.CSTNode) -> bool:
+        """Whether all that was asked of the connection before a ``return``, ``break`` or ``continue`` are reads."""
+        tree = self._region.tree
+        loops = [n for n in tree.ancestors(leaving) if isinstance(n, LOOPS)]
+        repeated = {id(n) for loop in loops if self._region.holds(loop) for n in walk(loop)}
+        limit = tree.unit.order(leaving)
+        calls = [n for statement in self._before for n in walk(statement) if isinstance(n, cst.Call)]
+        earlier = [call for call in calls if id(call) in repeated or tree.unit.order(call) < limit]
+        return all(self._only_reads(call) for call in earlier)
+
+    def _only_reads(self, call: cst.Call) -> bool:
+        held = {self._region.name, *self._region.handles}
+        base = call.func.value if isinstance(call.func, cst.Attribute) else None
+        if not isinstance(base, cst.Name) or base.value not in held:
+            return True  # the connection is passed on to nobody: that is checked, too
+        assert isinstance(call.func, cst.Attribute)
+        said = self._speech.said(call)
+        return all(event.kind is SqlKind.READ for event in said) if said else call.func.attr.value in _HARMLESS
+
+    @cached_property
+    def _speech(self) -> Speech:
+        return Speech(self._region.tree, self._program)
+
+
+def _check(region: Region, statement: cst.CSTNode, may_leave: Callable[[cst.CSTNode], bool]) -> None:
     """Nothing in the statement ends the transaction, leaves before the commit, or hides an exception from it."""
     for node in own(statement):
         match node:
-            case cst.Return() | cst.Yield():
+            case cst.Yield():
                 raise RefusedError("a way out comes before the commit")
-            case cst.Break() | cst.Continue() if not _loops_inside(statement, node):
+            case cst.Return() if not may_leave(node):
+                raise RefusedError("a way out comes before the commit")
+            case cst.Break() | cst.Continue() if not _loops_inside(statement, node) and not may_leave(node):
                 raise RefusedError("a way out comes before the commit")
             case cst.Try() | cst.TryStar() if any(not _ends_raising(h.body) for h in node.handlers):
                 raise RefusedError("a handler before the commit swallows exceptions")
@@ -124,6 +251,20 @@ def _is_cursor(region: Region, item: cst.CSTNode) -> bool:
     match item:
         case cst.Call(func=cst.Attribute(value=cst.Name(value=base), attr=cst.Name(value="cursor"))):
             return base == region.name
+        case _:
+            return False
+
+
+def _counts(statement: cst.CSTNode, region: Region) -> bool:
+    """Whether a statement only gives a new variable the number of rows, or the last key, that a cursor tells."""
+    match only(statement):
+        case cst.Assign(
+            targets=[cst.AssignTarget(target=cst.Name(value=target) as bound)],
+            value=cst.Attribute(value=cst.Name(value=name), attr=cst.Name(value=told)),
+        ):
+            order = region.tree.unit.order
+            is_new = all(order(node) >= order(bound) for node in region.tree.names(target, None))
+            return name in region.handles and told in _COUNTS and is_new
         case _:
             return False
 

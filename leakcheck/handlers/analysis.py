@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from leakcheck.handlers.constructions import Constructions
@@ -65,17 +66,34 @@ class UnfixedAnalysis(Analysis):
         return leaks
 
 
-class Survey(UnfixedAnalysis):
-    """The analysis for somebody who counts in ``lost`` what a project loses: each class of the drivers' files."""
+class Losses(Struct):
+    """What a project loses, outside of its tests: how often each class of the drivers' files, and in which files.
 
-    def __init__(self, config: Config, read: Callable[[str], bytes], roots: Sequence[Path], lost: Counter[str]) -> None:
+    ``starts``: of such a class the directories where imports of these files start, with the number of the files; those
+    where some are seen to start count twice.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    starts: dict[str, Counter[str]] = field(default_factory=dict)
+
+
+class Survey(UnfixedAnalysis):
+    """The analysis for somebody who asks what a project loses."""
+
+    def __init__(self, config: Config, read: Callable[[str], bytes], roots: Sequence[Path], losses: Losses) -> None:
         super().__init__(config, read, roots)
-        self._lost = lost
+        self._losses = losses
 
     def offer(self, path: str, leaks: tuple[Leak, ...]) -> tuple[Leak, ...]:
-        """The leaks as they are, counted where the file is not of tests."""
-        if not is_test(path):
-            self._lost.update(leak.resource for leak in leaks if leak.resource)
+        """The leaks as they are, counted."""
+        from leakcheck.fixes.importing import seen_starts_of, starts_of  # hardly anybody asks
+
+        lost = Counter(leak.resource for leak in leaks if leak.resource and not is_test(path))
+        self._losses.counts.update(lost)
+        for resource in lost:
+            starts = self._losses.starts.setdefault(resource, Counter())
+            starts.update(starts_of(self._program, path))
+            starts.update(seen_starts_of(self._program, path))
         return leaks
 
 

@@ -2,7 +2,8 @@
 
 Each leaky function is fixed and run, as it was and as it is now, along all ways: with each flag, and with each call
 that fails. It must end alike, keep the same rows, show others the same in the same order, and leave the next borrower
-with nothing that it did not leave before. That a lost connection comes back, clean, is the one difference.
+with nothing that it did not leave before. That a lost connection comes back, clean, is the one difference. With
+``--helper`` the project has the ``with_transaction`` that `leakcheck init` writes.
 """
 
 # ruff: noqa: T201  printing is what it is for
@@ -10,18 +11,25 @@ with nothing that it did not leave before. That a lost connection comes back, cl
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from leakcheck.cli import main as leakcheck
+from leakcheck.templates import helper_text
 
 from .leaky import DRIVERS, leaky
 from .observed import TABLE, Observer, Outcome, Way
 from .pools import opened, prepare
 from .server import running
+
+HELPERS = {"psycopg2": "psycopg2", "psycopg2-plain": "psycopg2-connect", "sqlalchemy": "sqlalchemy"}
+"""The helper for each kind of program whose fixes use one."""
+_MODULE, FUNCTION = "transactions", "with_transaction"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +42,12 @@ class Compared:
     differences: tuple[str, ...]
 
 
-def compare(seed: int, observer: Observer, driver: str) -> Compared:
-    """Fix one function and run both."""
+def compare(seed: int, observer: Observer, driver: str, *, helper: bool = False) -> Compared:
+    """Fix one function, with the helper for its driver or without, and run both."""
     text = leaky(seed, DRIVERS[driver])
-    new = _fixed(text)
+    if helper:
+        sys.modules[_MODULE] = import_module(f"leakcheck.templates.{HELPERS[driver].replace('-', '_')}")
+    new = _fixed(text, HELPERS[driver] if helper else None)
     if new == text:
         return Compared(text, None, 0, ())
     before = observer.outcomes(text)
@@ -46,9 +56,12 @@ def compare(seed: int, observer: Observer, driver: str) -> Compared:
     return Compared(text, new, len(before), tuple(differences))
 
 
-def _fixed(text: str) -> str:
+def _fixed(text: str, helper: str | None) -> str:
     """The text after all safe fixes, applied as users do."""
     with TemporaryDirectory() as folder:
+        if helper is not None:
+            Path(folder, f"{_MODULE}.py").write_text(helper_text(helper))
+            Path(folder, "leakcheck.toml").write_text(f'helper = "{_MODULE}:with_transaction"\n')
         path = Path(folder, "program.py")
         path.write_text(text)
         leakcheck(["--fix-only", "--quiet", str(path)])
@@ -72,22 +85,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--programs", type=int, default=400, help="programs per driver")
     parser.add_argument("--seed", type=int, default=0, help="the first seed")
     parser.add_argument("--show", type=int, default=3, help="functions that differ to print, per driver")
+    parser.add_argument("--helper", action="store_true", help="with a helper in the project")
     options = parser.parse_args(arguments)
     names = list(DRIVERS) if options.driver == "all" else options.driver.split(",")
+    names = [name for name in names if name in HELPERS or not options.helper]
     total = 0
+    logging.disable()  # helpers say which rollbacks fail
     with running() as dsn:
         prepare(dsn)
         prepare(dsn, TABLE)
         for name in names:
             with opened(DRIVERS[name].pools, dsn) as pools:
                 observer = Observer(DRIVERS[name], pools, dsn)
-                found = [compare(s, observer, name) for s in range(options.seed, options.seed + options.programs)]
+                seeds = range(options.seed, options.seed + options.programs)
+                found = [compare(seed, observer, name, helper=options.helper) for seed in seeds]
                 observer.close()
             fixed = [one for one in found if one.fixed is not None]
             wrong = [one for one in fixed if one.differences]
             total += len(wrong)
             ways = sum(one.ways for one in fixed)
-            print(f"{name}: {len(found)} programs, {len(fixed)} fixed, {ways} ways, {len(wrong)} differ", flush=True)
+            helped = sum(f"import {FUNCTION}" in (one.fixed or "") for one in fixed)
+            counts = f"{len(fixed)} fixed ({helped} by the helper), {ways} ways"
+            print(f"{name}: {len(found)} programs, {counts}, {len(wrong)} differ", flush=True)
             for one in wrong[: options.show]:
                 print(f"{one.original}\n---\n{one.fixed}\n", *one.differences[:3], sep="\n")
     return 1 if total else 0

@@ -192,6 +192,8 @@ class _Writer:
         """The end of the function: mostly a commit and the release."""
         if self._driver.methods and self._chance(0.7):
             self._put(depth, "conn.commit()")
+            if self._driver.prepare and self._chance(0.3):
+                self._put(depth, self._random.choice(("rows = cur.rowcount", "cur.close()")))
         if self._chance(0.3):
             self._put(depth, self._other())
         if self._chance(0.85):
@@ -232,6 +234,8 @@ class _Writer:
             keyword = "async with" if self._driver.is_async else "with"
             self._put(depth, f"{keyword} {self._random.choice(self._driver.managers)}:")
             self._put(depth + 1, self._insert())
+            if self._driver.methods and self._chance(0.3):
+                self._put(depth + 1, "conn.commit()")
         else:
             self._put(depth, "try:")
             self._block(depth + 1, self._random.randint(1, 2))
@@ -254,6 +258,8 @@ class _Writer:
 
     def _insert(self) -> str:
         self._number += 1
+        if self._chance(0.15):
+            return self._say(f"SELECT {self._number} FROM kept")
         return self._say(f"INSERT INTO kept VALUES ({self._number})")
 
     def _other(self) -> str:

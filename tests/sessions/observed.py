@@ -122,7 +122,7 @@ class Spy:
                 return lambda *given: Taking(found(*given), run)
             return lambda *given: (run.check("take"), Taking(found(*given), run).now())[1]
         if name in _GIVING:
-            return lambda given: (_given_back(run, given._real), found(given._real))[1]
+            return lambda given, **how: (_given_back(run, given._real), found(given._real, **how))[1]
         if name == "close" and self._owns:
             return lambda: (_given_back(run, self._real), found())[1]
         if name == "cursor":
