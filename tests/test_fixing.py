@@ -352,3 +352,18 @@ def test_interactive_on_a_terminal(typed: bytes, fixed: bool) -> None:
     assert (path.read_text() == FIXED) is fixed
     assert shown.count(b"+    finally:") == 1
     assert shown.count(b"Apply this fix? [y]es, [n]o, [a]ll that follow, [q]uit: ") == (2 if b"?" in typed else 1)
+
+
+def test_two_pools_of_one_name_do_not_both_move_out_of_their_functions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    view = (
+        "@app.get('/{name}')\ndef {name}():\n    engine = create_engine('postgresql://{name}')\n"
+        "    return engine.connect().execute(text('SELECT 1')).all()\n"
+    )
+    views = "\n\n".join(view.format(name=name) for name in ("a", "b"))
+    start = "from fastapi import FastAPI\nfrom sqlalchemy import create_engine, text\n\napp = FastAPI()\n\n\n"
+    Path("views.py").write_text(start + views)
+    main(["--fix", "--unsafe-fixes", "-q", "--select", "LC201", "views.py"])
+    assert Path("views.py").read_text().count("\nengine = ") == 1

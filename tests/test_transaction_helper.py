@@ -331,3 +331,22 @@ def test_the_helper_is_used_only_where_its_import_is_seen_to_work() -> None:
         found = Path("jobs/nightly.py").read_text()
         assert ("with_transaction" in found) is used
         assert ("with closing(" in found) is not used
+
+
+def test_imports_that_start_elsewhere_say_that_the_package_is_found_there() -> None:
+    written_by_init("sqlite3")
+    Path("leakcheck.toml").write_text('src = ["."]\nhelper = "transactions:with_transaction"\n')
+    Path("src/models").mkdir(parents=True)
+    for empty in ("src/models/__init__.py", "src/names.py"):
+        Path(empty).touch()
+    Path("app/transactions.py").rename("src/transactions.py")
+    text = place("sqlite3", *TAKEN["sqlite3"])
+    for more, user, used in (
+        ("import names\n", "", True), ("import src.names\n", "", False), ("", "", True),
+        ("", "from models.orders import place\n", True), ("", "from src.models.orders import place\n", False),
+    ):  # fmt: skip
+        for main_file in ("main.py", "src/main.py"):
+            Path(main_file).write_text(user if ("/" in main_file) is ("src." not in user) else "")
+        Path("src/models/orders.py").write_text(more + text)
+        main(["--fix", "-q", "src/models/orders.py"])
+        assert ("with_transaction" in Path("src/models/orders.py").read_text()) is used

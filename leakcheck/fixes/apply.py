@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from leakcheck.diagnostic import Applicability, Diagnostic, Edit, Fix, Position
 
 _END = re.compile(r"\r\n?|\n")
+_BINDING = re.compile(r"(\w+) = ")
 
 
 def edited(text: str, edits: Iterable[Edit]) -> str:
@@ -41,9 +42,17 @@ def chosen(found: Iterable[Diagnostic], least: Applicability) -> list[tuple[Diag
 
 
 def overlap(edits: Sequence[Edit], taken: Sequence[Edit]) -> bool:
-    """Whether two fixes touch the same place; the same import wanted twice is one round's work each, too."""
+    """Whether two fixes touch the same place or insert the same name; the same import is one round's work each, too."""
     return any(
-        new.span == old.span or (new.span.start < old.span.end and old.span.start < new.span.end)
+        new.span == old.span
+        or (new.span.start < old.span.end and old.span.start < new.span.end)
+        or (_inserted(new) is not None and _inserted(new) == _inserted(old))
         for new in edits
         for old in taken
     )
+
+
+def _inserted(edit: Edit) -> str | None:
+    """The variable that a line of its own gives a value: each of two functions may have its pool moved out of it."""
+    found = _BINDING.match(edit.content) if edit.span.start == edit.span.end else None
+    return found[1] if found is not None else None

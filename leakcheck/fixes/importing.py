@@ -7,21 +7,41 @@ from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from leakcheck.ownership.program import Program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from leakcheck.ownership.program import Program
+
+_KNOWN: WeakKeyDictionary[Program, dict[str, set[str]]] = WeakKeyDictionary()
 
 
 def starts_of(program: Program, path: str) -> set[str]:
-    """The directories where imports of a file start: around its package, and where its own imports are found."""
-    return seen_starts_of(program, path) | {os.path.abspath(program.modules.start_of(path))}
+    """The directories where imports of a file are seen to start; around its package where none are seen.
+
+    Seen in its own imports, or else in those of it.
+    """
+    known = _KNOWN.setdefault(program, {})
+    if path not in known:
+        seen = {start_of(place, target) for target, place in imported(program, path) if target[0] != "."}
+        known[path] = (
+            seen or set(_starts_of_importers(program, path)) or {os.path.abspath(program.modules.start_of(path))}
+        )
+    return known[path]
 
 
-def seen_starts_of(program: Program, path: str) -> set[str]:
-    """The directories where imports of a file are seen to start."""
-    return {start_of(place, target) for target, place in imported(program, path) if target[0] != "."}
+def _starts_of_importers(program: Program, path: str) -> Iterator[str]:
+    """Where the imports of a file start."""
+    name = os.path.splitext(os.path.basename(path))[0].encode()
+    for other in program.modules.project_of(path):
+        if name in program.peek(other) and other != path:
+            yield from (
+                start_of(path, target)
+                for target, place in imported(program, other)
+                if target[0] != "." and os.path.abspath(place) == os.path.abspath(path)
+            )
 
 
 def start_of(path: str, module: str) -> str:

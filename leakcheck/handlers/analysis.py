@@ -69,8 +69,7 @@ class UnfixedAnalysis(Analysis):
 class Losses(Struct):
     """What a project loses, outside of its tests: how often each class of the drivers' files, and in which files.
 
-    ``starts``: of such a class the directories where imports of these files start, with the number of the files; those
-    where some are seen to start count twice.
+    ``starts``: of such a class the directories where imports of these files start, with the number of the files.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -86,14 +85,12 @@ class Survey(UnfixedAnalysis):
 
     def offer(self, path: str, leaks: tuple[Leak, ...]) -> tuple[Leak, ...]:
         """The leaks as they are, counted."""
-        from leakcheck.fixes.importing import seen_starts_of, starts_of  # hardly anybody asks
+        from leakcheck.fixes.importing import starts_of  # hardly anybody asks
 
         lost = Counter(leak.resource for leak in leaks if leak.resource and not is_test(path))
         self._losses.counts.update(lost)
         for resource in lost:
-            starts = self._losses.starts.setdefault(resource, Counter())
-            starts.update(starts_of(self._program, path))
-            starts.update(seen_starts_of(self._program, path))
+            self._losses.starts.setdefault(resource, Counter()).update(starts_of(self._program, path))
         return leaks
 
 
