@@ -278,3 +278,15 @@ def test_a_way_out_before_anything_is_written() -> None:
         "    for one in name:\n        if not one:\n            return\n        cur.execute(one)\n    cur.execute",
     )
     assert "with_transaction" not in fixed(turns)
+
+
+def test_what_begins_or_ends_a_transaction_otherwise_is_left_to_do_so() -> None:
+    begin = 'BEGIN = "BEGIN IMMEDIATE"\n\n\ndef place('
+    for old, new in (
+        ("    cur.execute", "    conn.start_transaction()\n    cur.execute"),
+        ("    cur.execute", "    cur.execute(BEGIN)\n    cur.execute"),
+        ("    cur.execute", '    cur.execute("SET autocommit = 0")\n    cur.execute'),
+        ("    cur.execute", '    cur.execute("SET SESSION autocommit = 0")\n    cur.execute'),
+    ):
+        found = fixed(VIEW.replace("def place(", begin).replace(old, new))
+        assert "with closing(get_db()) as conn:" in found

@@ -24,7 +24,7 @@ from msgspec import Struct
 from leakcheck.cfg.walk import walk
 from leakcheck.driver import WithEffect
 from leakcheck.fixes.conditions import is_only_commit, is_only_rollback
-from leakcheck.fixes.speech import Speech
+from leakcheck.fixes.speech import SPLITS, Speech
 from leakcheck.fixes.tree import LOOPS, RefusedError, only, own
 from leakcheck.sql.event import SqlKind
 
@@ -35,12 +35,13 @@ if TYPE_CHECKING:
     from leakcheck.ownership.program import Program
 
 _ENDING_METHODS = frozenset({
-    "commit", "rollback", "begin", "begin_nested", "transaction", "autocommit", "set_session", "set_autocommit",
-    "cancel", "set_isolation_level", "isolation_level", "reset", "close", "tpc_begin", "xid", "__enter__",
+    "commit", "rollback", "begin", "begin_nested", "transaction", "start_transaction", "autocommit", "set_session",
+    "set_autocommit", "cancel", "set_isolation_level", "isolation_level", "reset", "reset_session", "reconnect",
+    "close", "tpc_begin", "tpc_prepare", "tpc_commit", "tpc_rollback", "xid", "__enter__",
 })  # fmt: skip
 _ENDING_SQL = re.compile(
     r"(?:^|;)\s*(?:BEGIN|START\s+TRANSACTION|COMMIT|END|ROLLBACK|ABORT|SAVEPOINT|RELEASE|VACUUM|PREPARE|CALL|DO)\b"
-    r"|\bCONCURRENTLY\b",
+    r"|\bCONCURRENTLY\b|(?:^|;)\s*SET\s+(?:\w+\s+|@@(?:\w+\.)?)?autocommit\b",
     re.IGNORECASE,
 )
 
@@ -74,9 +75,10 @@ def committed(region: Region, body: list[cst.BaseStatement], program: Program) -
             raise RefusedError(f"no commit of `{region.name}` ends its block on every way")
         before, commit = body[:last], body[last]
         inside = before
-    reads = _Reads(region, before, program)
+    said = _Said(region, before, program)
     for statement in before:
-        _check(region, statement, reads.only_before)
+        _check(region, statement, said.only_before)
+    said.check(inside)
     moved, behind = _parted(region, body[last + 1 :])
     return Committed([*inside, *moved], commit, behind)
 
@@ -176,8 +178,8 @@ def _rolls_back(region: Region, suite: cst.BaseSuite) -> bool:
     return raises and all(is_only_rollback(line, region.name) for line in first)
 
 
-class _Reads:
-    """Whether nothing but reads stands before a way out, which then may commit: there is nothing to be committed."""
+class _Said:
+    """What is said to the server before the commit: where it is only reads, a way out may commit, too."""
 
     def __init__(self, region: Region, before: Sequence[cst.BaseStatement], program: Program) -> None:
         self._region = region
@@ -193,6 +195,13 @@ class _Reads:
         calls = [n for statement in self._before for n in walk(statement) if isinstance(n, cst.Call)]
         earlier = [call for call in calls if id(call) in repeated or tree.unit.order(call) < limit]
         return all(self._only_reads(call) for call in earlier)
+
+    def check(self, inside: Sequence[cst.BaseStatement]) -> None:
+        """Raise RefusedError where a statement, whatever variable holds it, begins, ends or divides a transaction."""
+        for statement in inside:
+            for node in walk(statement):
+                if isinstance(node, cst.Call) and any(event.kind in SPLITS for event in self._speech.said(node)):
+                    raise RefusedError("SQL before the commit ends or splits the transaction")
 
     def _only_reads(self, call: cst.Call) -> bool:
         held = {self._region.name, *self._region.handles}
