@@ -39,6 +39,8 @@ _KEEPING_METHODS = frozenset({
 """Methods of unknown objects that keep what they are given: a list, a queue, a future, a named tuple."""
 _READING = frozenset({"list", "tuple", "set", "dict", "sorted"})
 """Builtins that go through a cursor's rows."""
+_AWAITING_END = frozenset({"wait_closed", "ensure_closed"})
+"""Methods that only wait until what was closed is: they come after the release."""
 _LEAVING = frozenset({
     "__exit__", "__aexit__", "close", "aclose", "__next__", "__anext__", "throw", "athrow", "send", "asend",
 })  # fmt: skip
@@ -115,6 +117,8 @@ def _method(obligation: Obligation, call: g.Call, state: State, name: str) -> Ou
     expected = id(call.node) in obligation.callees.expected_to_raise
     if operation is not None and state.status is Status.RELEASED and not expected and _reopens(call, operation):
         return [obligation.taken_now(call, state)], [state]
+    if operation is None and name in _AWAITING_END:
+        return [state], [state]
     if operation is None:
         return ([state], []) if name in OPEN_TESTS else obligation.used(call, state)
     if obligation.is_own_release(operation):

@@ -24,7 +24,7 @@ from leakcheck.ownership.program import Failure
 from leakcheck.ownership.reopening import Reopening
 from leakcheck.ownership.summary import BORROWS, TAKES, Effect, End
 from leakcheck.project.facts import is_self
-from leakcheck.project.names import Class, Function
+from leakcheck.project.names import Class, Function, Instance, Scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -199,7 +199,9 @@ class Owners:
         """Whether code of the same file that holds the object, itself or a subclass, releases ``x.attribute``."""
         for function, name, holder in self._releases_of(cls.path, attribute):
             if not is_self(holder):
-                return True
+                if self._may_hold(holder, function, cls):
+                    return True
+                continue
             operation = resource.methods.get(name)
             if operation is not None and operation.near_miss:
                 continue
@@ -209,6 +211,13 @@ class Owners:
             if any(c == cls for c, _, _ in self._program.resolver.hierarchy.lineage(owner)):
                 return True
         return False
+
+    def _may_hold(self, holder: ex.Expression, function: FunctionFacts, cls: Class) -> bool:
+        """Whether an expression of a function in the file of the class may be an object of it, and none of another."""
+        module, resolver = self._program.facts(cls.path), self._program.resolver
+        symbols = resolver.resolve(holder, Scope.of(module, function)) if module is not None else ()
+        classes = [s.of for s in symbols if isinstance(s, Instance) and isinstance(s.of, Class)]
+        return not classes or any(c == cls for each in classes for c, _, _ in resolver.hierarchy.lineage(each))
 
     def _is_dropped(self, function: FunctionFacts, path: str, attribute: str, name: str) -> bool:
         """Whether a function does nothing with the coroutine that ``self.attribute.close()`` gives it."""
