@@ -280,6 +280,8 @@ class Explorer:
                 return None
             # Nothing from here on touches it: it stays held until the function is left, however that is.
             reach = self.constants.reach
+            if edge.target.index not in reach.leaving:
+                return None
             returned = edge.target.index in (reach.returning if state.raised else reach.returning_quietly)
             certain = state.raised or (returned and not self._is_decided(state, edge.target))
             if certain and state.status is not Status.WAITING:

@@ -29,7 +29,8 @@ class Reach:
     """The two backward analyses of one graph; ``taken`` are the identities of its edges that values do not rule out.
 
     ``returning`` has each block from which the function can return, with the next block on a shortest way there;
-    ``returning_quietly`` the same of ways on which nothing raises.
+    ``returning_quietly`` the same of ways on which nothing raises. From a block that is not in ``leaving`` the function
+    is not left at all: an endless loop that swallows every error.
     """
 
     def __init__(self, graph: g.ControlFlowGraph, taken: frozenset[int]) -> None:
@@ -39,12 +40,16 @@ class Reach:
                 predecessors.setdefault(edge.target.index, []).append(block.index)
         self._bits: dict[str, int] = {}
         self._mentioned = self._occurring_ahead(graph, predecessors)
-        self.returning = _ways_to(graph.exit, predecessors)
+        self.returning = _ways_to(predecessors, graph.exit)
         quietly: dict[int, list[int]] = {}
         for block in graph.blocks:
             for edge in (e for e in block.successors if id(e) in taken):
                 quietly.setdefault(edge.target.index, []).append(block.index)
-        self.returning_quietly = _ways_to(graph.exit, quietly)
+        self.returning_quietly = _ways_to(quietly, graph.exit)
+        for block in graph.blocks:
+            for edge in block.raises:
+                quietly.setdefault(edge.target.index, []).append(block.index)
+        self.leaving = _ways_to(quietly, graph.exit, graph.failure).keys()
 
     def mentions(self, block: g.BasicBlock, name: str) -> bool:
         """Whether a variable occurs in ``block`` or after it; a temporary is taken to."""
@@ -74,9 +79,9 @@ class Reach:
         return masks
 
 
-def _ways_to(last: g.BasicBlock, predecessors: dict[int, list[int]]) -> dict[int, int]:
-    """The next block on a shortest way to ``last``, for each block that has one; ``last`` itself is its own."""
-    following = {last.index: last.index}
+def _ways_to(predecessors: dict[int, list[int]], *ends: g.BasicBlock) -> dict[int, int]:
+    """The next block on a shortest way to one of ``ends``, for each block that has one; an end itself is its own."""
+    following = {end.index: end.index for end in ends}
     queue = deque(following)
     while queue:
         after = queue.popleft()
