@@ -73,6 +73,8 @@ class _Way(Struct, frozen=True):
     per_object: bool
     stored: frozenset[str]
     memoised: bool
+    lent: bool
+    """Whether callers receive no more than connections of the pool."""
 
 
 class Chains:
@@ -129,11 +131,12 @@ class Chains:
             level = above
         return None
 
-    def callers(self, function: Function) -> Iterator[Caller]:
-        """Every call of a project function, with what becomes of its value."""
+    def callers(self, function: Function, *, lent: bool) -> Iterator[Caller]:
+        """Every call of a project function, with what becomes of its value; ``lent``: that is no pool."""
         for mention in self._search.mentions(function):
             if mention.how is How.CALLS and isinstance(mention.node, ast.Call):
-                yield Caller(mention.tree, mention.node, self._fates.of(mention.tree, mention.node, managed=True))
+                story = self._fates.of(mention.tree, mention.node, managed=True, lent=lent)
+                yield Caller(mention.tree, mention.node, story)
 
     def runs_once(self, tree: Tree, facts: FunctionFacts) -> bool:
         """Whether a function runs once in a process: memoised, or a start-up hook."""
@@ -202,16 +205,17 @@ class Chains:
             return None
         facts = tree.function(call)
         if facts is None:
-            return _Way(_Runner(tree, None), steps, per_object, story.stores, memoised)
+            return _Way(_Runner(tree, None), steps, per_object, story.stores, memoised, story.lent)
         kept = self._roles.is_kept(facts) and facts.owner is not None
         if (story.fate is Fate.OWNED or kept) and facts.owner is not None:
             cls = Class(tree.path, facts.owner)
             if self._roles.is_singleton(cls):
                 return None
             runner = _Runner(tree, cls)
-            return _Way(runner, steps, per_object=True, stored=story.stores, memoised=memoised)
+            return _Way(runner, steps, per_object=True, stored=story.stores, memoised=memoised, lent=story.lent)
         memoised = memoised or self._roles.is_memoised(facts)
-        return _Way(_Runner(tree, Function(tree.path, facts.qualname)), steps, per_object, story.stores, memoised)
+        runner = _Runner(tree, Function(tree.path, facts.qualname))
+        return _Way(runner, steps, per_object, story.stores, memoised, story.lent)
 
     def _above(self, way: _Way) -> Iterator[_Way]:
         of = way.runner.of
@@ -270,7 +274,7 @@ class Chains:
                 return None
 
     def _called(self, way: _Way, tree: Tree, call: ast.Call) -> _Way | None:
-        story = self._fates.of(tree, call, managed=True, stored_before=way.stored | {"*"})
+        story = self._fates.of(tree, call, managed=True, stored_before=way.stored | {"*"}, lent=way.lent)
         step = Step(StepKind.CALL, tree.path, tree.span(call), f"calls `{tree.text(call.func)}()`")
         return self._way(tree, call, story, (step, *way.steps), memoised=way.memoised, per_object=way.per_object)
 

@@ -8,6 +8,8 @@ with create_pool() as pool: …    CLOSED: nothing of it is left
 self.pool = create_pool()        OWNED in __init__, or behind such a test: once for each object
 
 return create_pool()             OPEN: once for each run
+
+return create_engine().connect() OPEN and lent: whoever closes what it gets closes a connection, and no pool
 """
 
 from __future__ import annotations
@@ -22,10 +24,12 @@ from leakcheck import expression as ex
 from leakcheck.handlers.holders import MANAGERS, Holders, whole
 from leakcheck.handlers.places import Lasting, chain, lasting, places
 from leakcheck.handlers.syntax import FUNCTIONS
+from leakcheck.project.names import Class
 from leakcheck.project.nodes import walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from collections.abc import Set as AbstractSet
 
     from leakcheck.handlers.syntax import Definition, Loop, Tree
     from leakcheck.ownership.program import Program
@@ -60,6 +64,8 @@ class Story(Struct, frozen=True):
     """The last names of the places it is put in."""
     unguarded: ast.expr | ast.stmt | None = None
     """What closes it, where that is only reached if nothing raises, and it is kept nowhere but in variables."""
+    lent: bool = False
+    """Whether those outside have no more than connections of it, which they may close."""
 
 
 class Fates:
@@ -69,27 +75,36 @@ class Fates:
         self._program = program
         self._transient = transient
 
-    def of(self, tree: Tree, call: ast.Call, *, managed: bool, stored_before: frozenset[str] = frozenset()) -> Story:
+    def of(
+        self,
+        tree: Tree,
+        call: ast.Call,
+        *,
+        managed: bool,
+        stored_before: frozenset[str] = frozenset(),
+        lent: bool = False,
+    ) -> Story:
         """The fate of what ``call`` gives. ``managed``: leaving a ``with`` closes it.
 
-        ``stored_before`` are the last names of the places where the called function itself puts the pool.
+        ``stored_before`` are the last names of the places where the called function itself puts the pool; ``lent``:
+        the function gives only connections of it, so that nothing done with these closes it.
         """
         function = tree.within(call)
         value, entered = whole(tree, call)
-        if entered and managed:
+        if entered and managed and not lent:
             return Story(Fate.CLOSED)
         held = Holders(tree, function, call, value)
         name = next(iter(sorted(held.names)), None)
-        closings = list(self._closings(tree, call, function, held, managed=managed))
+        closings = list(self._closings(tree, call, function, held, stored_before, managed=managed, lent=lent))
         if closings:
             sure = held.stores or any(_is_guarded(tree, closing, function) for closing in closings)
             return Story(Fate.CLOSED, name=name, unguarded=None if sure else closings[0])
         leaves = held.leaves or bool(held.stores)
         if function is None:
-            return Story(Fate.OPEN, leaves, name)
+            return Story(Fate.OPEN, leaves, name, lent=lent)
         facts = tree.function(call)
         stored = {place: self._lasting(tree, function, place) for place in held.stores}
-        if any(how is Lasting.CALL and _is_closed_elsewhere(tree, place) for place, how in stored.items()):
+        if not lent and any(h is Lasting.CALL and _is_closed_elsewhere(tree, place) for place, h in stored.items()):
             return Story(Fate.CLOSED, name=name)
         ends = frozenset(place.rpartition(".")[2] for place in held.stores) | stored_before
         assigned = held.stores | _assigned(function)
@@ -103,20 +118,34 @@ class Fates:
             return Story(Fate.KEPT, leaves, name, ends)
         builds = facts is not None and facts.owner is not None and facts.name in _BUILDING
         if kept is Lasting.OBJECT or (builds and Lasting.OBJECT in stored.values()):
-            return Story(Fate.OWNED, leaves, name, ends)
-        return Story(Fate.OPEN, leaves, name, ends)
+            owner = facts.owner if facts is not None else None
+            lent = lent or (owner is not None and self._is_never_closed(tree, owner, call, function, held.stores))
+            return Story(Fate.OWNED, leaves, name, ends, lent=lent)
+        return Story(Fate.OPEN, leaves, name, ends, lent=lent or self._only_lends(tree, function, call))
 
     def _lasting(self, tree: Tree, function: Definition, place: str) -> Lasting:
         return lasting(self._program, tree, function, place, self._transient)
 
     def _closings(
-        self, tree: Tree, call: ast.Call, function: Definition | None, held: Holders, *, managed: bool
+        self,
+        tree: Tree,
+        call: ast.Call,
+        function: Definition | None,
+        held: Holders,
+        parts: frozenset[str],
+        *,
+        managed: bool,
+        lent: bool,
     ) -> Iterator[ast.expr | ast.stmt]:
-        """What closes it in the function that made it, however it is reached there: calls, and ``with`` statements."""
+        """What closes it in the function that made it, however it is reached there: calls, and ``with`` statements.
+
+        It may be one of these ``parts`` of what the call gives, and where that is ``lent``, only such a part.
+        """
         around = function if function is not None else tree.root
-        receivers = held.names | held.stores
-        receivers -= self._checked_out(tree, call, around, receivers)
-        if isinstance(call.func, ast.Attribute):  # `await db.connect()` is ended by `db.disconnect()`
+        holders = (held.names | held.stores) - self._checked_out(tree, call, around)
+        receivers = {f"{holder}.{part}" for holder in holders for part in parts} | (set() if lent else holders)
+        managed = managed and not lent
+        if isinstance(call.func, ast.Attribute) and not lent:  # `await db.connect()` is ended by `db.disconnect()`
             receiver = chain(call.func.value)
             if receiver is not None and receiver not in ("self", "cls"):
                 receivers.add(receiver)
@@ -136,19 +165,51 @@ class Fates:
                 case _:
                     pass
 
-    def _checked_out(self, tree: Tree, call: ast.Call, around: ast.AST, names: set[str]) -> set[str]:
-        """Those of ``names`` that are connections and sessions: closing ``Session(engine)`` closes no engine."""
-        found: set[str] = set()
-        for node in tree.below(around, ast.Assign):
+    def _checked_out(self, tree: Tree, call: ast.Call, around: ast.AST) -> set[str]:
+        """The names and places that hold connections and sessions: closing ``Session(engine)`` closes no engine."""
+        found: set[str | None] = set()
+        for node in tree.below(around, ast.Assign, ast.AnnAssign, ast.NamedExpr, ast.withitem):
             match node:
-                case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call() as made) if name in names:
-                    if made is not call and self._program.acquisitions.possible(
-                        ex.from_ast(made.func), tree.scope(made)
-                    ):
-                        found.add(name)
+                case (
+                    ast.Assign(targets=[target], value=value)
+                    | ast.AnnAssign(target=target, value=ast.expr() as value)
+                    | ast.NamedExpr(target=target, value=value)
+                    | ast.withitem(context_expr=value, optional_vars=ast.expr() as target)
+                ) if self._is_checkout(tree, call, value):
+                    found.add(chain(target))
                 case _:
                     pass
-        return found
+        return {place for place in found if place is not None}
+
+    def _is_checkout(self, tree: Tree, call: ast.Call, value: ast.expr) -> bool:
+        """Whether a value is what some other call than ``call`` takes; an object of the project may hold more."""
+        made = value.value if isinstance(value, ast.Await) else value
+        if not isinstance(made, ast.Call) or made is call:
+            return False
+        callee, scope = ex.from_ast(made.func), tree.scope(made)
+        if not self._program.acquisitions.possible(callee, scope):
+            return False
+        return not any(isinstance(symbol, Class) for symbol in self._program.resolver.resolve(callee, scope))
+
+    def _only_lends(self, tree: Tree, function: Definition, call: ast.Call) -> bool:
+        """Whether the function returns or yields connections and sessions and nothing else."""
+        nodes: list[ast.Return | ast.Yield] = tree.below(function, ast.Return, ast.Yield)
+        given = [node.value for node in nodes if node.value is not None and tree.within(node) is function]
+        values = [v for v in given if not (isinstance(v, ast.Constant) and v.value is None)]
+        taken = self._checked_out(tree, call, function) if values else set()
+        return bool(values) and all(chain(v) in taken or self._is_checkout(tree, call, v) for v in values)
+
+    def _is_never_closed(
+        self, tree: Tree, owner: str, call: ast.Call, function: Definition, stores: AbstractSet[str]
+    ) -> bool:
+        """Whether no method of the class that keeps it there can close it: what its ``close()`` closes is another."""
+        lineage = [cls for cls, _, _ in self._program.resolver.hierarchy.lineage(Class(tree.path, owner))]
+        if any(cls.path != tree.path for cls in lineage):
+            return False
+        places = stores - self._checked_out(tree, call, function)
+        return bool(places) and not any(
+            _is_closed_elsewhere(tree, place, cls.qualname) for place in places for cls in lineage
+        )
 
 
 def _is_guarded(tree: Tree, closing: ast.AST, function: Definition | None) -> bool:
@@ -166,11 +227,17 @@ def _is_guarded(tree: Tree, closing: ast.AST, function: Definition | None) -> bo
     return False
 
 
-def _is_closed_elsewhere(tree: Tree, place: str) -> bool:
-    """Whether another function of the file closes what it takes from a place: ``g.pop("db").close()`` at the end."""
+def _is_closed_elsewhere(tree: Tree, place: str, owner: str | None = None) -> bool:
+    """Whether another function of the file closes what it takes from a place: ``g.pop("db").close()`` at the end.
+
+    ``owner``: whether a method of this class does.
+    """
     root, _, attribute = place.rpartition(".")
     functions: list[Definition] = tree.below(tree.root, *FUNCTIONS) if root else []
     for function in functions:
+        facts = tree.facts_of(function) if owner is not None else None
+        if owner is not None and (facts is None or facts.owner != owner):
+            continue
         named = {n.value for n in walk(function) if isinstance(n, ast.Constant)}
         named |= {n.attr for n in walk(function) if isinstance(n, ast.Attribute)}
         origins = _origins(function)

@@ -112,14 +112,16 @@ class Faults:
         """LC202: built in a loop, or in a function that a loop calls, and gone with the turn."""
         story, tree, call = self._chains.story(construction), construction.tree, construction.call
         facts = tree.function(call)
-        if story.fate is not Fate.OPEN or story.leaves or facts is None or self._chains.runs_once(tree, facts):
+        leaves = story.leaves and not story.lent
+        if story.fate is not Fate.OPEN or leaves or facts is None or self._chains.runs_once(tree, facts):
             return None
         if _is_turned(tree, call, story.name):
             steps = self._only(construction)
             kind, severity = LeakKind.POOL_PER_CALL, _severity(construction)
             return self._leak(construction, kind, severity, steps, cause=f"a loop of `{facts.name}()`", reason="turn")
-        for caller in self._chains.callers(Function(tree.path, facts.qualname)):
-            if _is_turned(caller.tree, caller.call):
+        for caller in self._chains.callers(Function(tree.path, facts.qualname), lent=story.lent):
+            kept = story.lent and (caller.story.leaves or caller.story.fate is not Fate.OPEN)
+            if not kept and _is_turned(caller.tree, caller.call):
                 name = caller.tree.text(caller.call.func)
                 step = Step(
                     StepKind.CALL, caller.tree.path, caller.tree.span(caller.call), f"calls `{name}()` in a loop"
