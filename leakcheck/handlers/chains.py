@@ -193,17 +193,17 @@ class Chains:
     def _way(
         self,
         tree: Tree,
-        call: ast.Call,
+        node: ast.expr,
         story: Story,
         steps: tuple[Step, ...],
         *,
         memoised: bool,
         per_object: bool = False,
     ) -> _Way | None:
-        """The way that goes on from a call with this story; None where it ends."""
+        """The way that goes on from an expression with this story; None where it ends."""
         if story.fate is Fate.KEPT or (story.fate is Fate.CLOSED and self._ends_when_closed):
             return None
-        facts = tree.function(call)
+        facts = tree.function(node)
         if facts is None:
             return _Way(_Runner(tree, None), steps, per_object, story.stores, memoised, story.lent)
         kept = self._roles.is_kept(facts) and facts.owner is not None
@@ -261,9 +261,11 @@ class Chains:
         tree, node, of = mention.tree, mention.node, way.runner.of
         match mention.how:
             case How.CALLS if isinstance(node, ast.Call):
-                return self._called(way, tree, node)
+                return self._run(way, tree, node, f"calls `{tree.text(node.func)}()`")
             case How.GIVES if isinstance(node, ast.Call) and self._runs(tree, node):
-                return self._called(way, tree, node)
+                return self._run(way, tree, node, f"calls `{tree.text(node.func)}()`")
+            case How.READS if isinstance(node, ast.Attribute):
+                return self._run(way, tree, node, f"reads `{tree.text(node)}`")
             case How.DERIVES if isinstance(of, Class) and isinstance(node, ast.ClassDef):
                 facts = next((c for c in tree.facts.classes.values() if c.name == node.name), None)
                 cls = Class(tree.path, facts.qualname) if facts is not None else None
@@ -273,10 +275,11 @@ class Chains:
             case _:
                 return None
 
-    def _called(self, way: _Way, tree: Tree, call: ast.Call) -> _Way | None:
-        story = self._fates.of(tree, call, managed=True, stored_before=way.stored | {"*"}, lent=way.lent)
-        step = Step(StepKind.CALL, tree.path, tree.span(call), f"calls `{tree.text(call.func)}()`")
-        return self._way(tree, call, story, (step, *way.steps), memoised=way.memoised, per_object=way.per_object)
+    def _run(self, way: _Way, tree: Tree, node: ast.expr, does: str) -> _Way | None:
+        """The way through an expression that runs the runner, and what that ``does``."""
+        story = self._fates.of(tree, node, managed=True, stored_before=way.stored | {"*"}, lent=way.lent)
+        step = Step(StepKind.CALL, tree.path, tree.span(node), does)
+        return self._way(tree, node, story, (step, *way.steps), memoised=way.memoised, per_object=way.per_object)
 
     def _runs(self, tree: Tree, call: ast.Call) -> bool:
         """Whether a call runs the function that it is given."""

@@ -1,4 +1,4 @@
-"""What becomes of the value of one call: whether it is made anew at each run of its function.
+"""What becomes of the value of one call, or of one reading of a property: whether each run of its function makes it.
 
 if _pool is None:
     _pool = create_pool()        KEPT: made once, for the next run finds it
@@ -78,7 +78,7 @@ class Fates:
     def of(
         self,
         tree: Tree,
-        call: ast.Call,
+        call: ast.expr,
         *,
         managed: bool,
         stored_before: frozenset[str] = frozenset(),
@@ -129,7 +129,7 @@ class Fates:
     def _closings(
         self,
         tree: Tree,
-        call: ast.Call,
+        call: ast.expr,
         function: Definition | None,
         held: Holders,
         parts: frozenset[str],
@@ -145,7 +145,9 @@ class Fates:
         holders = (held.names | held.stores) - self._checked_out(tree, call, around)
         receivers = {f"{holder}.{part}" for holder in holders for part in parts} | (set() if lent else holders)
         managed = managed and not lent
-        if isinstance(call.func, ast.Attribute) and not lent:  # `await db.connect()` is ended by `db.disconnect()`
+        if (
+            isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and not lent
+        ):  # `await db.connect()` is ended by `db.disconnect()`
             receiver = chain(call.func.value)
             if receiver is not None and receiver not in ("self", "cls"):
                 receivers.add(receiver)
@@ -165,7 +167,7 @@ class Fates:
                 case _:
                     pass
 
-    def _checked_out(self, tree: Tree, call: ast.Call, around: ast.AST) -> set[str]:
+    def _checked_out(self, tree: Tree, call: ast.expr, around: ast.AST) -> set[str]:
         """The names and places that hold connections and sessions: closing ``Session(engine)`` closes no engine."""
         found: set[str | None] = set()
         for node in tree.below(around, ast.Assign, ast.AnnAssign, ast.NamedExpr, ast.withitem):
@@ -181,7 +183,7 @@ class Fates:
                     pass
         return {place for place in found if place is not None}
 
-    def _is_checkout(self, tree: Tree, call: ast.Call, value: ast.expr) -> bool:
+    def _is_checkout(self, tree: Tree, call: ast.expr, value: ast.expr) -> bool:
         """Whether a value is what some other call than ``call`` takes; an object of the project may hold more."""
         made = value.value if isinstance(value, ast.Await) else value
         if not isinstance(made, ast.Call) or made is call:
@@ -191,7 +193,7 @@ class Fates:
             return False
         return not any(isinstance(symbol, Class) for symbol in self._program.resolver.resolve(callee, scope))
 
-    def _only_lends(self, tree: Tree, function: Definition, call: ast.Call) -> bool:
+    def _only_lends(self, tree: Tree, function: Definition, call: ast.expr) -> bool:
         """Whether the function returns or yields connections and sessions and nothing else."""
         nodes: list[ast.Return | ast.Yield] = tree.below(function, ast.Return, ast.Yield)
         given = [node.value for node in nodes if node.value is not None and tree.within(node) is function]
@@ -200,7 +202,7 @@ class Fates:
         return bool(values) and all(chain(v) in taken or self._is_checkout(tree, call, v) for v in values)
 
     def _is_never_closed(
-        self, tree: Tree, owner: str, call: ast.Call, function: Definition, stores: AbstractSet[str]
+        self, tree: Tree, owner: str, call: ast.expr, function: Definition, stores: AbstractSet[str]
     ) -> bool:
         """Whether no method of the class that keeps it there can close it: what its ``close()`` closes is another."""
         lineage = [cls for cls, _, _ in self._program.resolver.hierarchy.lineage(Class(tree.path, owner))]
@@ -260,7 +262,7 @@ def is_kept_between_turns(tree: Tree, call: ast.Call, loop: Loop, name: str | No
     return not any(isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store) and n.id == name for n in anew)
 
 
-def _guards(tree: Tree, call: ast.Call, function: Definition) -> Iterator[str]:
+def _guards(tree: Tree, call: ast.expr, function: Definition) -> Iterator[str]:
     """The places that are looked at before ``call`` and decide whether it runs."""
     local = _origins(function)
     for test in _tests(tree, call, function):
@@ -269,7 +271,7 @@ def _guards(tree: Tree, call: ast.Call, function: Definition) -> Iterator[str]:
             yield from local.get(place.partition(".")[0], ()) if "." not in place else ()
 
 
-def _tests(tree: Tree, call: ast.Call, outermost: Definition | Loop) -> Iterator[ast.AST]:
+def _tests(tree: Tree, call: ast.expr, outermost: Definition | Loop) -> Iterator[ast.AST]:
     for above, child in tree.around(call):
         match above:
             case ast.If(test=test) | ast.While(test=test) | ast.IfExp(test=test) if test is not child:

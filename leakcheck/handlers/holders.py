@@ -22,7 +22,7 @@ _FLOWING = (ast.Assign, ast.AnnAssign, ast.NamedExpr, ast.Return, ast.Yield, ast
 """Nodes that may put what they hold somewhere."""
 
 
-def whole(tree: Tree, call: ast.Call) -> tuple[ast.AST, bool]:
+def whole(tree: Tree, call: ast.expr) -> tuple[ast.AST, bool]:
     """The largest expression that holds the value of ``call``, and whether a ``with`` enters the value itself."""
     value: ast.AST = call
     itself = True
@@ -48,7 +48,7 @@ def whole(tree: Tree, call: ast.Call) -> tuple[ast.AST, bool]:
 class Holders:
     """The names and places that come to hold a value, or what is made of it."""
 
-    def __init__(self, tree: Tree, function: Definition | None, call: ast.Call, value: ast.AST) -> None:
+    def __init__(self, tree: Tree, function: Definition | None, call: ast.expr, value: ast.AST) -> None:
         self.names: set[str] = set()
         self.stores: set[str] = set()
         self.leaves = False

@@ -30,6 +30,8 @@ _MOST_TREES = 150
 """A name that so many files hold says nothing."""
 _PASSING = frozenset({"partial", "sync_to_async", "database_sync_to_async", "async_to_sync", "wraps", "as_view"})
 """Functions that give back what they are given, to be called as before."""
+_READ = frozenset({"property", "cached_property", "hybrid_property"})
+"""Decorators of methods that are read as attributes."""
 _TESTS = frozenset({"test", "tests"})
 _PLAIN = re.compile(r"[A-Za-z_]\w*\Z")
 
@@ -38,6 +40,7 @@ class How(Enum):
     """How a place mentions a function."""
 
     CALLS = "calls"
+    READS = "reads"  # a property
     GIVES = "gives"  # as an argument of a call
     KEEPS = "keeps"  # in an attribute
     DECORATES = "decorates"
@@ -45,7 +48,7 @@ class How(Enum):
 
 
 class Mention(Struct, frozen=True, eq=False):
-    """One place that mentions a function; ``node`` is the call, the assignment, or the definition."""
+    """One place that mentions a function; ``node`` is the call, the attribute, the assignment, or the definition."""
 
     how: How
     tree: Tree
@@ -83,14 +86,33 @@ class Search:
 
     def _find(self, of: Function | Class) -> Iterator[Mention]:
         name = of.qualname.rpartition(".")[2].partition("@")[0]
+        read_from = self._read_from(of) if isinstance(of, Function) else None
         for path in self.holding(of.path, name):
             tree = None if is_test(path) and not is_test(of.path) else self.tree(path)
             if tree is None:
                 continue
             for spelled in self._spellings(tree, name):
                 for node in tree.mentions(spelled):
-                    if self._means(tree, node, of):
+                    if read_from is not None:
+                        if isinstance(node, ast.Attribute) and self._is_one(tree, node.value, read_from):
+                            yield Mention(How.READS, tree, node)
+                    elif self._means(tree, node, of):
                         yield from _classified(tree, node)
+
+    def _read_from(self, of: Function) -> Class | None:
+        """The class whose property the function is: reading it runs the function."""
+        module = self._program.facts(of.path)
+        facts = module.functions.get(of.qualname) if module is not None else None
+        if facts is None or facts.owner is None or not any(ex.last_name(d) in _READ for d in facts.decorators):
+            return None
+        return Class(of.path, facts.owner)
+
+    def _is_one(self, tree: Tree, value: ast.expr, cls: Class) -> bool:
+        """Whether a value is an object of the class or of one that derives from it."""
+        resolver = self._program.resolver
+        symbols = resolver.resolve(ex.from_ast(value), tree.scope(value))
+        owners = (s.of for s in symbols if isinstance(s, Instance) and isinstance(s.of, Class))
+        return any(base == cls for owner in owners for base, _, _ in resolver.hierarchy.lineage(owner))
 
     def _spellings(self, tree: Tree, name: str) -> Iterator[str]:
         """The name, and what this file's imports call it."""
