@@ -23,6 +23,7 @@ from leakcheck.ownership.reopening import Reopening
 from leakcheck.ownership.summary import Owned
 from leakcheck.project.facts import is_self, is_static
 from leakcheck.project.gate import matters
+from leakcheck.project.hierarchy import INITIALISERS
 from leakcheck.project.names import Class, Function
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from leakcheck.ownership.program import Program
     from leakcheck.project.facts import FunctionFacts, ModuleFacts
 
-_NOT_OPENING = frozenset({"__init__", "__new__", "__enter__", "__aenter__", "__exit__", "__aexit__", "__del__"})
+_NOT_OPENING = frozenset({*INITIALISERS, "__new__", "__enter__", "__aenter__", "__exit__", "__aexit__", "__del__"})
 """Methods that are called by other means, or judged elsewhere."""
 
 

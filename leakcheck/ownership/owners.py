@@ -24,6 +24,7 @@ from leakcheck.ownership.program import Failure
 from leakcheck.ownership.reopening import Reopening
 from leakcheck.ownership.summary import BORROWS, TAKES, Effect, End
 from leakcheck.project.facts import is_self
+from leakcheck.project.hierarchy import INITIALISERS
 from leakcheck.project.names import Class, Function, Instance, Scope
 
 if TYPE_CHECKING:
@@ -192,7 +193,7 @@ class Owners:
         """The methods of a class and its bases; a property's setter has the getter's name, and is one of them."""
         for owner, facts, module in self._program.resolver.hierarchy.lineage(cls):
             for method in module.functions.values():
-                if method.owner == facts.qualname and method.name != "__init__" and method.parameters:
+                if method.owner == facts.qualname and method.name not in INITIALISERS and method.parameters:
                     yield Function(owner.path, method.qualname), method
 
     def released_elsewhere(self, cls: Class, attribute: str, resource: DriverClass) -> bool:
@@ -241,15 +242,16 @@ class Owners:
 
     # Owners as resources
 
-    def construction(self, cls: Class, owner: Class, *, inherited: bool) -> Acquisition | None:
-        """The resource that a class is whose ``__init__`` keeps one, if it has a way to give it back.
+    def construction(self, cls: Class, owner: Class, init: FunctionFacts, *, inherited: bool) -> Acquisition | None:
+        """The resource that a class is that keeps one when it is made, if it has a way to give it back.
 
-        ``inherited``: that of its base ``owner``, which its own calls with arguments that nobody looks at.
+        ``init`` makes it ready: a method of its base ``owner``, which its own calls with arguments that nobody looks at
+        where it is ``inherited``.
         """
         module = self._program.facts(owner.path)
         if module is None:
             return None
-        init = module.functions[module.classes[owner.qualname].methods["__init__"]]
+        facts = module.classes[owner.qualname]
         summary = self._program.summary(Function(owner.path, init.qualname))
         for attribute, owned in summary.stores if summary is not None else ():
             resource = self.resource(owned.resource)
@@ -258,10 +260,10 @@ class Owners:
             methods = {name: is_async for name, is_async in methods.items() if name not in again}
             if not methods or "__del__" in methods or self.arranges(cls, attribute, resource, methods):
                 continue
-            if _is_kept_elsewhere(module.classes[owner.qualname], init, attribute) or (
-                inherited and owned.unless is not None
-            ):
+            if _is_kept_elsewhere(facts, init, attribute) or (inherited and owned.unless is not None):
                 continue
+            if init.name != "__init__" and attribute in facts.keys and not _is_no_argument(facts, attribute):
+                continue  # it may be given one
             wrapped = self.register(cls, attribute, resource, methods)
             condition = condition_of(init, owned.unless, bound=True)
             return Acquisition(wrapped, Protocol.VALUE, None, steps=owned.steps, condition=condition)
@@ -288,14 +290,12 @@ class Owners:
         """
         own = [f"{attribute}.{name}" for name, o in resource.methods.items() if o.releases == RECEIVER]
         methods = "|".join(map(re.escape, (*releases, *own)))
-        for owner, facts, module in self._program.resolver.hierarchy.lineage(cls):
-            if "__init__" in facts.methods:
-                init = module.functions[facts.methods["__init__"]]
-                if not init.parameters:
-                    return False
-                text = self._program.rows(owner.path, init.row, init.last_row).decode(errors="replace")
-                method = rf"{re.escape(init.parameters[0].name)}\.(?:{methods})"
-                return re.search(rf"[(,=]\s*{method}\s*[,)]|\blambda\b[^:\n]*:\s*{method}\(", text) is not None
+        for owner, init, _ in self._program.resolver.hierarchy.initialisers(cls):
+            if not init.parameters:
+                return False
+            text = self._program.rows(owner.path, init.row, init.last_row).decode(errors="replace")
+            method = rf"{re.escape(init.parameters[0].name)}\.(?:{methods})"
+            return re.search(rf"[(,=]\s*{method}\s*[,)]|\blambda\b[^:\n]*:\s*{method}\(", text) is not None
         return False
 
     def are_told(self, releases: Iterable[str]) -> bool:
@@ -322,6 +322,12 @@ def _is_kept_elsewhere(cls: ClassFacts, init: FunctionFacts, attribute: str) -> 
     kept += [value for value in made if isinstance(value, (ex.Name, ex.Call))]
     elsewhere = [value for name, values in init.scope.assignments.items() if "." in name for value in values]
     return any(value in kept for value in elsewhere)
+
+
+def _is_no_argument(cls: ClassFacts, name: str) -> bool:
+    """Whether the constructor of a record is not given a field: ``conn: Connection = field(init=False)``."""
+    calls = [v for v, method in cls.attributes.get(name, ()) if method is None and isinstance(v, ex.Call)]
+    return any(ex.last_name(c.func) == "PrivateAttr" or ("init", ex.Constant(value=False)) in c.keywords for c in calls)
 
 
 def _reads(method: FunctionFacts, attribute: str) -> bool:

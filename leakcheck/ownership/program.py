@@ -361,15 +361,12 @@ class Program:
         if self.resolver.hierarchy.is_shared(cls, load_frameworks().memoisers):
             return None  # whoever closes it closes it for all others
         inherited = False
-        for owner, facts, module in self.resolver.hierarchy.lineage(cls):
-            if "__init__" not in facts.methods:
-                continue
-            init = module.functions[facts.methods["__init__"]]
+        for owner, init, module in self.resolver.hierarchy.initialisers(cls):
             if matters(self, module, init):
-                found = self.functions.owners.construction(cls, owner, inherited=inherited)
+                found = self.functions.owners.construction(cls, owner, init, inherited=inherited)
                 if found is not None:
                     return found
-            if "__init__" not in init.calls:  # of a base class
+            if init.name not in init.calls:  # of a base class
                 break
             inherited = True
         return Openings(self).construction(cls)

@@ -24,6 +24,7 @@ from leakcheck.ownership.arguments import displays, known_of
 from leakcheck.ownership.constants import LITERALS
 from leakcheck.ownership.state import Fact, State, Value
 from leakcheck.project.facts import is_static
+from leakcheck.project.hierarchy import initialiser_in
 from leakcheck.project.names import Class, Function
 from leakcheck.source import Source
 
@@ -118,8 +119,9 @@ class Raising:
         for owner, facts, _ in hierarchy.lineage(cls):
             if "__new__" in facts.methods:
                 return True
-            if "__init__" in facts.methods:
-                return self.may_raise(Function(owner.path, facts.methods["__init__"], bound=True))
+            name = initialiser_in(facts)
+            if name is not None:
+                return self.may_raise(Function(owner.path, facts.methods[name], bound=True))
         return bool(hierarchy.external_bases(cls))
 
     def may_raise_entering(self, cls: Class) -> bool:

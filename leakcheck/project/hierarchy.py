@@ -16,13 +16,20 @@ from leakcheck.project.names import Class, External, Function, Scope
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator
 
-    from leakcheck.project.facts import ClassFacts, ModuleFacts
+    from leakcheck.project.facts import ClassFacts, FunctionFacts, ModuleFacts
     from leakcheck.project.names import Symbols
 
+INITIALISERS = ("__init__", "__post_init__", "__attrs_post_init__", "model_post_init")
+"""Methods that make an object ready: one's own constructor, and what those of dataclasses, attrs and pydantic call."""
 _LONGEST = 32
 """Classes of one lineage: a bound on absurd hierarchies."""
 _HARMLESS = ("object", "ABC", "Protocol", "Generic", "NamedTuple", "Enum")
 """Bases outside the project that bring no method of interest."""
+
+
+def initialiser_in(cls: ClassFacts) -> str | None:
+    """The name of the method in which a class itself makes its objects ready."""
+    return next((name for name in INITIALISERS if name in cls.methods), None)
 
 
 class Hierarchy:
@@ -56,11 +63,15 @@ class Hierarchy:
                         queue.append(symbol)
 
     def initialiser(self, of: Class) -> Function | None:
-        """The ``__init__`` that makes its objects, of the class or a base."""
-        for cls, facts, _ in self.lineage(of):
-            if "__init__" in facts.methods:
-                return Function(cls.path, facts.methods["__init__"])
-        return None
+        """The method that makes its objects ready, of the class or a base."""
+        return next((Function(cls.path, init.qualname) for cls, init, _ in self.initialisers(of)), None)
+
+    def initialisers(self, of: Class) -> Iterator[tuple[Class, FunctionFacts, ModuleFacts]]:
+        """The methods that make its objects ready, of the class and of its bases, nearest first."""
+        for cls, facts, module in self.lineage(of):
+            name = initialiser_in(facts)
+            if name is not None:
+                yield cls, module.functions[facts.methods[name]], module
 
     def external_bases(self, of: Class) -> list[str]:
         """Qualified names of the library classes that a project class derives from."""
