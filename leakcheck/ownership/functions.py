@@ -46,6 +46,7 @@ from leakcheck.ownership.summary import FunctionSummary, Owned
 from leakcheck.ownership.teardown import Teardown
 from leakcheck.ownership.units import Units, name_of
 from leakcheck.ownership.within import Within
+from leakcheck.ownership.wrapping import wrapped
 from leakcheck.project.facts import FunctionFacts, ModuleFacts, Statement, is_cached
 from leakcheck.project.names import Class
 from leakcheck.project.speaking import ends_elsewhere, said_beside, speaks
@@ -360,7 +361,7 @@ class Functions:
         returns, stores, checks_out = _owned_by(found)
         checks_out += lent_checkouts(self._program, unit)
         yields = tuple(each.owned for each in found if each.effects.yielded)
-        if returns:
+        if returns := returns or tuple(wrapped(self._program, unit, found)):
             graph, constants = self.units.graph(unit), self.units.constants(unit)
             returns = completed(returns, perhaps_none(graph, constants, self.units.callees(unit).takes_or_not))
         if facts.is_generator or is_cached(facts):

@@ -254,20 +254,24 @@ class Owners:
         facts = module.classes[owner.qualname]
         summary = self._program.summary(Function(owner.path, init.qualname))
         for attribute, owned in summary.stores if summary is not None else ():
-            resource = self.resource(owned.resource)
-            methods = self.releasing_methods(cls, attribute, resource)
-            again = Reopening(self._program, cls, attribute, methods).methods()
-            methods = {name: is_async for name, is_async in methods.items() if name not in again}
-            if not methods or "__del__" in methods or self.arranges(cls, attribute, resource, methods):
-                continue
             if _is_kept_elsewhere(facts, init, attribute) or (inherited and owned.unless is not None):
                 continue
             if init.name != "__init__" and attribute in facts.keys and not _is_no_argument(facts, attribute):
                 continue  # it may be given one
-            wrapped = self.register(cls, attribute, resource, methods)
-            condition = condition_of(init, owned.unless, bound=True)
-            return Acquisition(wrapped, Protocol.VALUE, None, steps=owned.steps, condition=condition)
+            wrapped = self.closable(cls, attribute, self.resource(owned.resource))
+            if wrapped is not None:
+                condition = condition_of(init, owned.unless, bound=True)
+                return Acquisition(wrapped, Protocol.VALUE, None, steps=owned.steps, condition=condition)
         return None
+
+    def closable(self, cls: Class, attribute: str, resource: DriverClass) -> DriverClass | None:
+        """The class as a resource, if its users have a way to give back what it keeps, and it does not see to that."""
+        methods = self.releasing_methods(cls, attribute, resource)
+        again = Reopening(self._program, cls, attribute, methods).methods()
+        methods = {name: is_async for name, is_async in methods.items() if name not in again}
+        if not methods or "__del__" in methods or self.arranges(cls, attribute, resource, methods):
+            return None
+        return self.register(cls, attribute, resource, methods)
 
     def register(
         self,

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 _FEW = 40
 """Up to this many files the cheap parse of all of them costs less than finding out which need it."""
 _WRAPPERS = frozenset(
-    {"wait_for", "shield", "run", "run_until_complete", "cast", "closing", "aclosing", "enter_context"}
+    {"wait_for", "shield", "run", "run_until_complete", "cast", "closing", "aclosing", "enter_context", "cls"}
 )
-"""Calls that return what they are given, or what that returns."""
+"""Calls that return what they are given, what that returns, or an object that keeps it."""
 
 
 def select(program: Program, paths: Sequence[str]) -> list[str]:
@@ -247,7 +247,7 @@ def may_hand_out(program: Program, facts: ModuleFacts, function: FunctionFacts) 
                 name = ex.last_name(func) or ""
                 if name in program.acquiring_names or program.factories_named(name) or _takes(program, func, scope):
                     return True
-                if (ex.last_name(func) or "a")[0].isupper() or ex.last_name(func) in _WRAPPERS:
+                if name[:1].isupper() or name in _WRAPPERS:
                     pending.extend((*args, *(v for _, v in keywords)))
             case ex.Await(value=value) | ex.Entered(value=value) | ex.Item(base=value):
                 pending.append(value)
