@@ -220,8 +220,9 @@ class _Reader:
     # Functions that make texts
 
     def _call(self, call: ex.Call, scope: Scope) -> Texts:
-        name = ex.last_name(call.func) or ""
         symbols = self._resolver.resolve(call.func, scope)
+        external = (s.name.rpartition(".")[2] for s in symbols if isinstance(s, External))
+        name = next(external, ex.last_name(call.func) or "")  # `from sqlalchemy import text as sql`
         returned = [r for s in symbols if isinstance(s, Function) for r in self._definitions.returned(s)]
         if returned:
             return _choice(self.read(value, inner) for value, inner in returned)

@@ -6,6 +6,7 @@ conn.commit()               →   Action(COMMIT), by the driver
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import libcst as cst
@@ -199,11 +200,12 @@ def executed(call: g.Call) -> ex.Expression | None:
     given = [a.value for a in call.node.args[:1] if a.keyword is None and a.star != "**"]
     given += [a.value for a in call.node.args if a.keyword is not None and a.keyword.value in _SQL_KEYWORDS]
     value = reduce(given[0]) if given else None
-    if isinstance(value, ex.Call) and ex.last_name(value.func) in _MAKING_TEXT and len(value.args) == 1:
+    if isinstance(value, ex.Call) and _MAKING_TEXT.search(ex.last_name(value.func) or "") and len(value.args) == 1:
         value = value.args[0]
     return value
 
 
-_MAKING_TEXT = frozenset({"text", "SQL"})
+_MAKING_TEXT = re.compile(r"(?:^|_)text$|^SQL$")
+"""Functions that make a statement of a text; by other names, too: ``sa_text``."""
 _SQL_KEYWORDS = frozenset({"sql", "query", "statement", "operation", "command"})
 _TEXT_LIMIT = 40
