@@ -93,7 +93,7 @@ class Sessions:
             if module is not None and facts is not None and speaks(self._program, module, facts):
                 unit = self._units.of(key)
                 found, _ = self.found(unit, ()) if unit is not None else ((), ())
-                restoring = {site for each in found for site in each.following.restored_by}
+                restoring = {s for each in found for s in each.following.restored_by if s[0] != id(each.call.node)}
                 self._left[key] = tuple(
                     _left(f) for f in found if _leaves(f) and (id(f.call.node), f.held.name) not in restoring
                 )

@@ -69,7 +69,7 @@ def session_leaks(
     ``ends_elsewhere``: whether other functions of the file end such things; True asks about roles. ``said_beside``:
     whether another method of the class names a setting.
     """
-    restoring = {site for each in found for site in each.following.restored_by}
+    restoring = {site for each in found for site in each.following.restored_by if site[0] != id(each.call.node)}
     for each in found:
         if (id(each.call.node), each.held.name) in restoring:
             continue  # it sets back what was set before
