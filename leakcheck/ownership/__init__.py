@@ -13,10 +13,10 @@ Functions: ``unit`` and ``units`` (a function as syntax, graph and positions), `
 something), ``conditional`` (only where they are given none), ``usage`` (what becomes of the values of calls),
 ``callees`` (what calls do, as the transfer function asks), ``arguments`` (what parameters hold when a call starts),
 ``given`` (what functions do with arguments), ``raising`` (which cannot raise), ``swallowing`` (what context managers
-swallow), ``owners`` (classes that keep a resource), ``lasting`` (whose objects
-last as long as the process), ``reopening`` (which of their methods leave it open again),
-``entry`` (which of them run while a block is entered), ``pools`` (whether two are the same), ``consumers`` (loops that
-leave a generator that lends one), ``teardown`` (who ends what is kept for a request).
+swallow), ``owners`` (classes that keep a resource), ``wrapping`` (functions that hand out their objects), ``lasting``
+(whose objects last as long as the process), ``reopening`` (which of their methods leave it open again), ``entry``
+(which of them run while a block is entered), ``pools`` (whether two are the same), ``consumers`` (loops that leave a
+generator that lends one), ``teardown`` (who ends what is kept for a request).
 
 What is held on a connection, its transaction, role, settings, locks: the room ``sessions``.
 
