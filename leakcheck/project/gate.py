@@ -13,6 +13,7 @@ import re
 from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
+from leakcheck.project.annotations import annotated_injections
 from leakcheck.project.facts import FunctionFacts, ModuleFacts, Statement
 from leakcheck.project.imports import imported_files, star_imported_files
 from leakcheck.project.names import Class, External, Function, Instance, Method, Scope
@@ -165,6 +166,9 @@ def exported(program: Program, facts: ModuleFacts, known: AbstractSet[str]) -> s
             symbols = program.resolver.resolve(value, scope)
             if any(_is_factory(program, s) or _is_giving(program, s) for s in symbols):
                 found.add(name)
+        made = (program.resolver.resolve(function, scope) for function in annotated_injections(value))
+        if any(_is_giving(program, symbol) for symbols in made for symbol in symbols):
+            found.add(name)  # an annotation by which a framework gives it to whoever names it
     return found
 
 
