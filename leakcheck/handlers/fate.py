@@ -145,10 +145,9 @@ class Fates:
         holders = (held.names | held.stores) - self._checked_out(tree, call, around)
         receivers = {f"{holder}.{part}" for holder in holders for part in parts} | (set() if lent else holders)
         managed = managed and not lent
-        if (
-            isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and not lent
-        ):  # `await db.connect()` is ended by `db.disconnect()`
-            receiver = chain(call.func.value)
+        called = call.func if isinstance(call, ast.Call) and not lent else None
+        if isinstance(called, ast.Attribute):  # `await db.connect()` is ended by `db.disconnect()`
+            receiver = chain(called.value)
             if receiver is not None and receiver not in ("self", "cls"):
                 receivers.add(receiver)
         for node in tree.below(around, ast.Attribute, ast.Call, ast.With, ast.AsyncWith):

@@ -41,11 +41,8 @@ def wrapped(program: Program, unit: Unit, found: Sequence[Found]) -> Iterator[Ow
     for each in found:
         calls = {id(call): call for ending in each.exploration.endings if (call := _taking(ending)) is not None}
         for call in calls.values():
-            made = (
-                _made(program, unit, call, each.acquisition.resource)
-                if _is_only_returned(program, unit, call)
-                else None
-            )
+            returned = _is_only_returned(program, unit, call)
+            made = _made(program, unit, call, each.acquisition.resource) if returned else None
             if made is not None:
                 yield replace(each.owned, resource=made.id, pool=None, place=None)
 
