@@ -57,9 +57,9 @@ something handles what is raised, is given the connection, or ends a transaction
 
 ## Limits
 
-A caller that rolls back whenever this function raises is not seen. What is open when the program is left is not
-reported: by `sys.exit()`, or by what the block of a context manager without `await` throws besides an `Exception`:
-`KeyboardInterrupt` and the like.
+A caller that rolls back whenever this function raises is not seen. What is open when the program is left by
+`sys.exit()` is not reported. At the `yield` of a context manager `except Exception` is too narrow: a generator that is
+closed inside the block throws `GeneratorExit` there, a worker that is stopped `SystemExit`.
 """
 
 from __future__ import annotations

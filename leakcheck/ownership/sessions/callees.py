@@ -20,7 +20,6 @@ from leakcheck.cfg.walk import reduce, walk
 from leakcheck.driver import ClassKind
 from leakcheck.ownership.callees import Callees
 from leakcheck.ownership.given import Given
-from leakcheck.ownership.program import MANAGING
 from leakcheck.ownership.sessions import connections
 from leakcheck.ownership.sessions.connections import UNKNOWN_DRIVER
 from leakcheck.ownership.sessions.following import Following
@@ -123,13 +122,6 @@ class SessionCallees(Callees):
         if self._program.drivers.classes[class_id].kind is ClassKind.TRANSACTION:
             return Scope(class_id)
         return super().derived(class_id)
-
-    @property
-    def lends_to_a_block(self) -> bool:
-        """Whether the unit is a context manager without ``await``: its block throws what it raises itself."""
-        facts = self._unit.facts
-        decorators = facts.decorators if facts is not None and not self._unit.is_async else []
-        return any(ex.last_name(d) in MANAGING for d in decorators)
 
     def leaves(self, call: g.Call) -> tuple[Left, ...]:
         """What a called project function leaves open on a connection that it is given, or finds on its object."""

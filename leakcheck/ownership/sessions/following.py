@@ -292,9 +292,8 @@ class Following(Effects, kw_only=True):
         return self.held is not None
 
     def follows(self, edge: g.Edge) -> bool:
-        """Not what leaves the program; what only a block throws into a context manager is nothing else."""
-        leaves = edge.raised == LEAVING or (edge.raised == g.GENERATOR_EXIT and self.speech.lends_to_a_block)
-        return self.held is None or not leaves
+        """Not what leaves the program."""
+        return self.held is None or edge.raised != LEAVING
 
     # With blocks
 
