@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from leakcheck.fixes.imports import imported
 from leakcheck.fixes.release import block, without_leading_blanks
+from leakcheck.fixes.roles import Role, mentions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,7 +103,8 @@ def with_context(
     """The region as the body of a ``with``, which stands in the place of the checkout."""
     _, body = without_leading_blanks(body)
     assert isinstance(region.checkout, cst.SimpleStatementLine)
-    item = cst.WithItem(item=_aligned(region, context), asname=cst.AsName(name=cst.Name(region.name)))
+    asname = cst.AsName(name=cst.Name(region.name)) if is_needed(region) else None
+    item = cst.WithItem(item=_aligned(region, context), asname=asname)
     whole = cst.With(
         items=[item],
         body=block(region, body).with_changes(header=region.checkout.trailing_whitespace, footer=footer),
@@ -142,6 +144,23 @@ def _joined(outer: cst.With, inner: cst.CSTNode, region: Region) -> cst.With:
     head = region.tree.text(whole.with_changes(body=cst.SimpleStatementSuite([cst.Pass()]), leading_lines=[])).strip()
     column = region.tree.unit.part.span(region.checkout).start.column
     return outer if "\n" in head or column + len(head.removesuffix(" pass")) > _WIDTH else whole
+
+
+def is_needed(region: Region) -> bool:
+    """Whether anything but the releases that go away reads the variable."""
+    tree = region.tree
+    return any(
+        mention.role is not Role.BOUND
+        and not any(id(node) in region.removed for node in (mention.node, *tree.ancestors(mention.node)))
+        for mention in mentions(tree, region.name)
+    )
+
+
+def taking(region: Region, context: Context) -> str:
+    """The ``with`` that takes the connection, for a message."""
+    keyword = "async with" if context.is_async else "with"
+    name = f" as {region.name}" if is_needed(region) else ""
+    return f"{keyword} {shown(region, context)}{name}"
 
 
 def shown(region: Region, context: Context) -> str:

@@ -14,7 +14,16 @@ from msgspec.structs import replace
 
 from leakcheck.diagnostic import Applicability, Edit
 from leakcheck.fixes.by_itself import check_connection
-from leakcheck.fixes.enclose import Context, closing_of, context_of, releases_as_driver, shown, with_context, with_held
+from leakcheck.fixes.enclose import (
+    Context,
+    closing_of,
+    context_of,
+    releases_as_driver,
+    shown,
+    taking,
+    with_context,
+    with_held,
+)
 from leakcheck.fixes.imports import imported
 from leakcheck.fixes.mocked import doubt_of_tests
 from leakcheck.fixes.project_transaction import helper_for
@@ -137,12 +146,11 @@ def _committing(region: Region, program: Program, source: Source) -> Shape | Non
 
 def _around(region: Region, context: Context, parts: Committed, source: Source) -> Shape:
     """The ``with`` around what comes before the commit, and the rest behind it."""
-    keyword = "async with" if context.is_async else "with"
     block = with_context(region, parts.inside, context, as_footer(parts.commit, region))
     edit = replaced(region, [*block, *parts.behind], source)
     return Shape(
         CONTEXT_MANAGER,
-        f"Take it by `{keyword} {shown(region, context)} as {region.name}`, which commits",
+        f"Take it by `{taking(region, context)}`, which commits",
         (*context.edits, edit),
         said_again=said_again(region),
     )
@@ -166,11 +174,8 @@ def _enclosed(region: Region, context: Context, source: Source) -> Shape:
     body = pruned(region)
     if not body:
         raise RefusedError(f"nothing is done with `{region.name}`")
-    keyword = "async with" if context.is_async else "with"
     edit = replaced(region, with_context(region, body, context), source)
-    return Shape(
-        CONTEXT_MANAGER, f"Take it by `{keyword} {shown(region, context)} as {region.name}`", (*context.edits, edit)
-    )
+    return Shape(CONTEXT_MANAGER, f"Take it by `{taking(region, context)}`", (*context.edits, edit))
 
 
 def _finally(region: Region, _program: Program, source: Source) -> Shape:
