@@ -20,7 +20,7 @@ import libcst as cst
 from leakcheck.cfg.walk import walk
 from leakcheck.fixes.guards import asks_if_bound, bound_tests, guards
 from leakcheck.fixes.remarks import with_remarks
-from leakcheck.fixes.tree import RefusedError
+from leakcheck.fixes.tree import TRIES, RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,21 +95,29 @@ def with_finally(region: Region, body: list[cst.BaseStatement], call: cst.BaseEx
     release = asking(region, block(region, [with_remarks(line, region)]))
     lone = body[0] if len(body) == 1 else None
     statement: cst.Try | cst.TryStar
+    final = cst.Finally(body=release, leading_lines=_above_finally(region, body[-1]))
     if isinstance(lone, (cst.Try, cst.TryStar)) and lone.finalbody is None:
-        statement = lone.with_changes(finalbody=cst.Finally(body=release))
+        statement = lone.with_changes(finalbody=final)
     elif isinstance(lone, cst.Try) and lone.finalbody is not None:
         guarded = cst.Try(body=lone.finalbody.body, finalbody=cst.Finally(body=release))
-        final = lone.finalbody.with_changes(body=block(region, [guarded]))
-        statement = lone.with_changes(finalbody=final)
+        statement = lone.with_changes(finalbody=lone.finalbody.with_changes(body=block(region, [guarded])))
     else:
         blank, body = without_leading_blanks(body)
         statement = cst.Try(
             leading_lines=blank,
             body=block(region, body),
-            finalbody=cst.Finally(body=release),
+            finalbody=final,
         )
     guards = region.block.body[region.start : region.first]  # the checkout, and `if conn is None: return` behind it
     return [*guards, *(_from_none(region, statement) if region.needs_none else [statement])]
+
+
+def _above_finally(region: Region, last: cst.BaseStatement) -> Sequence[cst.EmptyLine]:
+    """What stood above the ``finally`` that the new one takes the place of: blank lines, comments."""
+    old = region.statements[-1]
+    if not isinstance(old, TRIES) or old.finalbody is None or (isinstance(last, TRIES) and last.finalbody is not None):
+        return ()
+    return old.finalbody.leading_lines
 
 
 def _from_none(region: Region, statement: cst.Try | cst.TryStar) -> list[cst.BaseStatement]:
