@@ -17,7 +17,7 @@ from leakcheck.cfg.walk import reduce, walk
 from leakcheck.diagnostic import Applicability
 from leakcheck.driver import WithEffect
 from leakcheck.fixes.giving import Doubt, giving, graph_calls
-from leakcheck.fixes.guards import asks_if_bound, guards
+from leakcheck.fixes.guards import asks_if_bound, guards, leaves_without
 from leakcheck.fixes.order import later_call
 from leakcheck.fixes.outliving import BORROWERS, outliving
 from leakcheck.fixes.roles import Mention, Role, mentions
@@ -109,8 +109,22 @@ def _unasked_none(region: Region) -> Iterator[Doubt]:
     for node in region.removed.values():
         around = next((n for n in tree.ancestors(node) if isinstance(n, cst.If)), None)
         asked = isinstance(node, cst.BooleanOperation) or (around is not None and guards(around.test, region.name))
-        if not asked:
+        if not asked and not _has_left_without(region, node):
             yield Applicability.UNSAFE, f"line {tree.row(region.call)} may give None"
+
+
+def _has_left_without(region: Region, node: cst.CSTNode) -> bool:
+    """Whether nobody comes to a release with None: an ``if not conn: return`` stands before it, behind the checkout."""
+    tree = region.tree
+    last = max(tree.unit.order(m.node) for m in mentions(tree, region.name) if m.role is Role.BOUND)
+    current = node
+    for parent in tree.ancestors(node):
+        if isinstance(parent, cst.IndentedBlock):
+            before = parent.body[: next(i for i, one in enumerate(parent.body) if one is current)]
+            if any(leaves_without(one, region.name) and tree.unit.order(one) > last for one in before):
+                return True
+        current = parent
+    return False
 
 
 def _fails_on_none(region: Region) -> bool:
