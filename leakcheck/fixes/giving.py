@@ -18,15 +18,17 @@ from leakcheck.cfg.walk import reduce, walk
 from leakcheck.diagnostic import Applicability
 from leakcheck.driver_session import AfterRelease
 from leakcheck.fixes.roles import mentions
-from leakcheck.fixes.session_state import dirt, texts
+from leakcheck.fixes.session_state import dirt, is_set_in, texts
 from leakcheck.fixes.tree import RefusedError, own
 from leakcheck.project.names import Class, Function
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from leakcheck.driver import DriverClass
     from leakcheck.fixes.region import Region
     from leakcheck.ownership.program import Program
+    from leakcheck.ownership.unit import Unit
 
 Doubt = tuple[Applicability, str]
 _HOLDS = re.compile(
@@ -37,7 +39,7 @@ _HOLDS = re.compile(
 """Locks, subscriptions, and databases in memory that others share: they live as long as the connection."""
 _LISTENERS = frozenset({"add_listener", "add_log_listener", "add_notify_handler", "add_query_logger"})
 _CLOSING = frozenset({"close", "aclose"})
-_DOING = (cst.With, cst.Yield, cst.Raise, cst.For, cst.While, cst.Import, cst.ImportFrom, cst.Try, cst.Subscript)
+_DOING = (cst.With, cst.Yield, cst.Raise, cst.For, cst.While, cst.Import, cst.ImportFrom, cst.Subscript)
 
 
 def giving(region: Region, program: Program) -> Iterator[Doubt]:
@@ -58,8 +60,9 @@ def graph_calls(region: Region) -> dict[int, g.Call]:
 
 def _session(region: Region, program: Program) -> Iterator[Doubt]:
     """A connection that goes back to a pool must not take session state with it."""
-    after = region.found.acquisition.resource.after_release
-    if after is AfterRelease.CLOSED or (region.found.acquisition.resource.is_owner and _only_closes(region, program)):
+    resource = region.found.acquisition.resource
+    after = _after_owner(region, program) if resource.is_owner else resource.after_release
+    if after is AfterRelease.CLOSED:
         return
     found = dirt(region, program)
     if found is not None:
@@ -71,7 +74,7 @@ def _session(region: Region, program: Program) -> Iterator[Doubt]:
             Applicability.UNSAFE,
             (
                 "what gives it back may do more than that, and would do it after an error, too"
-                if region.found.acquisition.resource.is_owner
+                if resource.is_owner
                 else "its pool is not known to roll back what is open when a connection comes back"
             ),
         )
@@ -91,26 +94,66 @@ def _held_as_long(region: Region, program: Program) -> Iterator[Doubt]:
         yield Applicability.UNSAFE, f"what line {row} holds would end before what comes behind"
 
 
-def _only_closes(region: Region, program: Program) -> bool:
-    """Whether all that an object does when it is closed is to close, for good, what it has from the beginning."""
+def _after_owner(region: Region, program: Program) -> AfterRelease:
+    """What becomes of a connection that an object keeps, where closing the object does nothing but give it back."""
     resource = region.found.acquisition.resource
     if region.found.acquisition.unopened or len(resource.attributes) != 1:
-        return False
-    kept = [program.drivers.classes.get(kept) for kept in resource.attributes.values()]
+        return AfterRelease.KEPT
+    ((attribute, held),) = resource.attributes.items()
+    kept = program.drivers.classes.get(held)
     path, _, name = resource.id.rpartition(":")
-    method = resource.release.rpartition(".")[2].partition("(")[0]
     module = program.facts(path)
-    found = module.classes[name].methods.get(method) if module is not None and name in module.classes else None
-    unit = program.functions.units.of(Function(path, found)) if found is not None else None
-    if unit is None or not all(one is not None and one.after_release is AfterRelease.CLOSED for one in kept):
-        return False
+    method = resource.release.rpartition(".")[2].partition("(")[0]
+    if kept is None or module is None or name not in module.classes:
+        return AfterRelease.KEPT
+    owners = {name}
+    if kept.after_release is AfterRelease.ROLLED_BACK and "{pool}" in kept.release:
+        owners |= _handed_out(region, program)
+        units = (program.functions.units.of(Function(path, f)) for f in module.classes[name].methods.values())
+        if any(unit is not None and is_set_in(unit, program) for unit in units):
+            return AfterRelease.KEPT
+    elif kept.after_release is not AfterRelease.CLOSED:
+        return AfterRelease.KEPT
+    classes = [module.classes.get(owner) for owner in sorted(owners)]
+    methods = [cls.methods.get(method) if cls is not None else None for cls in classes]
+    closings = [program.functions.units.of(Function(path, one)) if one is not None else None for one in methods]
+    only = all(unit is not None and _only_gives_back(unit, attribute, kept, program) for unit in closings)
+    return kept.after_release if only else AfterRelease.KEPT
+
+
+def _handed_out(region: Region, program: Program) -> set[str]:
+    """The classes of what a helper returns, now this, now that; an empty name where it makes it elsewhere."""
+    callees, call = region.tree.unit.callees, graph_calls(region).get(id(region.call))
+    names: set[str] = set()
+    for symbol in callees.symbols(call) if callees is not None and call is not None else ():
+        unit = program.functions.units.of(symbol) if isinstance(symbol, Function) else None
+        for node in own(unit.node) if unit is not None else ():
+            match node:
+                case cst.Return(value=cst.Call(func=func)):
+                    names.add(ex.last_name(reduce(func)) or "")
+                case cst.Return(value=cst.BaseExpression() as value) if not _is_word_none(value):
+                    names.add("")
+                case _:
+                    pass
+    return names
+
+
+def _is_word_none(value: cst.BaseExpression) -> bool:
+    return isinstance(value, cst.Name) and value.value == "None"
+
+
+def _only_gives_back(unit: Unit, attribute: str, kept: DriverClass, program: Program) -> bool:
+    """Whether all that a method does is to close what its object has, or to give that one connection to its pool."""
+    given = kept.release.rpartition(".")[2].partition("(")[0] if "{pool}" in kept.release else ""
     for node in own(unit.node):
         if isinstance(node, _DOING):
             return False
         if isinstance(node, cst.Call):
             called = ex.dotted(reduce(node.func)) or ""
-            closes = called.startswith("self.") and called.rpartition(".")[2] in _CLOSING and not node.args
-            if not closes and not program.calls.is_non_raising(called):
+            last = called.rpartition(".")[2]
+            passed = [ex.dotted(reduce(argument.value)) for argument in node.args if argument.keyword is None]
+            ends = (last in _CLOSING and not node.args) or (last == given and passed == [f"self.{attribute}"])
+            if not (called.startswith("self.") and ends) and not program.calls.is_non_raising(called):
                 return False
     return True
 

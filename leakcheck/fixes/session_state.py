@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from leakcheck.fixes.region import Region
     from leakcheck.ownership.program import Program
+    from leakcheck.ownership.unit import Unit
     from leakcheck.project.names import Function
     from leakcheck.sql.event import SqlEvent
 
@@ -73,6 +74,11 @@ def dirt(region: Region, program: Program) -> tuple[cst.CSTNode, str] | None:
     return None
 
 
+def is_set_in(unit: Unit, program: Program) -> bool:
+    """Whether a function of the project, or one that it calls, changes a session."""
+    return _set_in(unit, program, {}) is not None
+
+
 def _is_given(region: Region, call: cst.Call) -> bool:
     """Whether a call is given the connection, or what leads to it."""
     names = {argument.value.value for argument in call.args if isinstance(argument.value, cst.Name)}
@@ -84,14 +90,12 @@ def _set_by(functions: Sequence[Function], program: Program, known: dict[Functio
     for function in functions:
         if function not in known:
             known[function] = None  # for those that call each other
-            known[function] = _set_in(function, program, known)
+            unit = program.functions.units.of(function)
+            known[function] = _set_in(unit, program, known) if unit is not None and len(known) <= _MOST else None
     return next((found for function in functions if (found := known[function]) is not None), None)
 
 
-def _set_in(function: Function, program: Program, known: dict[Function, str | None]) -> str | None:
-    unit = program.functions.units.of(function)
-    if unit is None or len(known) > _MOST:
-        return None
+def _set_in(unit: Unit, program: Program, known: dict[Function, str | None]) -> str | None:
     tree = Tree(unit)
     speech = Speech(tree, program)
     for node in own(unit.node):
