@@ -48,7 +48,7 @@ class Waiting:
         pool, call = construction.made.pool, construction.call
         if pool is None:
             return None
-        if not pool.waits_forever or given(call, pool.bounded_by) or _is_open(call):
+        if not pool.waits_forever or (pool.bounded_by and (given(call, pool.bounded_by) or _is_open(call))):
             return None
         takes = list(self._takes(construction.made, construction.tree.path))
         names = _names(construction)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from leakcheck.diagnostic import Step
     from leakcheck.ownership.pools import Place
     from leakcheck.ownership.program import Program
+    from leakcheck.ownership.state import Fact
     from leakcheck.ownership.summary import Owned
     from leakcheck.project.names import Symbol, Symbols
 
@@ -34,7 +35,7 @@ _CONNECTIONS = frozenset({"conn", "connection", "get_bind", "dbapi_connection", 
 
 
 class Acquisition(Struct, frozen=True):
-    """A call that takes a resource; ``position``, ``companions`` and ``certain_parts`` as in ``Owned``.
+    """A call that takes a resource; ``position``, ``companions`` and what is said of other parts as in ``Owned``.
 
     ``pool`` is the text of what it was taken from, for messages, ``place`` where that lives; ``steps`` come from the
     callee; not ``certain``: by names alone; ``takes_receiver``: a method that opens its own object; ``unopened``:
@@ -57,6 +58,7 @@ class Acquisition(Struct, frozen=True):
     optional: bool = False
     beside: tuple[Acquisition, ...] = ()
     certain_parts: tuple[str | int | None, ...] = ()
+    known_parts: tuple[tuple[str | int | None, Fact], ...] = ()
 
     def is_from(self, pool: str | None, place: Place | None) -> bool:
         """Whether it is taken from the pool that is called so in the same function, or lives there."""
@@ -286,6 +288,7 @@ class Acquisitions:
             condition=condition_of(facts, owned.unless, bound=bound) if facts is not None else None,
             optional=owned.optional,
             certain_parts=owned.certain,
+            known_parts=owned.known,
         )
 
     def _derived_connection(self, symbol: Class) -> Acquisition | None:

@@ -31,6 +31,7 @@ from leakcheck.ownership.handing_back import lost_in_handing_back, parameter_nod
 from leakcheck.ownership.lasting import lasts
 from leakcheck.ownership.leak import LeakKind
 from leakcheck.ownership.nested_blocks import lent_checkouts, nested_in_blocks
+from leakcheck.ownership.owed import owned_by
 from leakcheck.ownership.owners import Owners
 from leakcheck.ownership.perhaps_none import completed, perhaps_none
 from leakcheck.ownership.program import MANAGING, Failure, FileAnalysis, Skip
@@ -41,8 +42,8 @@ from leakcheck.ownership.sessions.analysis import Sessions
 from leakcheck.ownership.sessions.borrowed import passed_on
 from leakcheck.ownership.sessions.exits import left_open
 from leakcheck.ownership.sessions.report import fault_leak, session_leaks
-from leakcheck.ownership.state import Box, Hold, State, Status
-from leakcheck.ownership.summary import FunctionSummary, Owned
+from leakcheck.ownership.state import Hold, State, Status
+from leakcheck.ownership.summary import FunctionSummary
 from leakcheck.ownership.teardown import Teardown
 from leakcheck.ownership.units import Units, name_of
 from leakcheck.ownership.within import Within
@@ -318,6 +319,7 @@ class Functions:
             acquisition.advances,
             followed or is_entry(self._program, unit),
             certain=acquisition.certain_parts,
+            known=acquisition.known_parts,
             place=acquisition.place,
         )
         explorer = Explorer(graph, constants, effects)
@@ -358,7 +360,7 @@ class Functions:
             return None
         found = self.found(unit).found
         manages = any(ex.last_name(d) in MANAGING for d in facts.decorators)
-        returns, stores, checks_out = _owned_by(found)
+        returns, stores, checks_out = owned_by(found)
         checks_out += lent_checkouts(self._program, unit)
         yields = tuple(each.owned for each in found if each.effects.yielded)
         if returns := returns or tuple(wrapped(self._program, unit, found)):
@@ -367,34 +369,3 @@ class Functions:
         if facts.is_generator or is_cached(facts):
             returns = ()
         return FunctionSummary(returns, yields, stores, manages, facts.is_async, checks_out)
-
-
-def _owned_by(found: Sequence[Found]) -> tuple[tuple[Owned, ...], tuple[tuple[str, Owned], ...], tuple[Owned, ...]]:
-    """What the function returns, stores on self, and checks out for itself."""
-    returns: dict[tuple[str, str | int | None], Owned] = {}
-    stores: list[tuple[str, Owned]] = []
-    checks_out: list[Owned] = []
-    # What is always taken overrides what is sometimes, and what is taken near by what comes from afar.
-    for each in sorted(found, key=lambda f: (f.unless is None, -len(f.acquisition.steps))):
-        acquisition = each.acquisition
-        owned = each.owned
-        if acquisition.place is not None and any(e.state.status is not Status.MOVED for e in each.exploration.endings):
-            checks_out.append(owned)
-        for ending in each.exploration.endings:
-            if ending.state.status is not Status.MOVED or ending.state.moved_to is not None:
-                continue
-            value = ending.state.get(g.RETURN)
-            given = owned if value is Hold.OWN else _in_box(owned, value) if isinstance(value, Box) else None
-            if given is not None:
-                returns[given.resource, given.position] = given
-        stores += [(attribute, owned) for attribute, _ in each.stores(by_others=False)]
-    return tuple(returns.values()), tuple(dict(stores).items()), tuple(checks_out)
-
-
-def _in_box(owned: Owned, box: Box) -> Owned | None:
-    """What is returned as a part of something."""
-    positions = [key for key, item in box.items if item is Hold.OWN]
-    if not positions:
-        return None
-    beside = tuple(key for key, item in box.items if item is Hold.DERIVED)
-    return replace(owned, position=positions[0], companions=beside)

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import libcst as cst
+
 from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
 from leakcheck.ownership.constants import flag
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 BACK_TO_OWNER = frozenset({"connection", "conn", "_connection", "_conn", "driver_connection", "dbapi_connection"})
 """Attributes of a cursor, or of a proxy, that are its connection."""
+_SAID = (Fact.NONE, Fact.FALSE, Fact.TRUE)
+"""What a tuple goes on holding beside the resource; others may be changed by whoever has them."""
 
 
 def move(obligation: Obligation, instruction: g.Move, state: State) -> Outcome:
@@ -111,7 +115,8 @@ def build(obligation: Obligation, instruction: g.Build, state: State) -> Outcome
     for _, operand in instruction.items:
         changes.update(consumed(operand))
     if owned:
-        kept = tuple((k, v) for k, v in held if v is not None and (v is Hold.DERIVED or obligation.keeps(v, state)))
+        stays = (Hold.DERIVED, *_SAID) if isinstance(instruction.node, cst.Tuple) else (Hold.DERIVED,)
+        kept = tuple((k, v) for k, v in held if v is not None and (v in stays or obligation.keeps(v, state)))
         is_sequence = all(isinstance(key, int) for key, _ in held)
         changes[instruction.target] = Box(kept, len(held) if is_sequence else None)
     else:

@@ -101,6 +101,8 @@ class Obligation(Struct):
     """A generator lends it to whoever advances the generator."""
     certain: tuple[str | int | None, ...] = ()
     """Items that are never None: it, and others beside it."""
+    known: tuple[tuple[str | int | None, Fact], ...] = ()
+    """What is known of other items beside it."""
     place: Place | None = None
     """Where the pool lives that it came from."""
 
@@ -264,10 +266,9 @@ class Obligation(Struct):
         """The value that the acquire gives: the resource, or a box around it."""
         if self.position is None:
             return Hold.OWN
-        beside = [(key, Hold.DERIVED) for key in self.companions] + [
-            (key, Fact.TRUE) for key in self.certain if key != self.position
-        ]
-        return Box(((self.position, Hold.OWN), *beside))
+        beside: dict[str | int | None, Value] = dict.fromkeys(self.certain, Fact.TRUE)
+        beside |= dict(self.known) | dict.fromkeys(self.companions, Hold.DERIVED) | {self.position: Hold.OWN}
+        return Box(tuple(beside.items()))
 
 
 def consumed(operand: str) -> dict[str, Value | None]:

@@ -89,6 +89,8 @@ class Owned(Struct, frozen=True):
     optional: bool = False
     certain: tuple[str | int | None, ...] = ()
     """The positions of the resources in the returned value, this one's among them, that never hold None."""
+    known: tuple[tuple[str | int | None, Fact], ...] = ()
+    """What the other positions hold wherever this one holds the resource: ``None`` of ``return conn, None``."""
     place: Place | None = None
     """Where the pool lives that it was taken from."""
     unless: str | None = None

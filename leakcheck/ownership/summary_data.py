@@ -54,6 +54,7 @@ def _owned_data(owned: Owned) -> dict[str, Any]:
         "steps": [_step_data(step) for step in owned.steps],
         "companions": list(owned.companions),
         "certain": list(owned.certain),
+        "known": [[position, fact.value] for position, fact in owned.known],
         "optional": owned.optional,
         "unless": owned.unless,
     }
@@ -69,6 +70,7 @@ def _owned(data: Mapping[str, Any]) -> Owned:
         companions=tuple(data["companions"]),
         optional=data["optional"],
         certain=tuple(data["certain"]),
+        known=tuple((position, Fact(fact)) for position, fact in data["known"]),
         unless=data["unless"],
     )
 
