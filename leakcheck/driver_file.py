@@ -95,6 +95,7 @@ _OPERATION_KEYS: dict[str, tuple[type, ...]] = {
     "near-miss-unless": (str,),
     "acquires-receiver": (bool,),
     "reopens": (str,),
+    "idle": (bool,),
     "closes": (bool,),
     "distinctive": (bool,),
     "bound": (bool,),

@@ -130,6 +130,8 @@ def _method(obligation: Obligation, call: g.Call, state: State, name: str) -> Ou
         return [state], [state]
     if operation.pauses and operation.derives is None:
         return [replace(state, paused=True)], [state]
+    if operation.idle and state.status is Status.RELEASED:
+        return [state], []
     normal, raised = obligation.used(call, state)
     if operation.pauses:
         raised = []  # it only starts a block that commits
