@@ -47,7 +47,7 @@ from leakcheck.ownership.summary import FunctionSummary
 from leakcheck.ownership.teardown import Teardown
 from leakcheck.ownership.units import Units, name_of
 from leakcheck.ownership.within import Within
-from leakcheck.ownership.wrapping import wrapped
+from leakcheck.ownership.wrapping import made_of, may_wrap
 from leakcheck.project.facts import FunctionFacts, ModuleFacts, Statement, is_cached
 from leakcheck.project.names import Class
 from leakcheck.project.speaking import ends_elsewhere, said_beside, speaks
@@ -211,7 +211,7 @@ class Functions:
 
     def acquisition(self, unit: Unit, call: g.Call) -> Acquisition | None:
         """What a call in the unit takes."""
-        if not self._acquisitions.possible(call.func, unit.scope):
+        if not may_wrap(call) and not self._acquisitions.possible(call.func, unit.scope):
             return None
         taken: Acquisition | None = self._program.answers.answer(
             ("taken", id(call.node)), lambda: self._taken(unit, call), None
@@ -223,7 +223,9 @@ class Functions:
         assert isinstance(reduced, ex.Call)
         callees = self.units.callees(unit)
         found = self._acquisitions.at(reduced, unit.scope, awaited=lambda: callees.is_entered_or_awaited(call))
-        return None if found is not None and is_replaced(self._program, unit, reduced, found) else found
+        if found is None:
+            return made_of(self._program, unit, call) if may_wrap(call) else None
+        return None if is_replaced(self._program, unit, reduced, found) else found
 
     def found(self, unit: Unit) -> AllFound:
         """Every acquire of the unit with what becomes of it on all paths."""
@@ -363,7 +365,7 @@ class Functions:
         returns, stores, checks_out = owned_by(found)
         checks_out += lent_checkouts(self._program, unit)
         yields = tuple(each.owned for each in found if each.effects.yielded)
-        if returns := returns or tuple(wrapped(self._program, unit, found)):
+        if returns:
             graph, constants = self.units.graph(unit), self.units.constants(unit)
             returns = completed(returns, perhaps_none(graph, constants, self.units.callees(unit).takes_or_not))
         if facts.is_generator or is_cached(facts):

@@ -64,7 +64,7 @@ class Owners:
             name = self.field_at(cls, place)
             if name is not None:
                 return TAKES if self.releases(cls, name, resource) else BORROWS
-        return TAKES if self._may_inherit_anything(cls) else BORROWS
+        return TAKES if self.may_inherit_anything(cls) else BORROWS
 
     def kept_in(self, cls: Class, place: int | str, resource: DriverClass) -> str | None:
         """The attribute in which constructing a project class keeps an argument."""
@@ -111,7 +111,7 @@ class Owners:
             self._keepers[key] = (
                 bool(self.releasing_methods(cls, attribute, resource))
                 or self._passes_on(cls, attribute)
-                or self._may_inherit_anything(cls)
+                or self.may_inherit_anything(cls)
             )
         return self._keepers[key]
 
@@ -159,7 +159,7 @@ class Owners:
                 )
         return False
 
-    def _may_inherit_anything(self, cls: Class) -> bool:
+    def may_inherit_anything(self, cls: Class) -> bool:
         """Whether the class derives from one that may give back what is kept, as those of Python do not."""
         return self._program.resolver.hierarchy.has_unknown_base(cls, _leaves_alone)
 

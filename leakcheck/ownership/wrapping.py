@@ -1,11 +1,11 @@
-"""Objects that a function makes of what it takes, and hands out: whoever receives one must close it.
+"""Objects that a function makes of what it takes: they must be closed in its stead.
 
-    @classmethod
-    async def create(cls, dsn):
-        return cls(await asyncpg.connect(dsn))      →   returns owned Client
+    conn = sqlite3.connect(path)
+    store = Store(conn)                             →   taken: a Store, to be given back by `store.close()`
+    return cls(await asyncpg.connect(dsn))          →   returns owned Client
 
-Constructing the object takes the connection over, if a method of its class gives it back; where the object is no more
-than returned, that method is what the function's callers owe.
+Constructing the object takes the connection over, if a method of its class gives it back. From then on that method is
+what is owed, where nobody else has the connection.
 """
 
 from __future__ import annotations
@@ -14,73 +14,76 @@ import re
 from typing import TYPE_CHECKING
 
 import libcst as cst
-from msgspec.structs import replace
 
 from leakcheck import expression as ex
-from leakcheck.cfg import graph as g
+from leakcheck.calls import load_calls
 from leakcheck.cfg.walk import reduce
+from leakcheck.driver import Protocol
 from leakcheck.framework import load_frameworks
+from leakcheck.ownership.acquire import Acquisition
 from leakcheck.ownership.arguments import place_of
-from leakcheck.ownership.obligation import EventKind
-from leakcheck.ownership.state import Status
 from leakcheck.project.names import Class
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
+    from leakcheck.cfg import graph as g
     from leakcheck.driver import DriverClass
-    from leakcheck.ownership.explore import Ending
-    from leakcheck.ownership.found import Found
     from leakcheck.ownership.program import Program
-    from leakcheck.ownership.summary import Owned
     from leakcheck.ownership.unit import Unit
 
 
-def wrapped(program: Program, unit: Unit, found: Sequence[Found]) -> Iterator[Owned]:
-    """What the function's callers owe for objects that it makes of what it takes."""
-    for each in found:
-        calls = {id(call): call for ending in each.exploration.endings if (call := _taking(ending)) is not None}
-        for call in calls.values():
-            returned = _is_only_returned(program, unit, call)
-            made = _made(program, unit, call, each.acquisition.resource) if returned else None
-            if made is not None:
-                yield replace(each.owned, resource=made.id, pool=None, place=None)
+def may_wrap(call: g.Call) -> bool:
+    """Whether a call may make an object of something: the cheap question."""
+    name = ex.last_name(call.func) or ""
+    return bool(call.arguments) and (name[:1].isupper() or name == "cls")
 
 
-def _taking(ending: Ending) -> g.Call | None:
-    """The call that took the resource over where a path ends with that."""
-    last = ending.events[-1] if ending.events else None
-    if ending.state.status is not Status.MOVED or last is None or last.kind is not EventKind.TRANSFER:
+def made_of(program: Program, unit: Unit, call: g.Call) -> Acquisition | None:
+    """The object that a call makes of what the function itself takes, where a method of it must be called then."""
+    made = reduce(call.node) if isinstance(call.node, cst.Call) else None
+    if unit.facts is None or not isinstance(made, ex.Call) or any(argument.star for argument in call.arguments):
         return None
-    return last.instruction if isinstance(last.instruction, g.Call) else None
-
-
-def _is_only_returned(program: Program, unit: Unit, call: g.Call) -> bool:
-    """Whether what a call makes is returned, and nobody else is given it before."""
-    facts, node = unit.facts, call.node
-    if facts is None or not isinstance(node, cst.Call):
-        return False
-    made = reduce(node)
-    if made in facts.returned:
-        return True
-    names = (n for n, values in facts.scope.assignments.items() if made in values and ex.Name(n) in facts.returned)
-    text = program.rows(unit.path, facts.first_row, facts.last_row).decode(errors="replace")
-    return any(
-        len(re.findall(rf"(?<![\w.]){name}\b(?!\s*[.=:])", text)) == len(re.findall(rf"\breturn\s+{name}\b", text))
-        for name in names
-    )
-
-
-def _made(program: Program, unit: Unit, call: g.Call, resource: DriverClass) -> DriverClass | None:
-    """The class of the object as what must be closed, where it keeps an argument and has no other connection."""
     owners, hierarchy = program.functions.owners, program.resolver.hierarchy
     for symbol in program.functions.units.callees(unit).symbols(call):
         if not isinstance(symbol, Class) or hierarchy.is_shared(symbol, load_frameworks().memoisers):
             continue
-        if program.construction(symbol) is not None:
+        if program.construction(symbol) is not None or owners.may_inherit_anything(symbol):
             continue
         for argument in call.arguments:
-            attribute = owners.kept_in(symbol, place_of(call, argument), resource)
-            if attribute is not None:
-                return owners.closable(symbol, attribute, resource)
+            place = place_of(call, argument)
+            value = dict(made.keywords).get(place) if isinstance(place, str) else made.args[place]
+            taken = _taken(program, unit, value) if value is not None else None
+            attribute = owners.kept_in(symbol, place, taken) if taken is not None else None
+            if taken is not None and attribute is not None:
+                wrapped = owners.closable(symbol, attribute, taken)
+                return None if wrapped is None else Acquisition(wrapped, Protocol.VALUE, None)
     return None
+
+
+def _taken(program: Program, unit: Unit, value: ex.Expression) -> DriverClass | None:
+    """What an argument is that the function takes for nothing else."""
+    assert unit.facts is not None
+    name = value.id if isinstance(value, ex.Name) else None
+    if name is not None:
+        values = unit.facts.scope.assignments.get(name, ())
+        if len(values) != 1 or any(p.name == name for p in unit.facts.parameters):
+            return None
+        value = values[0]
+    awaited = isinstance(value, ex.Await)
+    call = value.value if isinstance(value, ex.Await) else value
+    if not isinstance(call, ex.Call):
+        return None
+    taken = program.acquisitions.at(call, unit.scope, awaited=lambda: awaited)
+    if taken is None or taken.position is not None or taken.unopened or taken.protocol.is_async is not awaited:
+        return None
+    return taken.resource if name is None or _is_handed_on_once(program, unit, name, taken.resource) else None
+
+
+def _is_handed_on_once(program: Program, unit: Unit, name: str, resource: DriverClass) -> bool:
+    """Whether a function gives what a name holds to one call only, and does not give it back itself."""
+    assert unit.facts is not None
+    text = program.rows(unit.path, unit.facts.first_row, unit.facts.last_row).decode(errors="replace")
+    called = re.findall(rf"(?<![\w.]){name}\s*\.\s*(\w+)", text)
+    ending = {n for n, o in resource.methods.items() if o.releases is not None or o.near_miss}
+    if any(n in ending or load_calls().says_release(n) for n in called):
+        return False
+    return len(re.findall(rf"(?<![\w.]){name}\b(?!\s*[.=:])", text)) == 1
