@@ -56,6 +56,7 @@ def entered_shape(
     """The rewrite of such a ``with``, and how far it may be applied. Raises RefusedError."""
     statement, item = block
     region = _region(tree, found, statement, item)
+    _check_asynchronous(region, block)
     _check_inside(region)
     _check_later(region, statement)
     doubt = applicability_of(region, program)
@@ -111,6 +112,15 @@ def _region(tree: Tree, found: Found, statement: cst.With, item: cst.WithItem) -
     region = Region(tree, found, name, statement, statement.body, 0, 0, len(statement.body.body) - 1)
     region.handles = handles(name, region.statements)
     return region
+
+
+def _check_asynchronous(region: Region, block: tuple[cst.With, cst.WithItem]) -> None:
+    """An ``async with`` of what is no asynchronous context manager fails before anything can release it."""
+    statement, item = block
+    acquisition = region.found.acquisition
+    is_async = acquisition.protocol.is_async or acquisition.resource.release.startswith("await ")
+    if statement.asynchronous is not None and not is_async:
+        raise RefusedError(f"line {region.tree.row(item)} enters it by `async with`, which raises: `with` would not")
 
 
 def _check_inside(region: Region) -> None:
