@@ -23,7 +23,7 @@ from leakcheck.diagnostic import Applicability, Edit, Fix, Position, Span
 from leakcheck.fixes.imports import statements
 from leakcheck.fixes.roles import Role, mentions
 from leakcheck.fixes.splice import in_place, newline_of
-from leakcheck.fixes.tree import RefusedError, Tree, only
+from leakcheck.fixes.tree import TRIES, RefusedError, Tree, only
 from leakcheck.ownership.leak import LeakKind
 
 if TYPE_CHECKING:
@@ -57,11 +57,15 @@ def hoisted(program: Program, path: str, leak: Leak, source: Source) -> Fix:
             pass
         case cst.Assign(targets=[cst.AssignTarget(target=cst.Attribute())]):
             raise RefusedError(f"line {row} keeps it on an object that is made as often")
+        case cst.Assign(targets=[cst.AssignTarget(target=cst.Name())], value=cst.Await(expression=inner)) if (
+            inner is call
+        ):
+            raise RefusedError(_needs_a_start(row))
         case _:
             raise RefusedError(f"line {row} does not bind it to a plain name in a statement of its own")
     _check_time(call, leak, row)
-    block = getattr(tree.root, "body", None)
-    if not isinstance(block, cst.IndentedBlock) or len(block.body) == 1 or tree.parent(statement) is not block:
+    block = tree.block(statement)
+    if block is None or len(block.body) == 1 or not _always_runs(tree, block):
         raise RefusedError(f"line {row} builds it under a condition, or does nothing else")
     _check_name(tree, name, statement, source)
     _check_arguments(tree, call, row, source)
@@ -77,6 +81,8 @@ def hoisted(program: Program, path: str, leak: Leak, source: Source) -> Fix:
     inserted = Edit(Span(place, place), f"{text}{newline}{newline}{newline}")
     removed = in_place(tree, block, statement, [], source)
     message = f"Build `{name}` once, for the module; forked workers must dispose of it"
+    if any(_is_environment(node) for node in walk(call) if isinstance(node, cst.Call)):
+        message = f"{message}, and its environment must be complete before this is imported"
     return Fix(message, (inserted, removed), Applicability.UNSAFE)
 
 
@@ -104,7 +110,20 @@ def _check_time(call: cst.Call, leak: Leak, row: int) -> None:
         if first is not None and isinstance(first.value, cst.Integer) and first.value.value == "0":
             return
         raise RefusedError(f"line {row} connects at once, which importing the module must not do")
-    raise RefusedError(f"what line {row} builds must be opened, and closed, when the application starts and ends")
+    raise RefusedError(_needs_a_start(row))
+
+
+def _needs_a_start(row: int) -> str:
+    return f"what line {row} builds must be opened, and closed, when the application starts and ends"
+
+
+def _always_runs(tree: Tree, block: cst.CSTNode) -> bool:
+    """Whether a block is the function's own, or the first part of a ``try`` in it."""
+    around = tree.parent(block)
+    while isinstance(around, TRIES) and around.body is block:
+        block = tree.parent(around) or around
+        around = tree.parent(block)
+    return around is tree.root
 
 
 def _check_name(tree: Tree, name: str, statement: cst.CSTNode, source: Source) -> None:
