@@ -23,7 +23,7 @@ from leakcheck.config import Config
 from leakcheck.diagnostic import LeakcheckError
 from leakcheck.handlers.search import is_test
 from leakcheck.project.files import discover, displayed, read_file
-from leakcheck.templates import driver_of, helper_text
+from leakcheck.templates import SERVED, driver_of, helper_text
 from leakcheck.writing import put
 
 if TYPE_CHECKING:
@@ -55,24 +55,6 @@ DRIVERS: dict[str, tuple[str, str]] = {
 }
 
 
-_SERVED = {
-    "psycopg2.PooledConnection": "psycopg2",
-    "psycopg2.Connection": "psycopg2-connect",
-    "psycopg.PooledConnection": "psycopg",
-    "psycopg.AsyncPooledConnection": "psycopg-async",
-    "asyncpg.PooledConnection": "asyncpg",
-    "aiopg.PooledConnection": "aiopg",
-    "sqlalchemy.Connection": "sqlalchemy",
-    "sqlalchemy.AsyncConnection": "sqlalchemy-async",
-    "sqlite3.Connection": "sqlite3",
-    "aiosqlite.Connection": "aiosqlite",
-    "pymysql.Connection": "pymysql",
-    "mysqlclient.Connection": "mysqlclient",
-    "mysql_connector.Connection": "mysql-connector",
-    "mysql_connector.PooledConnection": "mysql-connector",
-    "aiomysql.PooledConnection": "aiomysql",
-}
-"""The helper that serves each class of the drivers' files."""
 _COMMIT_EACH = frozenset({"asyncpg", "aiopg"})
 """Drivers that commit each statement: there is no commit whose place a helper could take."""
 
@@ -193,7 +175,7 @@ def _chosen(uses: Mapping[str, Sequence[Path]], losses: Callable[[], Losses]) ->
         raise LeakcheckError(f"no driver is used here that a helper is known for: name one with --driver ({known})")
     served: Counter[str] = Counter()
     for resource, count in losses().counts.items():
-        served[_SERVED.get(resource, "")] += count
+        served[SERVED.get(resource, "")] += count
     leaks = [(served[name], name) for name in found if served[name]]
     most = [name for count, name in leaks if count == max(leaks)[0]]
     if len(most) == 1:
@@ -226,7 +208,7 @@ def _starts_of(driver: str, losses: Losses) -> Counter[str]:
     """Where imports start in the files that lose connections of a driver, with the number of the files."""
     found: Counter[str] = Counter()
     for resource, starts in losses.starts.items():
-        if _SERVED.get(resource) == driver:
+        if SERVED.get(resource) == driver:
             found.update(starts)
     return found
 

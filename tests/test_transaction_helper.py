@@ -281,7 +281,7 @@ def test_what_commits_each_statement_gets_no_transaction(driver: str, capsys: py
     found = fixed(
         text.replace(f"import {driver}", "from app.db import pool"), f"import {driver}\n\npool: {driver}.Pool"
     )
-    assert "async with pool.acquire() as conn:\n" in found
+    assert "async with pool.acquire():\n" in found
 
 
 @pytest.mark.parametrize(
@@ -350,3 +350,60 @@ def test_imports_that_start_elsewhere_say_that_the_package_is_found_there() -> N
         Path("src/models/orders.py").write_text(more + text)
         main(["--fix", "-q", "src/models/orders.py"])
         assert ("with_transaction" in Path("src/models/orders.py").read_text()) is used
+
+
+SESSIONS = """\
+from sqlalchemy import create_engine
+from sqlalchemy.orm import sessionmaker
+
+Session = sessionmaker(create_engine("postgresql:///shop"))
+
+
+def place(order, notify):
+    session = Session()
+    session.add(order)
+    session.commit()
+    session.close()
+    notify(order.number)
+"""
+OF_SESSIONS = """\
+from contextlib import contextmanager
+
+
+@contextmanager
+def with_transaction(session):
+    try:
+        yield session
+        session.commit()
+    except BaseException:
+        session.rollback()
+        raise
+    finally:
+        session.close()
+"""
+
+
+def test_a_helper_serves_what_it_was_written_for() -> None:
+    written_by_init("psycopg2-connect")
+    found = fixed(SESSIONS.replace("from sqlalchemy import", "import app.db\nfrom sqlalchemy import"), "")
+    assert "with Session() as session:" in found
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "used"),
+    [
+        ("", "", True),
+        ("        session.commit()", "        if not session.closed:\n            session.commit()", False),
+        ("        session.close()", "        if session.is_active:\n            session.close()", False),
+    ],
+)
+def test_a_helper_asks_nothing_that_another_kind_of_connection_has_not(old: str, new: str, used: bool) -> None:
+    found = fixed("import app.db\n" + SESSIONS, OF_SESSIONS.replace(old, new))
+    assert ("with with_transaction(Session()) as session:" in found) is used
+
+
+def test_what_reads_an_object_behind_the_commit_keeps_its_session() -> None:
+    reading = SESSIONS.replace("    session.close()\n", "    number = order.number\n    session.close()\n")
+    found = fixed("import app.db\n" + reading.replace("notify(order.number)", "notify(number)"), OF_SESSIONS)
+    assert "    with Session() as session:\n        session.add(order)\n        session.commit()\n" in found
+    assert "        number = order.number\n" in found

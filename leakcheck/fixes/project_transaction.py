@@ -23,7 +23,7 @@ from leakcheck.fixes.tree import RefusedError, only
 from leakcheck.ownership.program import Failure
 from leakcheck.ownership.summary import End
 from leakcheck.project.names import Function
-from leakcheck.templates import is_as_written
+from leakcheck.templates import is_as_written, is_for
 
 if TYPE_CHECKING:
     from leakcheck.driver import DriverClass
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from leakcheck.ownership.unit import Unit
 
 _DEPTH = 6
+_ASKED_OF_ALL = frozenset({"begin", "close", "commit", "rollback"})
+"""What connections of all kinds have."""
 
 
 class Helper(Struct, frozen=True):
@@ -63,13 +65,18 @@ def helper_for(region: Region, program: Program) -> Helper | None:
     if unit is None or unit.facts is None:
         raise RefusedError(f"the configured helper `{module}` has no function `{name}`")
     resource = region.found.acquisition.resource
+    source = program.source(path)
+    text = "" if isinstance(source, Failure) else source.text
+    is_written = is_as_written(text)
+    if is_written and not is_for(text, resource.id):
+        return None
     found = program.functions.found(unit).found
     taken = [one for one in found if one.acquisition.resource.id == resource.id]
     if taken:
         if region.found.acquisition.steps:
             return None
         _check_pool(region, unit, taken[0], program)
-    elif not _gets_hold(unit, resource, program):
+    elif not (is_written or _asks_of_any(unit, resource, program)) or not _gets_hold(unit, resource, program):
         return None
     user = region.tree.unit.path
     if path == user:
@@ -103,6 +110,27 @@ def _gets_hold(unit: Unit, resource: DriverClass, program: Program) -> bool:
         return False
     _check(unit, program, holder, leaks=effect.normal | effect.raised != {End.RELEASED})
     return True
+
+
+def _asks_of_any(unit: Unit, resource: DriverClass, program: Program) -> bool:
+    """Whether a connection of this kind has all that the helper asks of its argument: one of another may not."""
+    if unit.facts is None or not unit.facts.parameters:
+        return False
+    holder, given = unit.facts.parameters[0].name, unit.facts.parameters[0].annotation
+    annotation = ex.dotted(given) if given is not None else None
+    if annotation is not None:
+        root, _, rest = annotation.partition(".")
+        imported_as = unit.scope.module.scope.imports.get(root, (root,))
+        packages = program.drivers.driver_packages.get(resource.driver, ())
+        names = (f"{one}.{rest}" for one in imported_as)
+        if any(name == package or name.startswith(f"{package}.") for name in names for package in packages):
+            return True
+    asked = {n.attr.value for n in walk(unit.node) if isinstance(n, cst.Attribute) and _is_name(n.value, holder)}
+    return asked <= _ASKED_OF_ALL
+
+
+def _is_name(node: cst.CSTNode, name: str) -> bool:
+    return isinstance(node, cst.Name) and node.value == name
 
 
 def _check(unit: Unit, program: Program, holder: str, *, leaks: bool) -> None:

@@ -80,6 +80,9 @@ def committed(region: Region, body: list[cst.BaseStatement], program: Program) -
         _check(region, statement, said.only_before)
     said.check(inside)
     moved, behind = _parted(region, body[last + 1 :])
+    if behind and region.found.acquisition.resource.noun == "session":
+        row = region.tree.row(behind[0])
+        raise RefusedError(f"line {row} may load again what the commit of the session let go")
     return Committed([*inside, *moved], commit, behind)
 
 

@@ -17,6 +17,25 @@ from pathlib import Path
 _NOTE = "# Written by `leakcheck init --driver {driver}`: `leakcheck init --check` shows what changed since.\n"
 _HEADER = re.compile(r"# Written by `leakcheck init --driver (?P<driver>[\w-]+)`")
 
+SERVED = {
+    "psycopg2.PooledConnection": "psycopg2",
+    "psycopg2.Connection": "psycopg2-connect",
+    "psycopg.PooledConnection": "psycopg",
+    "psycopg.AsyncPooledConnection": "psycopg-async",
+    "asyncpg.PooledConnection": "asyncpg",
+    "aiopg.PooledConnection": "aiopg",
+    "sqlalchemy.Connection": "sqlalchemy",
+    "sqlalchemy.AsyncConnection": "sqlalchemy-async",
+    "sqlite3.Connection": "sqlite3",
+    "aiosqlite.Connection": "aiosqlite",
+    "pymysql.Connection": "pymysql",
+    "mysqlclient.Connection": "mysqlclient",
+    "mysql_connector.Connection": "mysql-connector",
+    "mysql_connector.PooledConnection": "mysql-connector",
+    "aiomysql.PooledConnection": "aiomysql",
+}
+"""The helper that serves each class of the drivers' files."""
+
 
 @cache
 def helper_text(driver: str) -> str:
@@ -29,6 +48,11 @@ def driver_of(text: str) -> str | None:
     """The driver for which a file was written, as its first line says."""
     header = _HEADER.match(text)
     return header["driver"] if header is not None else None
+
+
+def is_for(text: str, class_id: str) -> bool:
+    """Whether a file was written for connections of this class of the drivers' files."""
+    return driver_of(text) == SERVED.get(class_id)
 
 
 def is_as_written(text: str) -> bool:
