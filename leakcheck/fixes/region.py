@@ -221,11 +221,18 @@ def _part(target: cst.Tuple, place: int) -> tuple[cst.BaseExpression, frozenset[
     return parts[place], frozenset(names) - {names[place]}
 
 
+def _reads(value: cst.CSTNode, name: str) -> bool:
+    """Whether an expression mentions the variable: ``conn.cursor()`` does not read ``cursor``."""
+    parts = {id(n.attr) for n in walk(value) if isinstance(n, cst.Attribute)}
+    parts |= {id(n.keyword) for n in walk(value) if isinstance(n, cst.Arg)}
+    return any(isinstance(n, cst.Name) and n.value == name and id(n) not in parts for n in walk(value))
+
+
 def _rebinds(statement: cst.CSTNode, name: str) -> bool:
     """Whether the statement does nothing but give the name another value."""
     match only(statement):
         case cst.Assign(targets=[cst.AssignTarget(target=cst.Name(value=target))], value=value):
-            return target == name and not any(isinstance(n, cst.Name) and n.value == name for n in walk(value))
+            return target == name and not _reads(value, name)
         case cst.AnnAssign(target=cst.Name(value=target)):
             return target == name
         case _:
