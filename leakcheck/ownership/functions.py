@@ -41,6 +41,7 @@ from leakcheck.ownership.report import left_held_leak, reported, stored_leak
 from leakcheck.ownership.sessions.analysis import Sessions
 from leakcheck.ownership.sessions.borrowed import passed_on
 from leakcheck.ownership.sessions.exits import left_open
+from leakcheck.ownership.sessions.kept import given_back_later
 from leakcheck.ownership.sessions.report import fault_leak, session_leaks
 from leakcheck.ownership.state import Hold, State, Status
 from leakcheck.ownership.summary import FunctionSummary
@@ -135,19 +136,29 @@ class Functions:
     ) -> Iterable[Leak]:
         """What the function leaves on its connections."""
         found, faults = self.sessions.found(unit, acquired)
+        elsewhere = partial(ends_elsewhere, self._program, module, item)
+        beside = partial(said_beside, self._program, module, item)
         reported = tuple(
             session_leaks(
                 found,
                 in_main=in_main,
-                ends_elsewhere=lambda role: ends_elsewhere(self._program, module, item, role=role),
-                said_beside=lambda name: said_beside(self._program, module, item, name),
+                ends_elsewhere=lambda role: elsewhere(role=role),
+                said_beside=beside,
             )
         )
         exits = left_open(self._program, self.units, self.sessions, found)
         said = {id(each) for each, _ in reported}
-        borrowed = passed_on(self._program, self.units, self.sessions, (f for f in found if id(f) not in said))
+        others = [each for each in found if id(each) not in said]
+        borrowed = passed_on(self._program, self.units, self.sessions, others)
+        given_back = given_back_later(
+            self._program,
+            self.units,
+            self.sessions,
+            others,
+            reset_beside=lambda name: beside(name) if name is not None else elsewhere(role=True),
+        )
         told: set[tuple[LeakKind, Span]] = set()
-        for each, kept in (*reported, *exits, *borrowed):
+        for each, kept in (*reported, *exits, *borrowed, *given_back):
             self.origins[module.path, kept.kind, kept.span, kept.name] = each
             if (kept.kind, kept.span) not in told:  # of several settings that one call sets, one will do
                 told.add((kept.kind, kept.span))

@@ -9,5 +9,6 @@ to send), ``noted`` (what an object knows of them), ``pool_statements``, ``block
 pool, transactions that nobody names, and what waits for something else), ``analysis`` (all of one function), ``report``
 (which paths are faults), ``exits`` (classes whose exit method ends what they begin after some blocks only),
 ``borrowed`` and ``borrowers`` (what is set on a connection that is lent, and committed by those who borrow it; who they
-are), ``cleared`` (what a pool is told to clear).
+are), ``kept`` (what an object sets on a connection that it keeps and gives back later), ``cleared`` (what a pool is
+told to clear).
 """

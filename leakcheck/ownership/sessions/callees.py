@@ -16,6 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from leakcheck import expression as ex
+from leakcheck.cfg import graph as g
 from leakcheck.cfg.walk import reduce, walk
 from leakcheck.driver import ClassKind
 from leakcheck.ownership.callees import Callees
@@ -37,7 +38,6 @@ from leakcheck.sql.events import events
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from leakcheck.cfg import graph as g
     from leakcheck.driver import DriverClass
     from leakcheck.ownership.arguments import Start
     from leakcheck.ownership.effects import Effects
@@ -122,6 +122,14 @@ class SessionCallees(Callees):
         if self._program.drivers.classes[class_id].kind is ClassKind.TRANSACTION:
             return Scope(class_id)
         return super().derived(class_id)
+
+    def closes_for_good(self, call: g.Instruction) -> bool:
+        """Whether a release closes the connection, by its keyword: ``pool.putconn(conn, close=True)``."""
+        told = {a.keyword for a in call.arguments if a.operand == g.TRUE} if isinstance(call, g.Call) else set()
+        if not told or not isinstance(call, g.Call):
+            return False
+        methods = (known.methods.get(call.method or "") for known in self._program.drivers.classes.values())
+        return any(method is not None and method.closed_by in told for method in methods)
 
     def leaves(self, call: g.Call) -> tuple[Left, ...]:
         """What a called project function leaves open on a connection that it is given, or finds on its object."""

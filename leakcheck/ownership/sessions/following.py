@@ -355,7 +355,7 @@ class Following(Effects, kw_only=True):
             state = transaction.ended(self, instruction, SqlKind.COMMIT, state)
             if state.status is not Status.HELD:
                 return state
-        if self.held is None or (self.names and not self.for_caller):
+        if self.held is None or (self.names and not self.for_caller) or self.speech.closes_for_good(instruction):
             return self.done(instruction, state, by_statement=False)
         if self.for_caller:
             return self.lost_with(state, "given back")
