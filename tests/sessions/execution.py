@@ -23,7 +23,7 @@ from typing import Any
 import sqlalchemy
 
 from .pools import Pools
-from .program import ENDING, FLAGS, OPENING, Kind
+from .program import ENDING, FLAGS, OPENING, WORK, Kind
 from .spelling import Spelling, Written, kind_of
 
 NAME = "<program>"
@@ -62,6 +62,8 @@ class Run:
     """The rows whose transaction the program ended."""
     aborted: bool = False
     """A statement failed in the open transaction."""
+    worked: bool = False
+    """It was to keep some work: else its commit has nothing to save."""
     useless: set[int] = field(default_factory=set)
     """The rows that set something for the transaction outside any."""
     unsaved: set[int] = field(default_factory=set)
@@ -122,6 +124,7 @@ class Watched:
         text, run = str(statement), self._run
         if kind_of(text) is Kind.COMMIT:
             self._committing(row)
+        run.worked = run.worked or text == WORK
         if text not in _ENDS and run.next_fails():
             text, statement = FAILING, FAILING if isinstance(statement, str) else sqlalchemy.text(FAILING)
         try:
@@ -150,14 +153,15 @@ class Watched:
     def _committing(self, row: int) -> None:
         """Before a commit: note the one that saves nothing."""
         if self._run.aborted:
-            (self._run.unclear if sys.exc_info()[0] else self._run.unsaved).add(row)
+            unclear = sys.exc_info()[0] is not None or not self._run.worked
+            (self._run.unclear if unclear else self._run.unsaved).add(row)
 
     def _noted(self, result: Any, text: str | None, row: int) -> Any:  # noqa: ANN401  any driver's
         """After a statement: whether a transaction is open now, and what this row opened."""
         if not self._pools.in_transaction(self._connection):
             begun = self._run.opened.pop(Kind.TRANSACTION, None)
             self._run.ended |= {begun} if begun is not None else set()
-            self._run.aborted = False
+            self._run.aborted = self._run.worked = False
             if kind_of(text or "") is Kind.LOCAL:
                 self._run.useless.add(row)
         kind = _OPENS.get(text or "")
