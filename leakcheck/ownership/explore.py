@@ -208,6 +208,8 @@ class Explorer:
         test = edge.test
         if test is None:
             return state
+        if not self.effects.goes_on(test, state):
+            return None
         state = self.effects.branched(test, state)
         value = state.get(test.subject)
         if test in self._lenderless and state.status is Status.HELD and value not in ABSENT:

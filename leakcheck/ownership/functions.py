@@ -39,10 +39,7 @@ from leakcheck.ownership.raising import Raising, reachable
 from leakcheck.ownership.replaced import is_replaced
 from leakcheck.ownership.report import left_held_leak, reported, stored_leak
 from leakcheck.ownership.sessions.analysis import Sessions
-from leakcheck.ownership.sessions.borrowed import passed_on
-from leakcheck.ownership.sessions.exits import left_open
-from leakcheck.ownership.sessions.kept import given_back_later
-from leakcheck.ownership.sessions.report import fault_leak, session_leaks
+from leakcheck.ownership.sessions.told import told
 from leakcheck.ownership.state import Hold, State, Status
 from leakcheck.ownership.summary import FunctionSummary
 from leakcheck.ownership.teardown import Teardown
@@ -51,7 +48,7 @@ from leakcheck.ownership.within import Within
 from leakcheck.ownership.wrapping import made_of, may_wrap
 from leakcheck.project.facts import FunctionFacts, ModuleFacts, Statement, is_cached
 from leakcheck.project.names import Class
-from leakcheck.project.speaking import ends_elsewhere, said_beside, speaks
+from leakcheck.project.speaking import speaks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -128,45 +125,11 @@ class Functions:
             leaks += kept
         leaks += nested_in_blocks(self._program, unit)
         if isinstance(item, FunctionFacts) and speaks(self._program, module, item):
-            leaks += self._session_leaks(unit, module, item, looked.found, in_main=main)
+            for about, leak in told(self._program, unit, item, looked.found, in_main=main):
+                leaks.append(leak)
+                if about is not None:
+                    self.origins[module.path, leak.kind, leak.span, leak.name] = about
         return FileAnalysis(tuple(leaks), skipped=tuple(looked.skipped))
-
-    def _session_leaks(
-        self, unit: Unit, module: ModuleFacts, item: FunctionFacts, acquired: Sequence[Found], *, in_main: bool
-    ) -> Iterable[Leak]:
-        """What the function leaves on its connections."""
-        found, faults = self.sessions.found(unit, acquired)
-        elsewhere = partial(ends_elsewhere, self._program, module, item)
-        beside = partial(said_beside, self._program, module, item)
-        reported = tuple(
-            session_leaks(
-                found,
-                in_main=in_main,
-                ends_elsewhere=lambda role: elsewhere(role=role),
-                said_beside=beside,
-            )
-        )
-        exits = left_open(self._program, self.units, self.sessions, found)
-        said = {id(each) for each, _ in reported}
-        others = [each for each in found if id(each) not in said]
-        borrowed = passed_on(self._program, self.units, self.sessions, others)
-        given_back = given_back_later(
-            self._program,
-            self.units,
-            self.sessions,
-            others,
-            reset_beside=lambda name: beside(name) if name is not None else elsewhere(role=True),
-        )
-        told: set[tuple[LeakKind, Span]] = set()
-        for each, kept in (*reported, *exits, *borrowed, *given_back):
-            self.origins[module.path, kept.kind, kept.span, kept.name] = each
-            if (kept.kind, kept.span) not in told:  # of several settings that one call sets, one will do
-                told.add((kept.kind, kept.span))
-                yield kept
-        for fault in faults:
-            leak = fault_leak(fault)
-            if leak is not None:
-                yield leak
 
     def _stored(self, found: Found, item: FunctionFacts | Statement) -> Iterable[Leak]:
         """LC109: kept on self by a class that never gives it back, or for a request that ends without."""

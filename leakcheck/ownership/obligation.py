@@ -252,6 +252,10 @@ class Obligation(Struct):
         """Whether nothing is owed where the program is left."""
         return False
 
+    def goes_on(self, test: g.Test, state: State) -> bool:  # noqa: ARG002 - for others
+        """Whether a branch may be taken at all."""
+        return True
+
     def follows(self, edge: g.Edge) -> bool:  # noqa: ARG002 - for others
         """Whether an exception of this class is followed."""
         return True

@@ -31,6 +31,7 @@ from leakcheck.ownership.sessions.noted import noted_in
 from leakcheck.ownership.sessions.pool_statements import pool_faults
 from leakcheck.ownership.sessions.session import Held, Open, Session, Taken
 from leakcheck.ownership.sessions.statements import QUIET, Action, Statements
+from leakcheck.ownership.sessions.turns import turns
 from leakcheck.ownership.state import Fact, Hold, State, Status
 from leakcheck.ownership.steps import short
 from leakcheck.project.names import Class, Function, Method
@@ -327,6 +328,7 @@ class _Search:
         graph, constants = self._units.graph(self._unit), self._units.constants(self._unit)
         places = {id(i): (block, n) for block in graph.blocks for n, i in enumerate(block.instructions)}
         effects = self._following(connection, held)
+        effects.turns = turns(graph, group[0].call, held, self._statements)
         explorer = Explorer(graph, constants, effects)
         for instruction, state in dict.fromkeys((id(t.instruction), t.state) for t in group):
             block, position = places[instruction]

@@ -11,13 +11,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import libcst as cst
 from msgspec import field
 from msgspec.structs import replace
 
 from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
-from leakcheck.cfg.walk import reduce
 from leakcheck.driver import Protocol, WithEffect
 from leakcheck.driver_session import Begins
 from leakcheck.ownership.calling import operands
@@ -28,6 +26,7 @@ from leakcheck.ownership.reach import LEAVING
 from leakcheck.ownership.sessions import answers, autocommit, connections, ending, transaction
 from leakcheck.ownership.sessions.session import Held, HeldKind, Open, Taken
 from leakcheck.ownership.sessions.statements import Action, Statements
+from leakcheck.ownership.sessions.turns import NO_TURNS, Turns
 from leakcheck.ownership.state import Fact, Hold, Said, Scope, State, Status, Value, refers
 from leakcheck.ownership.summary import End
 from leakcheck.project.names import Function
@@ -70,6 +69,8 @@ class Following(Effects, kw_only=True):
     """The calls that set a setting, by its name, back to what it was before."""
     for_caller: bool = False
     """The caller of the function knows what becomes of it where the connection goes back."""
+    turns: Turns = NO_TURNS
+    """The loops that end what is held where the loop that took it had a turn."""
     lent: Lent | None = None
     """What lends the connection to a block."""
     yields: list[tuple[g.Yield, State]] = field(default_factory=list)
@@ -107,6 +108,8 @@ class Following(Effects, kw_only=True):
                 normal, raised = [state.bind(consumed(value))], [state]
             case _:
                 normal, raised = Effects.apply(self, instruction, state)
+        if id(instruction.node) in self.turns.steps:
+            raised = []
         normal = [self._named(instruction, s) for s in normal]
         return (normal, raised) if self.held is not None else ([_kept(s) for s in normal], [_kept(s) for s in raised])
 
@@ -265,14 +268,6 @@ class Following(Effects, kw_only=True):
         self.takings.append(Taken(instruction, call, held, replace(state, session=starting, raised=False, near_miss=0)))
         return state
 
-    def take_savepoint(self, instruction: g.Enter, state: State) -> None:
-        """A block that is a savepoint only: somebody must still commit."""
-        node = instruction.node
-        if self.held is None and isinstance(node, cst.WithItem) and isinstance(node.item, cst.Call):
-            call = g.Call(node.item, instruction.target, reduce(node.item.func), None, None, None, ())
-            starting = replace(state, raised=False, near_miss=0)
-            self.takings.append(Taken(instruction, call, Held(SqlKind.SAVEPOINT), starting))
-
     def branched(self, test: g.Test, state: State) -> State:
         """``if conn.in_transaction:`` says whether there is one; the answer to what was tried, that it was taken."""
         self.asked = self.asked or Fact.ANSWER in (state.get(test.subject), state.get(test.asked))
@@ -281,6 +276,11 @@ class Following(Effects, kw_only=True):
         if held and test.kind is g.TestKind.TRUTH and test.subject in self.noted:
             return replace(state, session=replace(state.session, decided=(test.subject, test.outcome)))
         return _without_holders(state).with_status(Status.RELEASED) if known and held else state
+
+    def goes_on(self, test: g.Test, state: State) -> bool:
+        """Not past a loop that has a turn for what is held."""
+        past = test.kind is g.TestKind.ITERATES and not test.outcome and test.subject in self.turns.iterables
+        return not (past and state.status is Status.HELD)
 
     def ends_by_cursor(self, call: g.Call) -> bool:
         """A cursor is all that a function needs to send what ends it."""

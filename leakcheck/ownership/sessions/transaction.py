@@ -7,20 +7,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import libcst as cst
 from msgspec.structs import replace
 
 from leakcheck import expression as ex
+from leakcheck.cfg import graph as g
+from leakcheck.cfg.walk import reduce
 from leakcheck.driver_session import Begins
 from leakcheck.ownership.obligation import EventKind
 from leakcheck.ownership.sessions import autocommit, ending
-from leakcheck.ownership.sessions.session import HeldKind, Open
+from leakcheck.ownership.sessions.session import Held, HeldKind, Open, Taken
 from leakcheck.ownership.state import Deferred, Hold, Scope, State, Status, refers
 from leakcheck.sql.event import SqlKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from leakcheck.cfg import graph as g
     from leakcheck.ownership.obligation import Outcome
     from leakcheck.ownership.sessions.following import Following
     from leakcheck.ownership.sessions.statements import Action
@@ -214,8 +216,17 @@ def entered(following: Following, instruction: g.Enter, scope: Scope, state: Sta
         inside = replace(inside, manual=False)
     bound = state.bind({instruction.target: Scope(scope.class_id, begun=True)})
     if before is Open.YES and not session.manual and not session.scopes and following.driver.nests:
-        following.take_savepoint(instruction, replace(bound, session=inside))
+        _take_savepoint(following, instruction, replace(bound, session=inside))
     return [replace(bound, session=inside)], [state]
+
+
+def _take_savepoint(following: Following, instruction: g.Enter, state: State) -> None:
+    """A block that is a savepoint only: somebody must still commit."""
+    node = instruction.node
+    if following.held is None and isinstance(node, cst.WithItem) and isinstance(node.item, cst.Call):
+        call = g.Call(node.item, instruction.target, reduce(node.item.func), None, None, None, ())
+        starting = replace(state, raised=False, near_miss=0)
+        following.takings.append(Taken(instruction, call, Held(SqlKind.SAVEPOINT), starting))
 
 
 def left(following: Following, instruction: g.Exit, state: State) -> State:
