@@ -86,7 +86,9 @@ def _checked_out(program: Program, cls: Class) -> frozenset[str]:
         for function, _ in _methods(program, cls)
         if (summary := program.summary(function)) is not None
         for attribute, owned in summary.stores
-        if owned.pool is not None
+        if (known := program.drivers.classes.get(owned.resource)) is not None
+        and known.session is not None
+        and known.session.pooled
     )
 
 
@@ -114,7 +116,7 @@ def _giver(
     session = ending.state.session
     own = session.autocommit is True or found.connection.driver.begins is Begins.NEVER
     outside = session.open is Open.NO or (own and session.open is Open.MAYBE)
-    lasts = outside or not everything.isdisjoint(_COMMITS)
+    lasts = outside or found.held.kind is HeldKind.LOCK or not everything.isdisjoint(_COMMITS)
     if not lasts or not everything.isdisjoint(_ENDS):
         return None
     return next((units.of(function) for function, each in ends.items() if not each.isdisjoint(_GIVES)), None)
