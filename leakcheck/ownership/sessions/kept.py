@@ -7,7 +7,8 @@
     def __exit__(self, *exc):
         pool.putconn(self.conn)                 →   the next borrower gets the role
 
-A method that ends it, or closes the connection for good, sees to it for all others.
+A method that ends it, or closes the connection for good, sees to it for all others. Objects that last as long as the
+process give nothing back before others.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from msgspec.structs import replace
 
 from leakcheck.diagnostic import Severity, Step, StepKind
 from leakcheck.driver_session import Begins
+from leakcheck.ownership.lasting import lasts
 from leakcheck.ownership.sessions.report import kept_leak
 from leakcheck.ownership.sessions.session import HeldKind, Open
 from leakcheck.ownership.state import Status
@@ -60,8 +62,13 @@ def given_back_later(
         owner, driver = each.unit.scope.owner, each.connection.driver
         if owner is None or each.held.kind in _NEVER_KEPT or each.held.kind.value in driver.clears:
             continue
-        kept = _kept(program, each, Class(each.unit.path, owner)) if driver.pooled else None
-        if kept is None or reset_beside(each.held.name if each.held.kind is HeldKind.SETTING else None):
+        cls = Class(each.unit.path, owner)
+        kept = _kept(program, each, cls) if driver.pooled else None
+        if (
+            kept is None
+            or lasts(program, cls)
+            or reset_beside(each.held.name if each.held.kind is HeldKind.SETTING else None)
+        ):
             continue
         giver = _giver(program, units, sessions, each, kept)
         if giver is not None:
