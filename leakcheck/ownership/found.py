@@ -97,8 +97,8 @@ class Found(Struct, eq=False):
 
     @property
     def ended(self) -> bool:
-        """Whether some path gives the resource back or hands it on."""
-        return any(
+        """Whether some path gives the resource back or hands it on, be it one that never ends."""
+        return bool(self.exploration.releases) or any(
             e.state.status in (Status.RELEASED, Status.MOVED) or e.state.paused for e in self.exploration.endings
         )
 
