@@ -81,7 +81,8 @@ class Found(Struct, eq=False):
         if not isinstance(call, cst.Call) or any(argument.keyword is not None for argument in call.args):
             return False
         name = ex.last_name(reduce(call.func)) or ""
-        own = self.acquisition.resource.methods.get(name)
+        resource = self.acquisition.resource
+        own = resource.methods.get(name) if not resource.is_owner else None  # its methods do so by the way, too
         return (own is not None and own.releases is not None) or load_calls().says_release(name)
 
     @property
