@@ -65,13 +65,17 @@ class Ending(Struct, frozen=True):
 
 
 class Exploration(Struct):
-    """Everything seen: ``endings`` of all kinds, ``faults`` (double release, use after release, nested)."""
+    """Everything seen: ``endings`` of all kinds, ``faults`` (double release, use after release, nested).
+
+    ``handed_on``: the instructions that put it where others see to it, unless they raise.
+    """
 
     endings: list[Ending] = field(default_factory=list)
     faults: list[tuple[Node, Event, tuple[Event, ...]]] = field(default_factory=list)
     hops: dict[Node, Hop | None] = field(default_factory=dict)
     first_raises: dict[Node, dict[int, g.Instruction]] = field(default_factory=dict)
     releases: dict[int, g.Instruction] = field(default_factory=dict)
+    handed_on: set[int] = field(default_factory=set)
 
     def path(self, node: Node) -> list[Hop]:
         """The hops from the acquire to ``node``."""
@@ -163,6 +167,7 @@ class Explorer:
                         following.append((self._refresh(after, instruction), seen))
                     else:
                         self.result.endings.append(Ending(node, after, seen, returned=True))
+                        self.result.handed_on.add(id(instruction.node))
             current = following
         for state, events in current:
             for edge in block.successors:

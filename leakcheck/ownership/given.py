@@ -213,7 +213,10 @@ class Given:
                 told.add((end, _told(state.get(g.RETURN))))
         if normal == {End.BORROWED} and raised <= {End.BORROWED}:
             return BORROWS
-        effect = Effect(frozenset(normal), frozenset(raised), attribute, frozenset(quiet), _answers(told))
+        answers = _answers(told)
+        if End.TAKEN in normal and not answers:
+            normal.discard(End.BORROWED)  # put where others find it, under a condition that its caller cannot see
+        effect = Effect(frozenset(normal), frozenset(raised), attribute, frozenset(quiet), answers)
         named = unit.facts is not None and self._program.calls.says_release(unit.facts.name)
         return effect.as_release() if named else effect
 

@@ -113,7 +113,7 @@ def _release_leak(found: Found, *, module_level: bool, within: bool = False) -> 
     if kind is LeakKind.ON_EXCEPTION or (kind is LeakKind.OWNER_NEVER_RELEASES and found.effects.entering):
         ending = _most_telling(found, leaks)
     gap = kind is LeakKind.ON_EXCEPTION and _only_gap(found, leaks)
-    if gap:
+    if gap or (kind is LeakKind.ON_EXCEPTION and _only_handing_on(found, leaks)):
         severity = Severity.NOTE
     if kind is LeakKind.ACROSS_YIELD and suspended is not None:
         steps = [*acquire_steps(found), _suspension(found, suspended)]
@@ -226,6 +226,12 @@ def _storing_loops(found: Found) -> Iterator[str]:
             last = next((hop.edge.test for hop in branches), None)
             if last is not None and last.kind is g.TestKind.ITERATES and last.outcome:
                 yield last.subject
+
+
+def _only_handing_on(found: Found, leaks: Sequence[Ending]) -> bool:
+    """Whether only what puts it where others see to it can raise, before it does so."""
+    raising = _first_raises(found, leaks)
+    return bool(raising) and all(id(i.node) in found.exploration.handed_on for i in raising)
 
 
 def _first_raises(found: Found, leaks: Sequence[Ending]) -> list[g.Instruction]:
