@@ -204,7 +204,12 @@ class SessionFound(Found, eq=False, kw_only=True):
         """What would end it."""
         if self.held.kind is HeldKind.LISTEN and not self.held.text:
             return "remove_listener(…)"  # it was a driver's method that subscribed
-        return (_UNLOCKING.get(self.held.by) or _ENDINGS[self.held.kind]).format(name=self.held.name or "…")
+        ending = _OTHERWISE.get(self.held.by) or _ENDINGS[self.held.kind]
+        if self.held.by is SqlKind.SET and _USES.match(self.held.text):
+            ending = "USE …"
+        elif self.held.by is SqlKind.SET and (self.connection.driver.dialect == "mysql" or "@@" in self.held.text):
+            ending = "SET SESSION {name} = DEFAULT"
+        return ending.format(name=self.held.name or "…")
 
 
 _ENDINGS = {
@@ -216,4 +221,9 @@ _ENDINGS = {
     HeldKind.LOCK: "pg_advisory_unlock(…)",
     HeldKind.LISTEN: "UNLISTEN {name}",
 }
-_UNLOCKING = {SqlKind.GET_LOCK: "RELEASE_LOCK(…)", SqlKind.LOCK_TABLES: "UNLOCK TABLES"}
+_OTHERWISE = {
+    SqlKind.GET_LOCK: "RELEASE_LOCK(…)",
+    SqlKind.LOCK_TABLES: "UNLOCK TABLES",
+    SqlKind.PRAGMA: "PRAGMA {name} = …",
+}
+_USES = re.compile(r"\s*USE\b", re.IGNORECASE)

@@ -107,7 +107,7 @@ def _release_leak(found: Found, *, module_level: bool, within: bool = False) -> 
         kind = LeakKind.ACROSS_YIELD
     elif found.effects.entering and not within:
         kind = LeakKind.OWNER_NEVER_RELEASES
-    if found.acquisition.takes_receiver and not ended and not found.is_local_receiver:
+    if found.acquisition.takes_receiver and not found.exploration.releases and not found.is_local_receiver:
         return None  # opened for longer than this function: a start-up hook
     severity = Severity.ERROR if quiet or not ended else Severity.WARNING
     if kind is LeakKind.ON_EXCEPTION or (kind is LeakKind.OWNER_NEVER_RELEASES and found.effects.entering):

@@ -69,10 +69,12 @@ from leakcheck.rule import Rule
 
 def say(leak: Leak) -> str:
     """The headline: what is kept, and the remedy."""
+    has_local = leak.release.startswith("RESET")  # PostgreSQL alone has both
     if leak.paused_by:
         gone = f"goes back to the pool with `{leak.paused_by}`: the next borrower gets it"
-        return f"`{leak.acquire}` {gone}; use SET LOCAL in each transaction"
-    remedy = f"use SET LOCAL, or `{leak.release}` in `finally`"
+        remedy = "use SET LOCAL in each transaction" if has_local else f"set it back before: `{leak.release}`"
+        return f"`{leak.acquire}` {gone}; {remedy}"
+    remedy = f"use SET LOCAL, or `{leak.release}` in `finally`" if has_local else f"`{leak.release}` in `finally`"
     return f"`{leak.acquire}` outlives this checkout: the next borrower gets it; {remedy}"
 
 
