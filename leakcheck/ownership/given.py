@@ -26,7 +26,10 @@ from leakcheck.ownership.summary import BORROWS, TAKES, Effect, End
 from leakcheck.project.facts import is_static
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from leakcheck.driver import DriverClass
+    from leakcheck.ownership.explore import Hop
     from leakcheck.ownership.program import Program
     from leakcheck.ownership.state import Value
     from leakcheck.ownership.unit import Unit
@@ -194,6 +197,7 @@ class Given:
         raised: set[End] = set()
         quiet: set[End] = set()
         told: set[tuple[End, Fact | None]] = set()
+        homeless = True
         attribute: str | None = None
         for ending in result.endings:
             state = ending.state
@@ -211,14 +215,26 @@ class Given:
             (raised if into_raised else normal).add(end)
             if not into_raised:
                 told.add((end, _told(state.get(g.RETURN))))
+                homeless &= end is not End.BORROWED or _finds_nothing(result.path(ending.node), unit)
         if normal == {End.BORROWED} and raised <= {End.BORROWED}:
             return BORROWS
         answers = _answers(told)
-        if End.TAKEN in normal and not answers:
-            normal.discard(End.BORROWED)  # put where others find it, under a condition that its caller cannot see
+        if End.TAKEN in normal and not answers and homeless:
+            normal.discard(End.BORROWED)  # there was no place to put it, of which its caller knows nothing
         effect = Effect(frozenset(normal), frozenset(raised), attribute, frozenset(quiet), answers)
         named = unit.facts is not None and self._program.calls.says_release(unit.facts.name)
         return effect.as_release() if named else effect
+
+
+def _finds_nothing(path: Sequence[Hop], unit: Unit) -> bool:
+    """Whether a path is that on which what was asked for is not there: ``registry = current()`` gave None."""
+    assigned = unit.facts.scope.assignments if unit.facts is not None else {}
+    for test in (hop.edge.test for hop in path if hop.edge.test is not None):
+        asks = test.outcome if test.kind is g.TestKind.IS_NONE else test.kind is g.TestKind.TRUTH and not test.outcome
+        values = assigned.get(test.subject, ())
+        if asks and values and all(isinstance(value, ex.Call) for value in values):
+            return True
+    return False
 
 
 def _told(returned: Value | None) -> Fact | None:
