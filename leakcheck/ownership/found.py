@@ -207,9 +207,15 @@ class SessionFound(Found, eq=False, kw_only=True):
         ending = _OTHERWISE.get(self.held.by) or _ENDINGS[self.held.kind]
         if self.held.by is SqlKind.SET and _USES.match(self.held.text):
             ending = "USE …"
-        elif self.held.by is SqlKind.SET and (self.connection.driver.dialect == "mysql" or "@@" in self.held.text):
+        elif self.held.by is SqlKind.SET and self._is_of_mysql:
             ending = "SET SESSION {name} = DEFAULT"
         return ending.format(name=self.held.name or "…")
+
+    @property
+    def _is_of_mysql(self) -> bool:
+        """Whether a setting is one of MySQL's, by the connection or by its spelling."""
+        spelled = "@@" in self.held.text or self.held.name in _OF_MYSQL
+        return spelled or self.connection.driver.dialect == "mysql"
 
 
 _ENDINGS = {
@@ -226,4 +232,5 @@ _OTHERWISE = {
     SqlKind.LOCK_TABLES: "UNLOCK TABLES",
     SqlKind.PRAGMA: "PRAGMA {name} = …",
 }
+_OF_MYSQL = frozenset({"foreign_key_checks", "sql_log_bin", "sql_mode", "sql_safe_updates", "unique_checks"})
 _USES = re.compile(r"\s*USE\b", re.IGNORECASE)

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from leakcheck.project.names import Symbols
 
 
+_CONTAINERS = frozenset({"bytearray", "bytes", "dict", "frozenset", "list", "object", "set", "tuple"})
+
+
 class QuietCalls:
     """Answers about the calls in one unit."""
 
@@ -74,6 +77,8 @@ class QuietCalls:
         called = [s for s in self.symbols(call) if isinstance(s, Function)]
         if called:
             return not any(functions.raising.may_raise_called(f, call) for f in called)
+        if not call.arguments and isinstance(call.func, ex.Name) and call.func.id in _CONTAINERS:
+            return True  # it makes an empty one
         names = [s.name for s in self.symbols(call) if isinstance(s, External)]
         names.append(ex.spelled(call.func) or f"_.{call.method}")
         calls, last = self._program.calls, names[-1].rpartition(".")[2]

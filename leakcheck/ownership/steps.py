@@ -130,7 +130,7 @@ def short(unit: Unit, node: cst.CSTNode) -> str:
     if isinstance(node, cst.Await) and isinstance(node.expression, cst.Call):
         node = node.expression
     if isinstance(node, cst.Call):
-        text = _called(unit, node)
+        text = _called(unit, node.with_changes(lpar=[], rpar=[]))
         return text if len(text) <= _TEXT_LIMIT else "…" + text[1 - _TEXT_LIMIT :]
     text = unit.part.text(node)
     return text if len(text) <= _TEXT_LIMIT else text[: _TEXT_LIMIT - 1] + "…"

@@ -217,7 +217,7 @@ def entered(following: Following, instruction: g.Enter, scope: Scope, state: Sta
     bound = state.bind({instruction.target: Scope(scope.class_id, begun=True)})
     if before is Open.YES and not session.manual and not session.scopes and following.driver.nests:
         _take_savepoint(following, instruction, replace(bound, session=inside))
-    return [replace(bound, session=inside)], [state]
+    return [replace(bound, session=inside)], [] if scope.begun else [state]  # what has begun is asked nothing more
 
 
 def _take_savepoint(following: Following, instruction: g.Enter, state: State) -> None:
