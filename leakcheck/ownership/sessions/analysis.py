@@ -34,7 +34,7 @@ from leakcheck.ownership.sessions.statements import QUIET, Action, Statements
 from leakcheck.ownership.sessions.turns import turns
 from leakcheck.ownership.state import Fact, Hold, State, Status
 from leakcheck.ownership.steps import short
-from leakcheck.project.names import Class, External, Function, Method
+from leakcheck.project.names import Class, Function, Method
 from leakcheck.project.speaking import speaks
 from leakcheck.sql.event import SqlEvent, SqlKind
 
@@ -274,9 +274,8 @@ class _Search:
                 given = [(place, each) for place, each in callees.hands_over(call) if isinstance(place, str)]
                 names.update(place for place, each in given if self._concerns(place, each.method))
                 symbols = callees.symbols(call)
-                if self._is_of_a_module(call):
-                    continue
-                if call.method is not None and not any(isinstance(s, Function) for s in symbols):
+                of_a_module = connections.is_of_a_module(call, self._unit, self._program)
+                if call.method is not None and not of_a_module and not any(isinstance(s, Function) for s in symbols):
                     methods = [s for s in symbols if isinstance(s, Method)]
                     names.add(self._named_by(call, methods))
                     said = spoken.setdefault(connections.root(call, self._unit) or "", set())
@@ -284,13 +283,6 @@ class _Search:
         found = frozenset(n for n in (names | known) - own if n is not None and n[0] not in "%#")
         known |= {n for n, kinds in spoken.items() if kinds >= _BEGUN_AND_ENDED and not kinds.isdisjoint(_WORK)}
         return found, not known.isdisjoint(found)
-
-    def _is_of_a_module(self, call: g.Call) -> bool:
-        """Whether a call is of a function of an imported library: ``import transaction``, ``transaction.begin()``."""
-        if not isinstance(call.func, ex.Attribute) or not isinstance(call.func.base, ex.Name):
-            return False
-        symbols = self._program.resolver.resolve(call.func.base, self._unit.scope)
-        return any(isinstance(s, External) and "." not in s.name for s in symbols)
 
     def _named_by(self, call: g.Call, methods: Sequence[Method]) -> str | None:
         """What a call on it calls the connection; None where it is on something else."""

@@ -113,6 +113,14 @@ def root(call: g.Call, unit: Unit) -> str | None:
     return root_of(call.func.base, unit) if isinstance(call.func, ex.Attribute) else None
 
 
+def is_of_a_module(call: g.Call, unit: Unit, program: Program) -> bool:
+    """Whether a call is of a function of an imported library: ``import transaction``, ``transaction.begin()``."""
+    if not isinstance(call.func, ex.Attribute) or not isinstance(call.func.base, ex.Name):
+        return False
+    symbols = program.resolver.resolve(call.func.base, unit.scope)
+    return any(isinstance(s, External) and "." not in s.name for s in symbols)
+
+
 def given(names: Iterable[str], unit: Unit, program: Program, *, certain: bool) -> Connection | None:
     """The connection that a function knows by these names and has not taken itself; ``certain``: it is one."""
     resource = _assigned_class(names, unit, program) or _class_of(sorted(names), unit, program)
