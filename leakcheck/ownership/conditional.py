@@ -27,10 +27,14 @@ _NULL = ex.Constant(None)
 
 
 class Condition(Struct, frozen=True):
-    """The argument that must be None for the call to take something: its position, where it has one, and its name."""
+    """The argument that must be None for the call to take something: its position, where it has one, and its name.
+
+    ``absent``: None is something, too.
+    """
 
     position: int | None
     keyword: str
+    absent: bool = False
 
 
 def condition_of(facts: FunctionFacts, parameter: str | None, *, bound: bool) -> Condition | None:
@@ -58,6 +62,8 @@ def assumed(unit: Unit, graph: g.ControlFlowGraph, call: g.Call, condition: Cond
     operand = _operand(call, condition)
     if operand is None:
         return None if any(a.star for a in call.arguments) else facts
+    if condition.absent:
+        return None
     known = LITERALS.get(operand) or facts.get(operand)
     if known in _NOTHING:
         return facts

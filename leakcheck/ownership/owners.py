@@ -256,7 +256,7 @@ class Owners:
         for attribute, owned in summary.stores if summary is not None else ():
             if _is_kept_elsewhere(facts, init, attribute) or (inherited and owned.unless is not None):
                 continue
-            if init.name != "__init__" and attribute in facts.keys and not _is_no_argument(facts, attribute):
+            if init.name != "__init__" and attribute in facts.keys and not is_no_argument(facts, attribute):
                 continue  # it may be given one
             wrapped = self.closable(cls, attribute, self.resource(owned.resource))
             if wrapped is not None:
@@ -328,7 +328,7 @@ def _is_kept_elsewhere(cls: ClassFacts, init: FunctionFacts, attribute: str) -> 
     return any(value in kept for value in elsewhere)
 
 
-def _is_no_argument(cls: ClassFacts, name: str) -> bool:
+def is_no_argument(cls: ClassFacts, name: str) -> bool:
     """Whether the constructor of a record is not given a field: ``conn: Connection = field(init=False)``."""
     calls = [v for v, method in cls.attributes.get(name, ()) if method is None and isinstance(v, ex.Call)]
     return any(ex.last_name(c.func) == "PrivateAttr" or ("init", ex.Constant(value=False)) in c.keywords for c in calls)

@@ -355,6 +355,7 @@ class Program:
         return found
 
     def _built(self, cls: Class) -> Acquisition | None:
+        from leakcheck.ownership.fields import Fields
         from leakcheck.ownership.openings import Openings
         from leakcheck.project.gate import matters
 
@@ -369,7 +370,7 @@ class Program:
             if init.name not in init.calls:  # of a base class
                 break
             inherited = True
-        return Openings(self).construction(cls)
+        return Fields(self).construction(cls) or Openings(self).construction(cls)
 
 
 def source_of(data: bytes) -> Source | Failure:
