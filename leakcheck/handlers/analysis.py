@@ -18,6 +18,7 @@ from leakcheck.handlers.search import is_test
 from leakcheck.ownership.program import FileAnalysis, Program
 from leakcheck.ownership.unknown import unknown
 from leakcheck.project.large_stack import on_large_stack
+from leakcheck.project.names import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from leakcheck.config import Config
     from leakcheck.handlers.faults import Faults
     from leakcheck.ownership.leak import Leak
+    from leakcheck.project.facts import ModuleFacts
 
 
 class Analysis:
@@ -95,7 +97,7 @@ class Survey(UnfixedAnalysis):
 
 
 class Pools:
-    """The second half of the analysis: the pools that a file builds."""
+    """The second half of the analysis: the pools that a file builds, and what its records open for each object."""
 
     def __init__(self, program: Program, config: Config) -> None:
         self._program = program
@@ -104,11 +106,23 @@ class Pools:
         self._faults: Faults | None = None
 
     def of(self, path: str) -> tuple[Leak, ...]:
-        """The faults about the pools of one file."""
+        """The faults about the pools and the records of one file."""
         facts = self._program.facts(path)
-        if facts is None or not self._constructions.may_hold(facts, connections=self._thorough):
+        if facts is None:
             return ()
-        return on_large_stack(lambda: self.faults.of(path))
+        kept = on_large_stack(lambda: self._kept(facts))
+        if not self._constructions.may_hold(facts, connections=self._thorough):
+            return kept
+        return (*kept, *on_large_stack(lambda: self.faults.of(path)))
+
+    def _kept(self, facts: ModuleFacts) -> tuple[Leak, ...]:
+        """What records keep for each object; most files have none whose factories could take something."""
+        possible, scope = self._program.acquisitions.possible, Scope(facts)
+        if not any(possible(made, scope) for cls in facts.classes.values() for made in cls.factories.values()):
+            return ()
+        from leakcheck.handlers.records import Records
+
+        return tuple(Records(self._program).of(facts.path))
 
     @property
     def faults(self) -> Faults:

@@ -26,16 +26,12 @@ if TYPE_CHECKING:
     from leakcheck.ownership.program import Program
     from leakcheck.project.facts import ClassFacts
 
-_FACTORIES = frozenset({"default_factory", "factory"})
-"""What dataclasses, attrs and pydantic call the argument of a field that makes its value."""
-
 
 class Fields:
     """Answers about project classes."""
 
     def __init__(self, program: Program) -> None:
         self._program = program
-        self._owners = program.functions.owners
 
     def construction(self, cls: Class) -> Acquisition | None:
         """What constructing the class makes whose field takes something: an object that a method can close."""
@@ -43,7 +39,7 @@ class Fields:
             if "__init__" in facts.methods:
                 return None  # it decides which fields there are
             for attribute, taken in self.taken(owner):
-                wrapped = self._owners.closable(cls, attribute, taken.resource)
+                wrapped = self._program.functions.owners.closable(cls, attribute, taken.resource)
                 if wrapped is not None:
                     given = self._given(cls, facts, attribute)
                     return Acquisition(wrapped, Protocol.VALUE, None, steps=taken.steps, condition=given)
@@ -55,11 +51,11 @@ class Fields:
         facts = module.classes.get(cls.qualname) if module is not None else None
         if module is None or facts is None:
             return
-        for attribute, values in facts.attributes.items():
-            factory = factory_of(values[0][0]) if len(values) == 1 else None
-            if factory is None or not self._owners.is_record(cls):
+        acquisitions, scope = self._program.acquisitions, Scope(module)
+        for attribute, factory in facts.factories.items():
+            if not acquisitions.possible(factory, scope) or not self._program.functions.owners.is_record(cls):
                 continue
-            taken = self._program.acquisitions.at(ex.Call(factory), Scope(module), awaited=lambda: False)
+            taken = acquisitions.at(ex.Call(factory), scope, awaited=lambda: False)
             if taken is None or taken.protocol is not Protocol.VALUE or taken.position is not None:
                 continue
             if taken.condition is None and not taken.unopened:  # a `lambda` may give it a connection that is there
@@ -74,12 +70,6 @@ class Fields:
         plain = any(ex.last_name(decorator) == "dataclass" for decorator in owner.decorators)
         keyword = attribute if plain else attribute.lstrip("_")
         return Condition(keys.index(attribute) if attribute in keys else None, keyword, absent=True)
-
-
-def factory_of(value: ex.Expression) -> ex.Expression | None:
-    """What makes the value of a field: ``connect`` of ``field(default_factory=connect)``."""
-    keywords = value.keywords if isinstance(value, ex.Call) else ()
-    return next((given for name, given in keywords if name in _FACTORIES), None)
 
 
 def _is_argument(cls: ClassFacts, key: str) -> bool:

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
-from leakcheck.expression import Name, last_name
+from leakcheck.expression import Call, Name, last_name
 
 if TYPE_CHECKING:
     from leakcheck.expression import Expression
 
 _PLAIN_METACLASSES = ("ABCMeta", "type")
 _CACHING = frozenset({"cache", "lru_cache", "cached_property", "cache_resource", "alru_cache"})
+FACTORIES = frozenset({"default_factory", "factory"})
+"""What dataclasses, attrs and pydantic call the argument of a field that makes its value."""
 SELF = ("self", "cls")
 """What methods call their own object or class."""
 
@@ -116,6 +118,13 @@ class ClassFacts(Struct):
     annotations: dict[str, Expression] = field(default_factory=dict)
     keys: list[str] = field(default_factory=list)
     """Annotated names of the body in order: the fields of a dataclass."""
+
+    @property
+    def factories(self) -> dict[str, Expression]:
+        """What makes the value of a field for each object: ``connect`` of ``field(default_factory=connect)``."""
+        assigned = [(name, values[0]) for name, values in self.attributes.items() if len(values) == 1]
+        in_body = [(name, value) for name, (value, method) in assigned if method is None and isinstance(value, Call)]
+        return {name: made for name, value in in_body for keyword, made in value.keywords if keyword in FACTORIES}
 
     @property
     def has_special_metaclass(self) -> bool:

@@ -3,7 +3,8 @@
 ## What it does
 
 Reports a connection that is stored on `self` or `cls`, or returned by a `cached_property`, when no method
-of the class or its bases releases that attribute, whatever the method is called.
+of the class or its bases releases that attribute, whatever the method is called. So is one that the factory
+of a field opens for each object (`conn: Connection = field(default_factory=connect)`).
 
 Also reports one that is stored on an object that a web framework makes for each request (`flask.g`),
 when nothing in the whole project takes it off again and releases it, or only a function that is neither
