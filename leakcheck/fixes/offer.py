@@ -33,6 +33,7 @@ from leakcheck.fixes.tree import RefusedError, Tree
 from leakcheck.ownership.found import SessionFound
 from leakcheck.ownership.leak import LeakKind
 from leakcheck.ownership.program import Failure
+from leakcheck.project.facts import ENTERING
 from leakcheck.project.large_stack import on_large_stack
 
 if TYPE_CHECKING:
@@ -120,6 +121,10 @@ class _Offer:
             raise RefusedError(f"what `{leak.acquire}` of line {leak.span.start.row} is to reset is not visible")
         if found is None:
             raise RefusedError(f"the checkout of line {leak.span.start.row} is not in one place")
+        if found.call.method in ENTERING:
+            raise RefusedError(
+                f"line {leak.span.start.row} enters a context manager by hand, which belongs in a `with`"
+            )
         best, doubt = Applicability.SAFE, ""
         if isinstance(found, SessionFound):
             shapes = self._shapes_of_session(found, leak.kind)

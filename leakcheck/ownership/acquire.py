@@ -12,7 +12,7 @@ from leakcheck import expression as ex
 from leakcheck.driver import ClassKind, DriverClass, Drivers, Operation, Protocol
 from leakcheck.ownership.conditional import Condition, condition_of
 from leakcheck.ownership.pools import as_called, is_same, pool_place
-from leakcheck.project.facts import is_static
+from leakcheck.project.facts import ENTERING, is_static
 from leakcheck.project.names import Class, External, Function, Instance, Method, Scope, narrowed
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class Acquisitions:
         return known
 
     def _is_possible(self, func: ex.Expression, scope: Scope) -> bool:
-        if ex.last_name(func) in _ADVANCING:
+        if ex.last_name(func) in ENTERING.union(_ADVANCING):
             return True
         symbols = self._program.resolver.resolve(func, scope)
         effect = self._effect(func, symbols)

@@ -15,6 +15,7 @@ from leakcheck.ownership import calling, entering, movement
 from leakcheck.ownership.acquire import advanced_operand
 from leakcheck.ownership.obligation import Obligation, Outcome
 from leakcheck.ownership.state import Hold, Status
+from leakcheck.project.facts import ENTERING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +55,8 @@ class Effects(Obligation):
         if self.takes_receiver and call.receiver is not None:
             self.bound_to = call.receiver
             held = {**calling.operands(call), call.receiver: Hold.OWN}
+            if call.method in ENTERING:
+                held[call.target] = Hold.OWN  # the object itself, or what it keeps, by which it can be given back
             if protocol is Protocol.VALUE:
                 return state.bind(held).with_status(Status.HELD)
             return state.bind({**held, call.target: Hold.PENDING}).with_status(Status.WAITING)

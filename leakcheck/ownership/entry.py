@@ -15,14 +15,12 @@ import libcst as cst
 
 from leakcheck import expression as ex
 from leakcheck.cfg.walk import reduce, walk
-from leakcheck.project.facts import is_self
+from leakcheck.project.facts import ENTERING, is_self
 from leakcheck.project.names import Class, Function
 
 if TYPE_CHECKING:
     from leakcheck.ownership.program import Program
     from leakcheck.ownership.unit import Unit
-
-_ENTERING = frozenset({"__enter__", "__aenter__"})
 
 
 def is_entry(program: Program, unit: Unit) -> bool:
@@ -33,7 +31,7 @@ def is_entry(program: Program, unit: Unit) -> bool:
         return False
     seen: set[str] = set()
     for owner, facts, module in program.resolver.hierarchy.lineage(Class(unit.path, unit.facts.owner)):
-        for name in (_ENTERING - seen) & facts.methods.keys():
+        for name in (ENTERING - seen) & facts.methods.keys():
             seen.add(name)
             method = module.functions[facts.methods[name]]
             if any(_is_own(callee) for callee in method.calls.get(unit.facts.name, ())):

@@ -19,6 +19,7 @@ from leakcheck.cfg import graph as g
 from leakcheck.cfg.builder import TooLargeError
 from leakcheck.cfg.walk import reduce
 from leakcheck.ownership.acquire import advanced_operand
+from leakcheck.ownership.by_hand import entered_by_hand
 from leakcheck.ownership.conditional import assumed, required_null
 from leakcheck.ownership.consumers import left_early
 from leakcheck.ownership.effects import Effects
@@ -198,7 +199,8 @@ class Functions:
         callees = self.units.callees(unit)
         found = self._acquisitions.at(reduced, unit.scope, awaited=lambda: callees.is_entered_or_awaited(call))
         if found is None:
-            return made_of(self._program, unit, call) if may_wrap(call) else None
+            wrapped = made_of(self._program, unit, call) if may_wrap(call) else None
+            return wrapped or entered_by_hand(self._program, unit, call)
         return None if is_replaced(self._program, unit, reduced, found) else found
 
     def found(self, unit: Unit) -> AllFound:

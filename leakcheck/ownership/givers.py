@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
 from leakcheck.ownership.summary import End
+from leakcheck.project.facts import ENTERING
 from leakcheck.project.names import Class, Function
 
 if TYPE_CHECKING:
@@ -24,7 +25,14 @@ if TYPE_CHECKING:
 
 
 def giver(program: Program, unit: Unit, call: g.Call, acquisition: Acquisition) -> str | None:
-    """How to give back what a call of a project function took from a pool, with ``{name}`` for the connection."""
+    """How to give back what a call of a project function took from a pool, with ``{name}`` for the connection.
+
+    Or how to leave the context manager that the call enters.
+    """
+    if isinstance(call.func, ex.Attribute) and call.func.name in ENTERING:
+        entered, leaving = ex.dotted(call.func.base), call.func.name.replace("enter", "exit")
+        prefix = "await " if call.func.name == "__aenter__" else ""
+        return f"{prefix}{entered}.{leaving}(*sys.exc_info())" if entered is not None else None
     if not acquisition.steps or "{pool}" not in acquisition.resource.release:
         return None
     holder = ex.dotted(call.func.base) if isinstance(call.func, ex.Attribute) else ""

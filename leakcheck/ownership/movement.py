@@ -151,7 +151,8 @@ def _store(
     if obligation.keeps(value, after) and not obligation.is_managed(after):
         obligation.event(EventKind.TRANSFER, instruction)
         # Else what releases it has another name: a manager, or an item of a collection.
-        kept_itself = moved_to if value is not Hold.MANAGER and not _is_collection(value) else None
+        elsewhere = obligation.advances or value is Hold.MANAGER or _is_collection(value)
+        kept_itself = None if elsewhere else moved_to
         return [after.with_status(Status.MOVED, kept_itself)], [state]
     return [after], [state]
 

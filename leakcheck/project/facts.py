@@ -19,6 +19,8 @@ _PLAIN_METACLASSES = ("ABCMeta", "type")
 _CACHING = frozenset({"cache", "lru_cache", "cached_property", "cache_resource", "alru_cache"})
 FACTORIES = frozenset({"default_factory", "factory"})
 """What dataclasses, attrs and pydantic call the argument of a field that makes its value."""
+ENTERING = frozenset({"__enter__", "__aenter__"})
+"""Methods by which a context manager is entered."""
 SELF = ("self", "cls")
 """What methods call their own object or class."""
 

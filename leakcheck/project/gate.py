@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
 from leakcheck.project.annotations import annotated_injections
-from leakcheck.project.facts import FunctionFacts, ModuleFacts, Statement
+from leakcheck.project.facts import ENTERING, FunctionFacts, ModuleFacts, Statement
 from leakcheck.project.imports import imported_files, star_imported_files
 from leakcheck.project.names import Class, External, Function, Instance, Method, Scope
 from leakcheck.project.nesting import lends, may_nest
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _FEW = 40
 """Up to this many files the cheap parse of all of them costs less than finding out which need it."""
+_ENTERED = re.compile(rb"\.\s*__a?enter__\(")
+"""A context manager that is entered by hand."""
 _WRAPPERS = frozenset(
     {"wait_for", "shield", "run", "run_until_complete", "cast", "closing", "aclosing", "enter_context", "cls"}
 )
@@ -92,12 +94,14 @@ def _imported_of(facts: ModuleFacts, names: AbstractSet[str]) -> set[str]:
 def _add_users(program: Program, paths: Sequence[str], chosen: set[str], others: list[str]) -> None:
     """Add the files that mention a name which the chosen files, or files of the same packages, hand out.
 
-    And those with a statement that a function of the project may send.
+    And those with a statement that a function of the project may send, or that enter a context manager by hand.
     """
     words: set[tuple[bytes, bytes]] = set()
     named = set(paths)
     saying = (p for p in others if takes_plainly(program.data(p)) and program.takes(p))
     chosen.update(p for p in saying if _imports_matter(program, p))
+    entering = (p for p in others if _ENTERED.search(program.data(p)) is not None)
+    chosen.update(p for p in entering if _imports_matter(program, p))
     chosen.update(p for p in others if b"import *" in program.data(p) and _shares_driver(program, p))
     sources = set(chosen)
     sources.update(p for p in _unnamed(program, paths) if p not in named and program.has_trigger(p))
@@ -231,6 +235,7 @@ def _hands_back(program: Program, function: FunctionFacts, scope: Scope) -> bool
 def _any_takes(program: Program, calls: dict[str, list[ex.Expression]], scope: Scope) -> bool:
     return any(
         name in program.acquiring_names
+        or name in ENTERING
         or program.factories_named(name)
         or any(_takes(program, e, scope) for e in expressions)
         for name, expressions in calls.items()
