@@ -21,7 +21,15 @@ from leakcheck.cfg.walk import is_pure, names_in, reduce, string_value
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-OPEN_TESTS = {"closed": False, "is_closed": False, "open": True, "is_connected": True, "is_open": True}
+OPEN_TESTS = {
+    "closed": False,
+    "is_closed": False,
+    "invalidated": False,  # of SQLAlchemy
+    "broken": False,  # of psycopg 3
+    "open": True,
+    "is_connected": True,
+    "is_open": True,
+}
 """Attributes and methods that ask whether a connection is open, and the answer that means it is."""
 _NEGATED = {cst.IsNot: cst.Is, cst.NotEqual: cst.Equal, cst.NotIn: cst.In}
 _ORDER: dict[type[cst.BaseCompOp], Callable[[int, int], bool]] = {

@@ -24,7 +24,9 @@ from leakcheck.driver import WithEffect
 from leakcheck.handlers.fate import Fate, Fates, Story
 from leakcheck.handlers.roles import a
 from leakcheck.handlers.search import How, Mention
+from leakcheck.handlers.spared import given, sparing
 from leakcheck.handlers.syntax import FUNCTIONS
+from leakcheck.project.facts import is_static
 from leakcheck.project.names import Class, Function
 
 if TYPE_CHECKING:
@@ -75,6 +77,8 @@ class _Way(Struct, frozen=True):
     memoised: bool
     lent: bool
     """Whether callers receive no more than connections of the pool."""
+    spared: frozenset[str]
+    """The parameters by each of which a caller is spared a pool of its own."""
 
 
 class Chains:
@@ -199,23 +203,29 @@ class Chains:
         *,
         memoised: bool,
         per_object: bool = False,
+        handed: frozenset[str] = frozenset(),
     ) -> _Way | None:
-        """The way that goes on from an expression with this story; None where it ends."""
+        """The way that goes on from an expression with this story; None where it ends.
+
+        ``handed``: parameters that are handed on to what is called, and spare it.
+        """
         if story.fate is Fate.KEPT or (story.fate is Fate.CLOSED and self._ends_when_closed):
             return None
         facts = tree.function(node)
         if facts is None:
-            return _Way(_Runner(tree, None), steps, per_object, story.stores, memoised, story.lent)
+            runner = _Runner(tree, None)
+            return _Way(runner, steps, per_object, story.stores, memoised, story.lent, frozenset())
+        spared = sparing(tree, node) | handed
         kept = self._roles.is_kept(facts) and facts.owner is not None
         if (story.fate is Fate.OWNED or kept) and facts.owner is not None:
             cls = Class(tree.path, facts.owner)
             if self._roles.is_singleton(cls):
                 return None
-            runner = _Runner(tree, cls)
-            return _Way(runner, steps, per_object=True, stored=story.stores, memoised=memoised, lent=story.lent)
+            runner, spared = _Runner(tree, cls), spared if facts.name == "__init__" else frozenset()
+            return _Way(runner, steps, True, story.stores, memoised, story.lent, spared)  # noqa: FBT003 - per_object
         memoised = memoised or self._roles.is_memoised(facts)
         runner = _Runner(tree, Function(tree.path, facts.qualname))
-        return _Way(runner, steps, per_object, story.stores, memoised, story.lent)
+        return _Way(runner, steps, per_object, story.stores, memoised, story.lent, spared)
 
     def _above(self, way: _Way) -> Iterator[_Way]:
         of = way.runner.of
@@ -261,7 +271,10 @@ class Chains:
         tree, node, of = mention.tree, mention.node, way.runner.of
         match mention.how:
             case How.CALLS if isinstance(node, ast.Call):
-                return self._run(way, tree, node, f"calls `{tree.text(node.func)}()`")
+                handed = self._handed(way, tree, node)
+                if handed is None:
+                    return None
+                return self._run(way, tree, node, f"calls `{tree.text(node.func)}()`", handed=handed)
             case How.GIVES if isinstance(node, ast.Call) and self._runs(tree, node):
                 return self._run(way, tree, node, f"calls `{tree.text(node.func)}()`")
             case How.READS if isinstance(node, ast.Attribute):
@@ -275,11 +288,41 @@ class Chains:
             case _:
                 return None
 
-    def _run(self, way: _Way, tree: Tree, node: ast.expr, does: str) -> _Way | None:
+    def _handed(self, way: _Way, tree: Tree, call: ast.Call) -> frozenset[str] | None:
+        """The parameters of the caller that it hands on, and that spare what it calls; None where something does."""
+        definition = self._definition(way)
+        values = given(call, definition, bound=self._is_bound(way)) if definition is not None and way.spared else None
+        around = tree.within(call)
+        own = {a.arg for a in (*around.args.args, *around.args.kwonlyargs)} if around is not None else set()
+        handed: set[str] = set()
+        for value in (v for n, v in (values or {}).items() if n in way.spared):
+            if isinstance(value, ast.Name) and value.id in own:
+                handed.add(value.id)
+            elif not (isinstance(value, ast.Constant) and not value.value):
+                return None
+        return frozenset(handed)
+
+    def _definition(self, way: _Way) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
+        """The function that runs when the runner is called."""
+        node = self._node(way)
+        if not isinstance(node, ast.ClassDef):
+            return node
+        return next((s for s in node.body if isinstance(s, FUNCTIONS) and s.name == "__init__"), None)
+
+    def _is_bound(self, way: _Way) -> bool:
+        """Whether calling the runner gives its first parameter by itself."""
+        of = way.runner.of
+        facts = way.runner.tree.facts.functions.get(of.qualname) if isinstance(of, Function) else None
+        return isinstance(of, Class) or (facts is not None and facts.owner is not None and not is_static(facts))
+
+    def _run(
+        self, way: _Way, tree: Tree, node: ast.expr, does: str, *, handed: frozenset[str] = frozenset()
+    ) -> _Way | None:
         """The way through an expression that runs the runner, and what that ``does``."""
         story = self._fates.of(tree, node, managed=True, stored_before=way.stored | {"*"}, lent=way.lent)
         step = Step(StepKind.CALL, tree.path, tree.span(node), does)
-        return self._way(tree, node, story, (step, *way.steps), memoised=way.memoised, per_object=way.per_object)
+        steps = (step, *way.steps)
+        return self._way(tree, node, story, steps, memoised=way.memoised, per_object=way.per_object, handed=handed)
 
     def _runs(self, tree: Tree, call: ast.Call) -> bool:
         """Whether a call runs the function that it is given."""

@@ -378,7 +378,7 @@ def _check_nested(obligation: Obligation, call: g.Call, state: State) -> None:
         return  # it is handed the connection that is held
     if obligation.resource.shared or (obligation.pool is None and obligation.place is None):
         return
-    if state.status is Status.HELD and call.node is not obligation.site:
+    if state.status is Status.HELD and not state.paused and call.node is not obligation.site:
         note = obligation.callees.checks_out_from(call, obligation.pool, obligation.place, obligation.resource)
         if note is not None:
             obligation.event(EventKind.NESTED, call, note)

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import libcst as cst
 from msgspec.structs import replace
 
+from leakcheck.cfg.walk import walk
 from leakcheck.driver_session import Begins, OpenAtRelease
 from leakcheck.ownership.obligation import EventKind, missed
 from leakcheck.ownership.sessions.session import ENDS, NAMED, TAKES, Held, HeldKind, Open
+from leakcheck.ownership.state import Fact
 from leakcheck.sql.event import SqlKind
 
 if TYPE_CHECKING:
@@ -42,6 +45,14 @@ def held_by(action: Action, text: str) -> Held:
     if action.kind is SqlKind.GET_LOCK and name is not None:
         name = name.partition(",")[0]  # without its timeout
     return Held(action.kind, name, text, tried=action.kind is SqlKind.GET_LOCK or "_try_" in text)
+
+
+def keyed(call: g.Call, held: Held, state: State) -> State:
+    """The state in which a lock is taken: what it is named by is there, so that ``if key is not None:`` unlocks it."""
+    if held.kind is not HeldKind.LOCK or not isinstance(call.node, cst.Call):
+        return state
+    names = {n.value for argument in call.node.args for n in walk(argument.value) if isinstance(n, cst.Name)}
+    return state.bind({name: Fact.NOT_NULL for name in names if state.get(name) is None})
 
 
 def ends_in(held: Held, actions: Sequence[Action]) -> bool:

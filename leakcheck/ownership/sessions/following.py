@@ -265,7 +265,8 @@ class Following(Effects, kw_only=True):
         target = instruction.target if isinstance(instruction, (g.Call, g.Await)) else ""
         if target and state.get(target) is None and (held.tried or action.answered):
             state = state.bind({target: Fact.ANSWER if held.tried else Fact.TRUE})
-        self.takings.append(Taken(instruction, call, held, replace(state, session=starting, raised=False, near_miss=0)))
+        before = replace(ending.keyed(call, held, state), session=starting, raised=False, near_miss=0)
+        self.takings.append(Taken(instruction, call, held, before))
         return state
 
     def branched(self, test: g.Test, state: State) -> State:

@@ -1,0 +1,103 @@
+"""By which parameter a caller is spared a pool of its own: one is built only where it is None.
+
+def __init__(self, url=None, engine=None):
+    if engine is None:
+        engine = create_engine(url)             spared by ``engine``
+
+Store(engine=app.state.engine)                  builds none
+Store(url=URL), Store(engine=None)              build one
+"""
+
+from __future__ import annotations
+
+import ast
+from typing import TYPE_CHECKING
+
+from leakcheck.project.nodes import walk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from leakcheck.handlers.syntax import Definition, Tree
+
+
+def sparing(tree: Tree, call: ast.expr) -> frozenset[str]:
+    """The parameters of the function around ``call`` each of which must be None for it to run."""
+    function = tree.within(call)
+    if function is None:
+        return frozenset()
+    aliases = _aliases(function)
+    absent: set[str] = set()
+    for above, child in tree.around(call):
+        match above:
+            case ast.If(test=test, body=body) if child is not test:
+                absent |= _absent(test, holds=child in body)
+            case ast.IfExp(test=test, body=then) if child is not test:
+                absent |= _absent(test, holds=child is then)
+            case ast.BoolOp(op=ast.Or(), values=values):
+                for earlier in values[: next(i for i, v in enumerate(values) if v is child)]:
+                    absent |= _absent(earlier, holds=False)
+            case _:
+                pass
+        for statement in _before(above, child):
+            if isinstance(statement, ast.If) and isinstance(statement.body[-1], ast.Return):
+                absent |= _absent(statement.test, holds=False)
+        if above is function:
+            break
+    return frozenset({aliases.get(name, name) for name in absent} & _optional(function))
+
+
+def given(call: ast.Call, function: Definition, *, bound: bool) -> dict[str, ast.expr] | None:
+    """What a call gives for each parameter; None where that is not seen. ``bound``: the first is given by itself."""
+    if any(isinstance(a, ast.Starred) for a in call.args) or any(k.arg is None for k in call.keywords):
+        return None
+    names = _parameters(function)[1:] if bound else _parameters(function)
+    return dict(zip(names, call.args, strict=False)) | {k.arg: k.value for k in call.keywords if k.arg is not None}
+
+
+def _optional(function: Definition) -> set[str]:
+    """The parameters that are None by default: where another value counts as none, too, a flag is none of them."""
+    names, defaults = _parameters(function), function.args.defaults
+    by_default = [*zip(names[len(names) - len(defaults) :], defaults, strict=True)]
+    by_default += [(a.arg, d) for a, d in zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True) if d]
+    return {name for name, default in by_default if isinstance(default, ast.Constant) and default.value is None}
+
+
+def _parameters(function: Definition) -> list[str]:
+    return [a.arg for a in (*function.args.posonlyargs, *function.args.args)]
+
+
+def _absent(test: ast.expr, *, holds: bool) -> set[str]:
+    """The names that are None, or nothing, where a test holds or does not."""
+    match test:
+        case ast.Name(id=name):
+            return set() if holds else {name}
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            return _absent(operand, holds=not holds)
+        case ast.Compare(left=ast.Name(id=name), ops=[op], comparators=[ast.Constant(value=None)]):
+            return {name} if isinstance(op, ast.Is if holds else ast.IsNot) else set()
+        case ast.BoolOp(op=op, values=values) if isinstance(op, ast.And if holds else ast.Or):
+            return {name for value in values for name in _absent(value, holds=holds)}
+        case _:
+            return set()
+
+
+def _aliases(function: Definition) -> dict[str, str]:
+    """Local names that start as a parameter: ``_engine = engine``."""
+    found: dict[str, str] = {}
+    for node in walk(function):
+        match node:
+            case (
+                ast.Assign(targets=[ast.Name(id=name)], value=ast.Name(id=value))
+                | ast.AnnAssign(target=ast.Name(id=name), value=ast.Name(id=value))
+            ):
+                found.setdefault(name, value)
+            case _:
+                pass
+    return found
+
+
+def _before(above: ast.AST, child: ast.AST) -> Iterator[ast.stmt]:
+    block = getattr(above, "body", None)
+    if isinstance(block, list) and child in block:
+        yield from block[: block.index(child)]
