@@ -84,9 +84,11 @@ def taken(found: Found, program: Program) -> Connection | None:
     driver = autocommit.underneath(found, driver or UNKNOWN_DRIVER, program)
     if driver.pooled and any(ends_here(program, name, found.unit.scope) for name in _sources(found)):
         driver = replace(driver, pooled=False, open=OpenAtRelease.CLOSED, begun=OpenAtRelease.CLOSED)
-    operations = [
-        s.operation for s in program.resolver.resolve(found.call.func, found.unit.scope) if isinstance(s, Method)
-    ]
+    symbols = program.resolver.resolve(found.call.func, found.unit.scope)
+    operations = [s.operation for s in symbols if isinstance(s, Method)]
+    if not operations:  # what it is was told by names: it is what a method of this name gives
+        named = program.drivers.methods_named(found.call.method or "")
+        operations = [operation for _, operation in named if operation.acquires == resource.id]
     commits = driver.commits or any(o.commits for o in operations)
     own_manager = found.acquisition.protocol is not Protocol.VALUE or driver.commits
     return Connection(
