@@ -8,7 +8,8 @@ lasts), ``holders`` (where a value goes inside its function), ``fate`` (what bec
 ``constructions`` (which calls build a pool).
 
 The project: ``search`` (who mentions a function, bytes first), ``roles`` (how often a function runs, by what frameworks
-say of it), ``chains`` (from a construction up to the handler that reaches it).
+say of it), ``spared`` (which callers give a pool, so that none is built), ``chains`` (from a construction up to the
+handler that reaches it).
 
 Results: ``waiting`` (what a constructor's arguments say), ``faults`` (the findings of one file), ``records`` (what
 the objects of a class open and nobody closes), ``analysis`` (these and the leaks, as the engine asks for them).

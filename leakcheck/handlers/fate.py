@@ -282,10 +282,10 @@ def _tests(tree: Tree, call: ast.expr, outermost: Definition | Loop) -> Iterator
                     yield from body
             case _:
                 pass
-        for earlier in _earlier(above, child):
-            match earlier:
+        for before in earlier(above, child):
+            match before:
                 case ast.If():
-                    yield from _returning(earlier)
+                    yield from _returning(before)
                 case ast.Try(body=body, handlers=handlers) if any(map(_is_absence, handlers)):
                     yield from (s for s in body if isinstance(s, ast.Return))
                 case ast.With(body=body) | ast.AsyncWith(body=body):
@@ -314,7 +314,7 @@ def _returns(body: list[ast.stmt]) -> bool:
     )
 
 
-def _earlier(above: ast.AST, child: ast.AST) -> Iterator[ast.stmt]:
+def earlier(above: ast.AST, child: ast.AST) -> Iterator[ast.stmt]:
     """The statements of the same block before ``child``."""
     for name in ("body", "orelse", "finalbody"):
         block = getattr(above, name, None)

@@ -13,11 +13,10 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING
 
+from leakcheck.handlers.fate import earlier
 from leakcheck.project.nodes import walk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from leakcheck.handlers.syntax import Definition, Tree
 
 
@@ -35,11 +34,11 @@ def sparing(tree: Tree, call: ast.expr) -> frozenset[str]:
             case ast.IfExp(test=test, body=then) if child is not test:
                 absent |= _absent(test, holds=child is then)
             case ast.BoolOp(op=ast.Or(), values=values):
-                for earlier in values[: next(i for i, v in enumerate(values) if v is child)]:
-                    absent |= _absent(earlier, holds=False)
+                for former in values[: next(i for i, v in enumerate(values) if v is child)]:
+                    absent |= _absent(former, holds=False)
             case _:
                 pass
-        for statement in _before(above, child):
+        for statement in earlier(above, child):
             if isinstance(statement, ast.If) and isinstance(statement.body[-1], ast.Return):
                 absent |= _absent(statement.test, holds=False)
         if above is function:
@@ -95,9 +94,3 @@ def _aliases(function: Definition) -> dict[str, str]:
             case _:
                 pass
     return found
-
-
-def _before(above: ast.AST, child: ast.AST) -> Iterator[ast.stmt]:
-    block = getattr(above, "body", None)
-    if isinstance(block, list) and child in block:
-        yield from block[: block.index(child)]
