@@ -172,6 +172,10 @@ class DriverClass(Struct, frozen=True):
         return ":" in self.id
 
 
+_MAKING = frozenset({"build", "configure", "create", "get", "init", "load", "make", "new", "open", "provide", "setup"})
+"""The first words of functions that give a factory."""
+
+
 class Drivers(Struct, frozen=True):
     """All drivers in force. ``methods`` and ``words`` are indexes of ``classes``; see ``assemble``."""
 
@@ -196,6 +200,13 @@ class Drivers(Struct, frozen=True):
         return found or next(
             (self.words[word] for word in self.words if glued.endswith(word) and len(word) > _SHORT), ()
         )
+
+    def factories_named(self, identifier: str) -> tuple[DriverClass, ...]:
+        """The factories that a callee of this name may be; ``get_sessionmaker`` gives one, and is none."""
+        if next(iter(endings(identifier)), "").partition("_")[0] in _MAKING:
+            return ()
+        classes = (self.classes[class_id] for class_id in self.receiver_classes(identifier))
+        return tuple(c for c in classes if "__call__" in c.methods)
 
     def packages_of(self, class_id: str) -> tuple[str, ...]:
         """The packages whose import is evidence for this class; none for the generic driver."""

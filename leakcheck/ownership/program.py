@@ -259,8 +259,7 @@ class Program:
     def factories_named(self, name: str) -> tuple[DriverClass, ...]:
         """The drivers' factories that a callee of this name may be."""
         if name not in self._factories:
-            classes = (self.drivers.classes[class_id] for class_id in self.drivers.receiver_classes(name))
-            self._factories[name] = tuple(c for c in classes if "__call__" in c.methods)
+            self._factories[name] = self.drivers.factories_named(name)
         return self._factories[name]
 
     def waits(self, module: ModuleFacts, function: FunctionFacts) -> bool:
