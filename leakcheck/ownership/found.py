@@ -232,5 +232,9 @@ _OTHERWISE = {
     SqlKind.LOCK_TABLES: "UNLOCK TABLES",
     SqlKind.PRAGMA: "PRAGMA {name} = …",
 }
-_OF_MYSQL = frozenset({"foreign_key_checks", "sql_log_bin", "sql_mode", "sql_safe_updates", "unique_checks"})
+_OF_MYSQL = frozenset({
+    "foreign_key_checks", "group_concat_max_len", "innodb_lock_wait_timeout", "max_execution_time",
+    "max_statement_time", "net_read_timeout", "net_write_timeout", "sql_log_bin", "sql_mode", "sql_safe_updates",
+    "unique_checks", "wait_timeout",
+})  # fmt: skip
 _USES = re.compile(r"\s*USE\b", re.IGNORECASE)

@@ -131,7 +131,9 @@ class Owners:
                 concerned = (
                     n for w, n in names.items() if calls_one or self._may_end(function.path, method, w, resource)
                 )
-                if any(self._given.gives_back(function, method, name, resource) for name in concerned):
+                inherited = (function.path, method.owner) != (cls.path, cls.qualname)
+                by_another = inherited and _calls_on_self(method, found)
+                if by_another or any(self._given.gives_back(function, method, name, resource) for name in concerned):
                     found[method.name] = method.is_async
         return found
 
@@ -317,6 +319,12 @@ class Owners:
 
 def _is_property(method: FunctionFacts) -> bool:
     return any((ex.last_name(d) or "") in PROPERTIES for d in method.decorators)
+
+
+def _calls_on_self(method: FunctionFacts, names: Iterable[str]) -> bool:
+    """Whether a method calls one of these of its object: that of its class runs, whatever a base has by that name."""
+    callees = (callee for name in names for callee in method.calls.get(name, ()))
+    return any(isinstance(callee, ex.Attribute) and is_self(callee.base) for callee in callees)
 
 
 def _is_kept_elsewhere(cls: ClassFacts, init: FunctionFacts, attribute: str) -> bool:
