@@ -173,7 +173,7 @@ class DriverClass(Struct, frozen=True):
 
 
 _MAKING = frozenset({"build", "configure", "create", "get", "init", "load", "make", "new", "open", "provide", "setup"})
-"""The first words of functions that give a factory."""
+"""The first words of functions that give what the others name."""
 
 
 class Drivers(Struct, frozen=True):
@@ -202,9 +202,7 @@ class Drivers(Struct, frozen=True):
         )
 
     def factories_named(self, identifier: str) -> tuple[DriverClass, ...]:
-        """The factories that a callee of this name may be; ``get_sessionmaker`` gives one, and is none."""
-        if next(iter(endings(identifier)), "").partition("_")[0] in _MAKING:
-            return ()
+        """The factories that a callee of this name may be, or that it may give: see ``gives_what_it_names``."""
         classes = (self.classes[class_id] for class_id in self.receiver_classes(identifier))
         return tuple(c for c in classes if "__call__" in c.methods)
 
@@ -222,6 +220,11 @@ def endings(identifier: str) -> tuple[str, ...]:
         spaced += f"_{letter}" if starts else letter
     words = [word for word in spaced.lower().split("_") if word]
     return tuple("_".join(words[start:]) for start in range(len(words)))
+
+
+def gives_what_it_names(identifier: str) -> bool:
+    """Whether a function of this name gives what it is named after, and is none: ``get_sessionmaker``."""
+    return next(iter(endings(identifier)), "").partition("_")[0] in _MAKING
 
 
 def assemble(

@@ -9,7 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from leakcheck import expression as ex
-from leakcheck.driver import ClassKind, DriverClass, Drivers, Operation, Protocol
+from leakcheck.driver import ClassKind, DriverClass, Drivers, Operation, Protocol, gives_what_it_names
 from leakcheck.ownership.conditional import Condition, condition_of
 from leakcheck.ownership.pools import as_called, is_same, pool_place
 from leakcheck.project.facts import ENTERING, is_static
@@ -168,7 +168,10 @@ class Acquisitions:
 
     def _factories(self, func: ex.Expression, scope: Scope) -> Iterator[tuple[DriverClass, Operation]]:
         """Session factories that a callee may be that is named like one, in a file that knows their package."""
-        for known in self._program.factories_named(ex.last_name(func) or ""):
+        name = ex.last_name(func.func if isinstance(func, ex.Call) else func) or ""  # `get_sessionmaker()()` makes one
+        if gives_what_it_names(name) is not isinstance(func, ex.Call):
+            return
+        for known in self._program.factories_named(name):
             if not scope.module.packages.isdisjoint(self._drivers.packages_of(known.id)):
                 yield known, known.methods["__call__"]
 
