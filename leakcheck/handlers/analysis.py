@@ -110,10 +110,10 @@ class Pools:
         facts = self._program.facts(path)
         if facts is None:
             return ()
-        kept = on_large_stack(lambda: self._kept(facts))
-        if not self._constructions.may_hold(facts, connections=self._thorough):
-            return kept
-        return (*kept, *on_large_stack(lambda: self.faults.of(path)))
+        builds = self._constructions.may_hold(facts, connections=self._thorough)
+        if not builds and not any(cls.factories for cls in facts.classes.values()):
+            return ()
+        return on_large_stack(lambda: (*self._kept(facts), *(self.faults.of(path) if builds else ())))
 
     def _kept(self, facts: ModuleFacts) -> tuple[Leak, ...]:
         """What records keep for each object; most files have none whose factories could take something."""

@@ -24,7 +24,7 @@ from leakcheck.driver import WithEffect
 from leakcheck.handlers.fate import Fate, Fates, Story
 from leakcheck.handlers.roles import a
 from leakcheck.handlers.search import How, Mention
-from leakcheck.handlers.spared import given, sparing
+from leakcheck.handlers.spared import handed_on, sparing
 from leakcheck.handlers.syntax import FUNCTIONS
 from leakcheck.project.facts import is_static
 from leakcheck.project.names import Class, Function
@@ -290,17 +290,10 @@ class Chains:
 
     def _handed(self, way: _Way, tree: Tree, call: ast.Call) -> frozenset[str] | None:
         """The parameters of the caller that it hands on, and that spare what it calls; None where something does."""
-        definition = self._definition(way)
-        values = given(call, definition, bound=self._is_bound(way)) if definition is not None and way.spared else None
-        around = tree.within(call)
-        own = {a.arg for a in (*around.args.args, *around.args.kwonlyargs)} if around is not None else set()
-        handed: set[str] = set()
-        for value in (v for n, v in (values or {}).items() if n in way.spared):
-            if isinstance(value, ast.Name) and value.id in own:
-                handed.add(value.id)
-            elif not (isinstance(value, ast.Constant) and not value.value):
-                return None
-        return frozenset(handed)
+        definition = self._definition(way) if way.spared else None
+        if definition is None:
+            return frozenset()
+        return handed_on(tree, call, definition, way.spared, bound=self._is_bound(way))
 
     def _definition(self, way: _Way) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
         """The function that runs when the runner is called."""

@@ -17,6 +17,8 @@ from leakcheck.handlers.fate import earlier
 from leakcheck.project.nodes import walk
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from leakcheck.handlers.syntax import Definition, Tree
 
 
@@ -46,12 +48,32 @@ def sparing(tree: Tree, call: ast.expr) -> frozenset[str]:
     return frozenset({aliases.get(name, name) for name in absent} & _optional(function))
 
 
-def given(call: ast.Call, function: Definition, *, bound: bool) -> dict[str, ast.expr] | None:
-    """What a call gives for each parameter; None where that is not seen. ``bound``: the first is given by itself."""
+def handed_on(
+    tree: Tree, call: ast.Call, definition: Definition, spared: frozenset[str], *, bound: bool
+) -> frozenset[str] | None:
+    """The parameters of the function around ``call`` that it gives for these of ``definition``.
+
+    None where it gives something else for one, so that no pool is built. ``bound``: the first parameter is given by
+    itself.
+    """
+    around = tree.within(call)
+    own = {*_parameters(around), *(a.arg for a in around.args.kwonlyargs)} if around is not None else set()
+    handed: set[str] = set()
+    for value in (value for name, value in _given(call, definition, bound=bound) if name in spared):
+        if isinstance(value, ast.Name) and value.id in own:
+            handed.add(value.id)
+        elif not (isinstance(value, ast.Constant) and not value.value):
+            return None
+    return frozenset(handed)
+
+
+def _given(call: ast.Call, function: Definition, *, bound: bool) -> Iterator[tuple[str, ast.expr]]:
+    """The parameters for which a call gives a value, with that; none where it cannot be seen which they are."""
     if any(isinstance(a, ast.Starred) for a in call.args) or any(k.arg is None for k in call.keywords):
-        return None
+        return
     names = _parameters(function)[1:] if bound else _parameters(function)
-    return dict(zip(names, call.args, strict=False)) | {k.arg: k.value for k in call.keywords if k.arg is not None}
+    yield from zip(names, call.args, strict=False)
+    yield from ((keyword.arg, keyword.value) for keyword in call.keywords if keyword.arg is not None)
 
 
 def _optional(function: Definition) -> set[str]:

@@ -18,6 +18,7 @@ from leakcheck.driver import Protocol
 from leakcheck.framework import load_frameworks
 from leakcheck.ownership.acquire import Acquisition
 from leakcheck.ownership.pools import is_global
+from leakcheck.ownership.wrapping import mentions
 from leakcheck.project.facts import ENTERING
 from leakcheck.project.names import Class, Function
 
@@ -56,7 +57,7 @@ def _made_here(program: Program, unit: Unit, name: str) -> ex.Expression | None:
     if facts is None or len(values) != 1 or is_global(program, unit.scope.module, facts, name):
         return None
     text = program.rows(unit.path, facts.row, facts.last_row).decode(errors="replace")
-    is_shared = re.search(rf"(?<![\w.]){name}\b(?!\s*[.=:])|\bnonlocal\b[^\n]*\b{name}\b", text) is not None
+    is_shared = mentions(text, name) or re.search(rf"\bnonlocal\b[^\n]*\b{name}\b", text)
     return None if is_shared else values[0]
 
 

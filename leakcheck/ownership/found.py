@@ -13,12 +13,11 @@ from leakcheck.calls import load_calls
 from leakcheck.cfg import graph as g
 from leakcheck.cfg.walk import reduce
 from leakcheck.ownership.obligation import EventKind
-from leakcheck.ownership.sessions.session import HeldKind
+from leakcheck.ownership.sessions.remedy import remedy
 from leakcheck.ownership.state import Hold, Status
 from leakcheck.ownership.steps import acquire_steps
 from leakcheck.ownership.summary import Owned
 from leakcheck.project.facts import is_self
-from leakcheck.sql.event import SqlKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator, Sequence
@@ -202,39 +201,4 @@ class SessionFound(Found, eq=False, kw_only=True):
     @property
     def release_text(self) -> str:
         """What would end it."""
-        if self.held.kind is HeldKind.LISTEN and not self.held.text:
-            return "remove_listener(…)"  # it was a driver's method that subscribed
-        ending = _OTHERWISE.get(self.held.by) or _ENDINGS[self.held.kind]
-        if self.held.by is SqlKind.SET and _USES.match(self.held.text):
-            ending = "USE …"
-        elif self.held.by is SqlKind.SET and self._is_of_mysql:
-            ending = "SET SESSION {name} = DEFAULT"
-        return ending.format(name=self.held.name or "…")
-
-    @property
-    def _is_of_mysql(self) -> bool:
-        """Whether a setting is one of MySQL's, by the connection or by its spelling."""
-        spelled = "@@" in self.held.text or self.held.name in _OF_MYSQL
-        return spelled or self.connection.driver.dialect == "mysql"
-
-
-_ENDINGS = {
-    HeldKind.TRANSACTION: "COMMIT",
-    HeldKind.SAVEPOINT: "commit()",
-    HeldKind.ROLE: "RESET ROLE",
-    HeldKind.AUTHORIZATION: "RESET SESSION AUTHORIZATION",
-    HeldKind.SETTING: "RESET {name}",
-    HeldKind.LOCK: "pg_advisory_unlock(…)",
-    HeldKind.LISTEN: "UNLISTEN {name}",
-}
-_OTHERWISE = {
-    SqlKind.GET_LOCK: "RELEASE_LOCK(…)",
-    SqlKind.LOCK_TABLES: "UNLOCK TABLES",
-    SqlKind.PRAGMA: "PRAGMA {name} = …",
-}
-_OF_MYSQL = frozenset({
-    "foreign_key_checks", "group_concat_max_len", "innodb_lock_wait_timeout", "max_execution_time",
-    "max_statement_time", "net_read_timeout", "net_write_timeout", "sql_log_bin", "sql_mode", "sql_safe_updates",
-    "unique_checks", "wait_timeout",
-})  # fmt: skip
-_USES = re.compile(r"\s*USE\b", re.IGNORECASE)
+        return remedy(self.held, self.connection.driver.dialect)

@@ -86,4 +86,9 @@ def _is_handed_on_once(program: Program, unit: Unit, name: str, resource: Driver
     ending = {n for n, o in resource.methods.items() if o.releases is not None or o.near_miss}
     if any(n in ending or load_calls().says_release(n) for n in called):
         return False
-    return len(re.findall(rf"(?<![\w.]){name}\b(?!\s*[.=:])", text)) == 1
+    return mentions(text, name) == 1
+
+
+def mentions(text: str, name: str) -> int:
+    """How often a text has a name otherwise than to bind it, or to ask it for something: as what is handed on."""
+    return len(re.findall(rf"(?<![\w.]){name}\b(?!\s*[.=:])", text))

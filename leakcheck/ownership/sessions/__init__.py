@@ -10,6 +10,6 @@ to send), ``turns`` (loops that end what another took), ``noted`` (what an objec
 ``analysis`` (all of one function), ``report`` (which paths are faults), ``exits`` (classes whose exit method ends what
 they begin after some blocks only), ``borrowed`` and ``borrowers`` (what is set on a connection that is lent, and
 committed by those who borrow it; who they are), ``kept`` (what an object sets on a connection that it keeps and gives
-back later), ``cleared`` (what a pool is told to clear), ``told`` (all of these for
-one function).
+back later), ``cleared`` (what a pool is told to clear), ``remedy`` (what would end it), ``told`` (all of these for one
+function).
 """
