@@ -140,7 +140,9 @@ class ConditionLowering(AssignmentLowering):
             asks = (
                 (node.left.value, yes is not negated) if isinstance(node.left, cst.Name) and yes is not None else None
             )
-            self.pure(node, sides, kind, true, false, negated=negated, asks=asks)
+            self.pure(
+                node, sides, kind, true, false, negated=negated, asks=asks, same=_compared_names(node.left, right)
+            )
             return
         self.use(node)
         self.fork(node, None, true, false)
@@ -155,6 +157,7 @@ class ConditionLowering(AssignmentLowering):
         *,
         negated: bool = False,
         asks: tuple[str, bool] | None = None,
+        same: tuple[str, str] | None = None,
     ) -> None:
         """Branch on a condition whose value stays the same until one of its names is assigned."""
         if not is_pure(reduced):
@@ -163,7 +166,8 @@ class ConditionLowering(AssignmentLowering):
         subject = _pure_subject(operator, reduced)
         self.condition_reads[subject] = frozenset(names_in(reduced))
         self.asked.append(subject)
-        self.fork(node, Test(TestKind.TRUTH, subject, outcome=not negated, asks=asks), true, false)
+        identity = same if operator == "Is" else None
+        self.fork(node, Test(TestKind.TRUTH, subject, outcome=not negated, asks=asks, same=identity), true, false)
 
 
 def absences(reduced: ex.Expression) -> tuple[Test, ...]:
@@ -243,6 +247,15 @@ def _outcome_of_yes(operator: cst.BaseCompOp, right: cst.BaseExpression) -> bool
         case _:
             return None
     return same is not (type(operator) in _NEGATED)
+
+
+def _compared_names(left: cst.BaseExpression, right: cst.BaseExpression) -> tuple[str, str] | None:
+    """The two variables that a comparison compares."""
+    match left, right:
+        case cst.Name(value=one), cst.Name(value=other):
+            return one, other
+        case _:
+            return None
 
 
 def _looked_up(node: cst.Call) -> str | None:

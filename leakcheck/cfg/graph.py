@@ -190,12 +190,14 @@ class Test(Struct, frozen=True):
     """The condition of an edge: ``subject`` is a variable or the text of a pure condition (``?x > 3``).
 
     ``asks``: the variable that a pure condition compares with true or 1, and its outcome where that is a yes.
+    ``same``: the variables of which a pure condition asks whether they are one object; the outcome is the answer.
     """
 
     kind: TestKind
     subject: str
     outcome: bool
     asks: tuple[str, bool] | None = None
+    same: tuple[str, str] | None = None
 
     @property
     def asked(self) -> str:

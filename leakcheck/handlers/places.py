@@ -13,7 +13,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from leakcheck.project.names import External
-from leakcheck.project.nodes import children
+from leakcheck.project.nodes import children, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +30,10 @@ _LASTING_PARTS = frozenset(
     {"app", "application", "bot", "client", "bot_data", "server", "__class__", "lifespan_context"}
 )
 """Attributes of such parameters that lead to what outlives it."""
+
+
+_MAKING = frozenset({"make", "create", "new", "build", "load", "parse", "read", "init"})
+"""What functions are called that give something new."""
 
 
 class Lasting(IntEnum):
@@ -107,8 +111,28 @@ def lasting(
     if root in _TRANSIENT_ROOTS and parts.isdisjoint(_LASTING_PARTS):
         return Lasting.CALL
     if root in names.bound:
-        return Lasting.PROCESS if rest else Lasting.CALL
+        return Lasting.PROCESS if rest or _is_fetched_store(function, root) else Lasting.CALL
     symbols = program.resolver.name(root, tree.scope(function.body[0]))
     if any(isinstance(s, External) and s.name in transient for s in symbols):
         return Lasting.CALL
     return Lasting.PROCESS
+
+
+def _is_fetched_store(function: Definition, name: str) -> bool:
+    """Whether items are kept in what some function gives that makes no new one: ``store = app_store()``."""
+    given: list[ast.expr] = []
+    keeps = False
+    for node in walk(function):
+        match node:
+            case ast.Assign(targets=[ast.Name(id=target)], value=value) if target == name:
+                given.append(value)
+            case ast.Subscript(value=ast.Name(id=target), ctx=ast.Store()) if target == name:
+                keeps = True
+            case _:
+                pass
+    match given:
+        case [ast.Call(func=ast.Name() | ast.Attribute() as maker)] if keeps:
+            words = (chain(maker) or "").rpartition(".")[2].split("_")
+            return len(words) > 1 and words[0] not in _MAKING and _TRANSIENT_ROOTS.isdisjoint(words)
+        case _:
+            return False

@@ -11,6 +11,7 @@ Store(url=URL), Store(engine=None)              build one
 from __future__ import annotations
 
 import ast
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from leakcheck.handlers.fate import earlier
@@ -68,11 +69,9 @@ def handed_on(
 
 
 def _given(call: ast.Call, function: Definition, *, bound: bool) -> Iterator[tuple[str, ast.expr]]:
-    """The parameters for which a call gives a value, with that; none where it cannot be seen which they are."""
-    if any(isinstance(a, ast.Starred) for a in call.args) or any(k.arg is None for k in call.keywords):
-        return
+    """The parameters for which a call gives a value, with that, as far as can be seen which they are."""
     names = _parameters(function)[1:] if bound else _parameters(function)
-    yield from zip(names, call.args, strict=False)
+    yield from takewhile(lambda each: not isinstance(each[1], ast.Starred), zip(names, call.args, strict=False))
     yield from ((keyword.arg, keyword.value) for keyword in call.keywords if keyword.arg is not None)
 
 

@@ -10,14 +10,15 @@ All paths: ``constants`` (what is known before any resource is), ``reach`` (what
 (from an acquire to every ending).
 
 Functions: ``unit`` and ``units`` (a function as syntax, graph and positions), ``acquire`` (which calls take
-something), ``conditional`` (only where they are given none), ``usage`` (what becomes of the values of calls),
-``callees`` (what calls do, as the transfer function asks), ``arguments`` (what parameters hold when a call starts),
-``given`` (what functions do with arguments), ``raising`` (which cannot raise), ``swallowing`` (what context managers
-swallow), ``owners`` (classes that keep a resource), ``fields`` (of records, which a factory opens), ``wrapping``
-(objects that are made of a connection), ``by_hand`` (managers that are entered without a ``with``), ``lasting`` (whose
-objects last as long as the process), ``reopening`` (which of their methods leave it open again), ``entry`` (which of
-them run while a block is entered), ``pools`` (whether two are the same), ``consumers`` (loops that leave a generator
-that lends one), ``teardown`` (who ends what is kept for a request), ``owed`` (what a function's callers owe for it).
+something), ``binding`` (what it is made on), ``conditional`` (only where they are given none), ``usage`` (what
+becomes of the values of calls), ``callees`` (what calls do, as the transfer function asks), ``arguments`` (what
+parameters hold when a call starts), ``given`` (what functions do with arguments), ``raising`` (which cannot raise),
+``swallowing`` (what context managers swallow), ``owners`` (classes that keep a resource), ``fields`` (of records,
+which a factory opens), ``wrapping`` (objects that are made of a connection), ``by_hand`` (managers that are entered
+without a ``with``), ``managed`` (and functions that return one), ``lasting`` (whose objects last as long as the
+process), ``reopening`` (which of their methods leave it open again), ``entry`` (which of them run while a block is
+entered), ``pools`` (whether two are the same), ``consumers`` (loops that leave a generator that lends one),
+``teardown`` (who ends what is kept for a request), ``owed`` (what a function's callers owe for it).
 
 What is held on a connection, its transaction, role, settings, locks: the room ``sessions``.
 

@@ -9,7 +9,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from leakcheck import expression as ex
-from leakcheck.driver import ClassKind, DriverClass, Drivers, Operation, Protocol, gives_what_it_names
+from leakcheck.driver import DriverClass, Drivers, Operation, Protocol, gives_what_it_names
+from leakcheck.ownership.binding import made_on_connection, takes_from
 from leakcheck.ownership.conditional import Condition, condition_of
 from leakcheck.ownership.pools import as_called, is_same, pool_place
 from leakcheck.project.facts import ENTERING, is_static
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 
 _IMPORTED = 4
 """The weight of a driver's import among the evidence for what an unresolved receiver is."""
-_CONNECTIONS = frozenset({"conn", "connection", "get_bind", "dbapi_connection", "connect"})
-"""Names that say that the thing is a connection already."""
 
 
 class Acquisition(Struct, frozen=True):
@@ -227,31 +226,11 @@ class Acquisitions:
         found = self.at(ex.Call(dependency), scope, awaited=lambda: True)
         return None if found is None else found.by(Protocol.VALUE)
 
-    def _takes_from(self, operation: Operation, call: ex.Call, scope: Scope) -> bool:
-        """Whether a constructor that is told what to take from takes anything: a session on a connection does not."""
-        known = self._drivers.classes.get(operation.acquires or "")
-        if known is None or operation.name not in known.names:
-            return True
-        if any(k == known.deferred_by and isinstance(v, ex.Constant) and v.value is True for k, v in call.keywords):
-            return False
-        if not known.bind:
-            return True
-        sources = [v for k, v in call.keywords if k == known.bind] or list(call.args[:1])
-        if not sources:
-            return False
-        for symbol in self._program.resolver.resolve(sources[0], scope):
-            if isinstance(symbol, Instance) and isinstance(symbol.of, str):
-                return self._drivers.classes[symbol.of].kind is not ClassKind.CONNECTION
-        if isinstance(sources[0], ex.Name):
-            for function in scope.functions:
-                sources += function.scope.assignments.get(sources[0].id, ())
-        return not any((ex.last_name(s) or "").lower() in _CONNECTIONS for s in sources)
-
     def _by_symbol(self, symbol: Symbol, call: ex.Call, scope: Scope) -> Acquisition | None:
         match symbol:
             case External(name=name):
                 operation = self._drivers.calls.get(name)
-                if operation is None or not self._takes_from(operation, call, scope):
+                if operation is None or not takes_from(self._program, operation, call, scope):
                     return None
                 return self._by_operation(operation)
             case Method(of=class_id, operation=operation) if operation.acquires_receiver:
@@ -262,7 +241,9 @@ class Acquisitions:
                 return found if found is None else self._from(found, call, scope)
             case Instance(of=str() as class_id):
                 operation = self._drivers.classes[class_id].methods.get("__call__")
-                return None if operation is None else self._by_operation(operation)
+                if operation is None or made_on_connection(self._program, operation, call, scope):
+                    return None
+                return self._by_operation(operation)
             case Function():
                 summary = self._program.summary(symbol) if self._program.hands_out(symbol) else None
                 if summary is None or summary.manages or not summary.returns:

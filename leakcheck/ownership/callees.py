@@ -251,10 +251,11 @@ class Callees(QuietCalls):
     def argument_effect(self, call: g.Call, argument: g.Argument, resource: DriverClass, state: State) -> Effect:
         """What the callee does with this argument; ``state`` tells what the arguments hold."""
         symbols, place = self.symbols(call), place_of(call, argument)
+        effects = [self.given.by_call(s, call, argument, resource, state) for s in symbols if isinstance(s, Function)]
+        if effects:  # of several that may be meant, as those of subclasses, what one leaves to the others is not told
+            return next((e for e in effects if e.releases), effects[0])
         for symbol in symbols:
             match symbol:
-                case Function():
-                    return self.given.by_call(symbol, call, argument, resource, state)
                 case Class():
                     return self._program.functions.owners.constructor_effect(symbol, place, resource)
                 case _:

@@ -119,11 +119,13 @@ class Explorer:
         self._lenderless = without_lender(constants, effects)
         self._coarse = False
         self._faulted: set[tuple[EventKind, int, int]] = set()
+        self._later: frozenset[str] | None = None
 
     def run(self, block: g.BasicBlock, position: int, state: State) -> Exploration:
         """Explore from in front of instruction ``position`` of ``block``. Raises BoundReachedError."""
         first = Node(block.index, position, state)
         self.result.hops.setdefault(first, None)
+        self._later = None
         self._queue.append(first)
         return self._run()
 
@@ -232,6 +234,8 @@ class Explorer:
             if value in ALIASES and not test.outcome and state.status is Status.HELD:
                 return self.effects.closed(state)
             return state
+        if test.same is not None and self._is_another_object(test.same, state) and test.outcome:
+            return None
         if test.asks is not None and state.get(test.asked) is Fact.ANSWER and not test.is_yes:
             return None
         taken, learnt = refine(test, value)
@@ -242,6 +246,28 @@ class Explorer:
         if learnt is not None and (value is None or isinstance(value, (Fact, Link))):
             return state.bind(learn(state.variables, test, learnt))
         return state
+
+    def _is_another_object(self, names: tuple[str, str], state: State) -> bool:
+        """Whether one of two variables holds what was taken here, and the other something that was there before."""
+        others = [name for name in names if state.get(name) not in ALIASES]
+        if not self.effects.is_taken_here or len(others) != 1:
+            return False
+        return isinstance(state.get(others[0]), Fact | Link | None) and others[0] not in self._written_later()
+
+    def _written_later(self) -> frozenset[str]:
+        """The variables that are given a value, perhaps made of the resource, once it was taken."""
+        if self._later is not None:
+            return self._later
+        found: set[str] = set()
+        seen: set[int] = set()
+        pending = [(self._blocks[n.block], n.start) for n, hop in self.result.hops.items() if hop is None]
+        for block, start in pending:
+            found.update(name for i in block.instructions[start:] for name in written(i))
+            following = [edge.target for edge in (*block.successors, *block.raises)]
+            pending += [(each, 0) for each in following if each.index not in seen]
+            seen.update(each.index for each in following)
+        self._later = frozenset(found)
+        return self._later
 
     def _raise(
         self, node: Node, block: g.BasicBlock, instruction: g.Instruction, state: State, events: tuple[Event, ...]

@@ -31,6 +31,7 @@ from leakcheck.ownership.givers import giver
 from leakcheck.ownership.handing_back import lost_in_handing_back, parameter_node
 from leakcheck.ownership.lasting import lasts
 from leakcheck.ownership.leak import LeakKind
+from leakcheck.ownership.managed import is_managed
 from leakcheck.ownership.nested_blocks import lent_checkouts, nested_in_blocks
 from leakcheck.ownership.owed import owned_by
 from leakcheck.ownership.owners import Owners
@@ -201,7 +202,9 @@ class Functions:
         if found is None:
             wrapped = made_of(self._program, unit, call) if may_wrap(call) else None
             return wrapped or entered_by_hand(self._program, unit, call)
-        return None if is_replaced(self._program, unit, reduced, found) else found
+        if is_managed(self._program, callees, call) or is_replaced(self._program, unit, reduced, found):
+            return None
+        return found
 
     def found(self, unit: Unit) -> AllFound:
         """Every acquire of the unit with what becomes of it on all paths."""

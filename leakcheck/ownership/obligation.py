@@ -111,6 +111,11 @@ class Obligation(Struct):
         """How the function calls the resource."""
         return self.bound_to or self.kept_at
 
+    @property
+    def is_taken_here(self) -> bool:
+        """Whether it is new: no variable held it before this function took it."""
+        return self.site is not None and not self.takes_receiver
+
     def value_of(self, operand: str, state: State) -> Value | None:
         """What an operand holds: a literal or a variable."""
         return LITERALS.get(operand) or state.get(operand)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from leakcheck.ownership.program import Program
     from leakcheck.project.facts import ClassFacts, FunctionFacts
 
-_RECORDS = frozenset({"dataclass", "NamedTuple", "define", "frozen", "attrs", "BaseModel"})
+_RECORDS = frozenset({"dataclass", "NamedTuple", "define", "frozen", "mutable", "attrs", "BaseModel"})
 PROPERTIES = frozenset({"property", "cached_property"})
 _EXITS = frozenset({"__exit__", "__aexit__"})
 _USUAL_RELEASES = ("close", "aclose", "release", "disconnect", "stop", "shutdown", "finish", "quit", "end")
@@ -99,7 +99,7 @@ class Owners:
         facts = module.classes.get(cls.qualname) if module is not None else None
         if facts is None or "__init__" in facts.methods:
             return False
-        return any((ex.last_name(e) or "") in _RECORDS for e in (*facts.decorators, *facts.bases))
+        return any(_makes_record(each) for each in (*facts.decorators, *facts.bases))
 
     # Releases
 
@@ -384,3 +384,9 @@ def _as_resource(
         use_after_release=UseAfterRelease.HARMLESS,
         release=words,
     )
+
+
+def _makes_record(expression: ex.Expression) -> bool:
+    """Whether a decorator or base makes a class a record; attrs has a decorator of one letter."""
+    func = expression.func if isinstance(expression, ex.Call) else expression
+    return ex.last_name(func) in _RECORDS or ex.dotted(func) == "attr.s"

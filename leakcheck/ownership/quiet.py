@@ -186,6 +186,10 @@ class QuietCalls:
         """The calls of which a test expects that they raise."""
         return self._used.expected
 
+    def is_entered(self, call: g.Call) -> bool:
+        """Whether the call's result is what a ``with`` statement enters, awaited or not."""
+        return id(call.node) in self._used.entered
+
     @property
     def _used(self) -> Usage:
         if self._unit.usage is None:

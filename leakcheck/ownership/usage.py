@@ -31,7 +31,7 @@ class Usage(Struct, frozen=True):
     ``run``: somebody may run its coroutine; ``awaited``: under ``await`` or in ``async with``; ``spawned``: runs as a
     task of its own; ``fetching``: its value is what something is given back to; ``raised``: it makes the exception of a
     ``raise``; ``expected``: a test expects it to raise, under ``with pytest.raises(...)`` and its like or in front of
-    ``self.fail()``, or to be None.
+    ``self.fail()``, or to be None; ``entered``: a ``with`` enters it, awaited or not.
     """
 
     run: frozenset[int]
@@ -40,6 +40,7 @@ class Usage(Struct, frozen=True):
     fetching: frozenset[int]
     raised: frozenset[int]
     expected: frozenset[int]
+    entered: frozenset[int]
 
 
 def entered_by(root: cst.CSTNode) -> set[int]:
@@ -102,6 +103,7 @@ def usage_of(root: cst.CSTNode, gives_back: Callable[[str], bool]) -> Usage:
         fetching=frozenset(fetching),
         raised=frozenset(raised),
         expected=frozenset(expected),
+        entered=frozenset(entered_by(root)),
     )
 
 

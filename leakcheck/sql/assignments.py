@@ -192,6 +192,11 @@ def _assignment(part: Sequence[Token], *, local: bool) -> SqlEvent | None:
             return None
     if scope in ("GLOBAL", "PERSIST"):
         return SqlEvent(SqlKind.WRITE)
+    variable, taken = target[0].word.startswith("@"), value[0].word
+    if variable and taken.startswith("@@"):
+        return SqlEvent(SqlKind.READ)  # the value in force is kept aside: SET @OLD_SQL_MODE = @@SQL_MODE
+    if (variable and taken == "NULL") or (not variable and taken.startswith("@") and not taken.startswith("@@")):
+        return SqlEvent(SqlKind.RESET, name, local)  # SET SQL_MODE = @OLD_SQL_MODE
     return assigned(name, literal_or_name(value), local=local)
 
 

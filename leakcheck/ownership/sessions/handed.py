@@ -1,6 +1,7 @@
 """Calls that somebody else is asked to make: a thread, an executor, a function of the project.
 
     await asyncio.to_thread(conn.execute, "BEGIN")    →   conn.execute("BEGIN")
+    Timer(1, conn.execute, ("COMMIT",))               →   conn.execute("COMMIT")
     self.run(lambda conn: conn.execute("BEGIN"))      →   conn.execute("BEGIN"), where `conn` is what `run` gives
 
 They are taken to be made at once. What a scope does when it ends is so taken to be done too early, which hides a fault
@@ -57,10 +58,24 @@ def handed(call: g.Call) -> Iterator[Handed]:
                 if isinstance(made, ex.Call) and isinstance(made.func, ex.Attribute):
                     yield Handed(made, argument, root if names[:1] == [root] else None)
             case cst.Attribute() if node.keyword is None:
-                behind = [a for a in call.node.args[index + 1 :] if a.keyword is None and not a.star]
-                yield Handed(ex.Call(reduce(node.value), tuple(reduce(a.value) for a in behind)), argument)
+                behind = [a.value for a in call.node.args[index + 1 :] if a.keyword is None and not a.star]
+                yield Handed(_called_with(node.value, call.node, behind), argument)
+            case cst.Attribute() if _gathered(call.node) is not None:
+                yield Handed(_called_with(node.value, call.node, []), argument)
             case _:
                 pass
+
+
+def _called_with(method: cst.Attribute, call: cst.Call, behind: list[cst.BaseExpression]) -> ex.Call:
+    """The call of a method with what is written behind it, or with the tuple of all that: ``args=("COMMIT",)``."""
+    gathered = _gathered(call) if not behind else behind[0] if len(behind) == 1 else None
+    given = [e.value for e in gathered.elements] if isinstance(gathered, (cst.Tuple, cst.List)) else behind
+    return ex.Call(reduce(method), tuple(map(reduce, given)))
+
+
+def _gathered(call: cst.Call) -> cst.BaseExpression | None:
+    """What a call gives by the keyword ``args``, as those that start threads do."""
+    return next((a.value for a in call.args if a.keyword is not None and a.keyword.value == "args"), None)
 
 
 def _root(expression: ex.Expression) -> str | None:

@@ -24,10 +24,13 @@ if TYPE_CHECKING:
     from leakcheck.ownership.unit import Unit
     from leakcheck.project.facts import ClassFacts, ModuleFacts
 
+_STATUS = ".transaction_status"
+"""What `conn.info` of psycopg tells."""
+
 
 def noted_in(unit: Unit, graph: g.ControlFlowGraph, names: Iterable[str], program: Program) -> frozenset[str]:
     """The subjects of tests that ask for what is noted of a transaction, by itself or by what holds its connection."""
-    asking = {s for s, reads in graph.condition_reads.items() if ".is_active" in reads and any(map(_is_named, reads))}
+    asking = {s for s, reads in graph.condition_reads.items() if _asks(reads)}
     holders = {holder for holder, _, attribute in (n.rpartition(".") for n in names) if holder and attribute}
     if not holders or not graph.condition_reads:
         return frozenset(asking)
@@ -43,6 +46,11 @@ def noted_in(unit: Unit, graph: g.ControlFlowGraph, names: Iterable[str], progra
             case _:
                 pass
     return frozenset(asking.union(s for s, reads in graph.condition_reads.items() if not noted.isdisjoint(reads)))
+
+
+def _asks(reads: frozenset[str]) -> bool:
+    """Whether a test asks the connection, or its transaction, whether one is open."""
+    return _STATUS in reads or (".is_active" in reads and any(map(_is_named, reads)))
 
 
 def _is_named(read: str) -> bool:
