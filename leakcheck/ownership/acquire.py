@@ -319,7 +319,7 @@ class Acquisitions:
 
     def _evidence(self, func: ex.Attribute, scope: Scope) -> Iterator[tuple[int, Operation]]:
         """What a method of an unresolved receiver may be, weighed: it is distinctive, or the receiver's name fits."""
-        identifier = ex.last_name(func.base)
+        identifier = _called(func.base)
         if "mock" in (identifier or "") or "fake" in (identifier or ""):
             return
         for class_id, operation in self._drivers.methods_named(func.name):
@@ -340,6 +340,12 @@ def _imports_module_of(known: DriverClass, scope: Scope) -> bool:
     modules = {name.rpartition(".")[0] for name in known.names}
     targets = (t for facts in (*(f.scope for f in scope.functions), scope.module.scope) for t in facts.imports.items())
     return any(target.rpartition(".")[0] in modules for _, found in targets for target in found)
+
+
+def _called(receiver: ex.Expression) -> str | None:
+    """What a receiver is called: one of ``self.engines`` is an engine."""
+    name = ex.last_name(receiver)
+    return name.removesuffix("s") if name is not None and isinstance(receiver, ex.Item) else name
 
 
 def _spelling(func: ex.Expression) -> str:

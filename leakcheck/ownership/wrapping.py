@@ -3,6 +3,7 @@
     conn = sqlite3.connect(path)
     store = Store(conn)                             →   taken: a Store, to be given back by `store.close()`
     return cls(await asyncpg.connect(dsn))          →   returns owned Client
+    return Pooled(raw, pool)                        →   returns owned Pooled, also where other paths give `raw` back
 
 Constructing the object takes the connection over, if a method of its class gives it back. From then on that method is
 what is owed, where nobody else has the connection.
@@ -51,7 +52,7 @@ def made_of(program: Program, unit: Unit, call: g.Call) -> Acquisition | None:
         for argument in call.arguments:
             place = place_of(call, argument)
             value = dict(made.keywords).get(place) if isinstance(place, str) else made.args[place]
-            taken = _taken(program, unit, value) if value is not None else None
+            taken = _taken(program, unit, made, value) if value is not None else None
             attribute = owners.kept_in(symbol, place, taken) if taken is not None else None
             if taken is not None and attribute is not None:
                 wrapped = owners.closable(symbol, attribute, taken)
@@ -59,8 +60,8 @@ def made_of(program: Program, unit: Unit, call: g.Call) -> Acquisition | None:
     return None
 
 
-def _taken(program: Program, unit: Unit, value: ex.Expression) -> DriverClass | None:
-    """What an argument is that the function takes for nothing else."""
+def _taken(program: Program, unit: Unit, made: ex.Call, value: ex.Expression) -> DriverClass | None:
+    """What an argument of the object is that the function takes for nothing else."""
     assert unit.facts is not None
     name = value.id if isinstance(value, ex.Name) else None
     if name is not None:
@@ -75,20 +76,31 @@ def _taken(program: Program, unit: Unit, value: ex.Expression) -> DriverClass | 
     taken = program.acquisitions.at(call, unit.scope, awaited=lambda: awaited)
     if taken is None or taken.position is not None or taken.unopened or taken.protocol.is_async is not awaited:
         return None
-    return taken.resource if name is None or _is_handed_on_once(program, unit, name, taken.resource) else None
+    return taken.resource if name is None or _is_handed_on_once(program, unit, made, name, taken.resource) else None
 
 
-def _is_handed_on_once(program: Program, unit: Unit, name: str, resource: DriverClass) -> bool:
+def _is_handed_on_once(program: Program, unit: Unit, made: ex.Call, name: str, resource: DriverClass) -> bool:
     """Whether a function gives what a name holds to one call only, and does not give it back itself."""
     assert unit.facts is not None
     text = program.rows(unit.path, unit.facts.first_row, unit.facts.last_row).decode(errors="replace")
-    called = re.findall(rf"(?<![\w.]){name}\s*\.\s*(\w+)", text)
     ending = {n for n, o in resource.methods.items() if o.releases is not None or o.near_miss}
-    if any(n in ending or load_calls().says_release(n) for n in called):
+
+    def releases(method: str) -> bool:
+        return method in ending or load_calls().says_release(method)
+
+    if _is_the_end(text, made, name):
+        text = re.sub(rf"(?<!\w)(\w+)\s*\(\s*{name}\b", lambda m: "" if releases(m[1]) else m[0], text)
+    elif any(map(releases, re.findall(rf"(?<![\w.]){name}\s*\.\s*(\w+)", text))):
         return False
     return mentions(text, name) == 1
 
 
+def _is_the_end(text: str, made: ex.Call, name: str) -> bool:
+    """Whether a function returns at once what it makes of a name: what gives that back stands on other paths then."""
+    maker = re.escape(ex.last_name(made.func) or "")
+    return "finally" not in text and re.search(rf"\breturn\s+(\w+\.)*{maker}\s*\([^()]*\b{name}\b", text) is not None
+
+
 def mentions(text: str, name: str) -> int:
     """How often a text has a name otherwise than to bind it, or to ask it for something: as what is handed on."""
-    return len(re.findall(rf"(?<![\w.]){name}\b(?!\s*[.=:])", text))
+    return len(re.findall(rf"(?<![\w.]){name}\b(?!\s*([.=:]|is\b))", text))
