@@ -3,6 +3,7 @@
 _pool        after ``global _pool``, or read from the module    lasts
 app.state.pool, cls._pools[key]                                 lasts
 self.pool                                                       as long as the object
+self._pools[key], where the body of the class makes _pools      lasts
 request.state.pool, g.pool, pool                                no longer than the call
 """
 
@@ -12,7 +13,8 @@ import ast
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from leakcheck.project.names import External
+from leakcheck import expression as ex
+from leakcheck.project.names import Class, External
 from leakcheck.project.nodes import children, walk
 
 if TYPE_CHECKING:
@@ -34,6 +36,10 @@ _LASTING_PARTS = frozenset(
 
 _MAKING = frozenset({"make", "create", "new", "build", "load", "parse", "read", "init"})
 """What functions are called that give something new."""
+
+
+_COPYING = frozenset({"BaseModel", "SQLModel", "BaseSettings"})
+"""Bases that give each object a copy of what the body of the class makes."""
 
 
 class Lasting(IntEnum):
@@ -102,7 +108,8 @@ def lasting(
     if function is None:
         return Lasting.PROCESS
     if root == "self":
-        return Lasting.PROCESS if "__class__" in parts else Lasting.OBJECT
+        of_class = "__class__" in parts or _is_shared(program, tree, function, rest.partition(".")[0])
+        return Lasting.PROCESS if of_class else Lasting.OBJECT
     if root == "cls":
         return Lasting.PROCESS
     names = tree.names(function)
@@ -136,3 +143,19 @@ def _is_fetched_store(function: Definition, name: str) -> bool:
             return len(words) > 1 and words[0] not in _MAKING and _TRANSIENT_ROOTS.isdisjoint(words)
         case _:
             return False
+
+
+def _is_shared(program: Program, tree: Tree, function: Definition, attribute: str) -> bool:
+    """Whether all objects have one container by this name: the body of the class makes it, and no method another."""
+    facts = tree.facts_of(function)
+    if facts is None or facts.owner is None:
+        return False
+    found = False
+    for _, cls, _ in program.resolver.hierarchy.lineage(Class(tree.path, facts.owner)):
+        if any(ex.last_name(base) in _COPYING for base in cls.bases) or attribute in cls.factories:
+            return False
+        for value, method in cls.attributes.get(attribute, ()):
+            if method is not None or not isinstance(value, (ex.Sequence, ex.Call)):
+                return False
+            found = True
+    return found
