@@ -1,10 +1,11 @@
-"""Project classes that open something after they were made: by a method, or when it is first needed.
+"""Project classes that open something by a method: after they were made, or when it is first needed.
 
     class Store:
         def open(self): self.conn = connect()
         def rows(self): return self.conn.cursor().fetchall()     →   a Store owes nothing until `open()` is called,
         def close(self): self.conn.close()                           and from then on a `close()`
 
+Where making the object calls that method in any case, it is open at once: ``def __init__(self): self.open()``.
 What a method opens by way of another one, or by a property of its object, it opens itself.
 """
 
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 from leakcheck import expression as ex
 from leakcheck.driver import Operation, Protocol
 from leakcheck.ownership.acquire import Acquisition
+from leakcheck.ownership.at_once import opens_when_made
 from leakcheck.ownership.conditional import Condition, condition_of
 from leakcheck.ownership.found import opened_holder
 from leakcheck.ownership.owners import PROPERTIES
@@ -58,7 +60,8 @@ class Openings:
             openings = {n: o for n, o in openings.items() if n not in releases and again.get(n, True)}
             wrapped = self._owners.register(cls, attribute, resource, releases, openings)
             given = self._given(cls, attribute)
-            return Acquisition(wrapped, Protocol.VALUE, None, steps=owned.steps, unopened=True, condition=given)
+            unopened = not opens_when_made(self._program, cls, opening & openings.keys())
+            return Acquisition(wrapped, Protocol.VALUE, None, steps=owned.steps, unopened=unopened, condition=given)
         return None
 
     def _given(self, cls: Class, attribute: str) -> Condition | None:
