@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+SLEEP = "sleep"
+
+
 class Name(Struct, frozen=True):
     """A bare name."""
 
@@ -150,6 +153,11 @@ def last_name(expression: Expression) -> str | None:
                 expression = inner
             case _:
                 return None
+
+
+def only_lets_others_run(expression: Expression) -> bool:
+    """Whether it is a call that waits no time: ``sleep(0)``."""
+    return isinstance(expression, Call) and last_name(expression.func) == SLEEP and expression.args == (Constant(0),)
 
 
 def called(

@@ -8,6 +8,7 @@ A resource that no variable ahead leads to stays as it is until the function is 
 from __future__ import annotations
 
 from collections import deque
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
@@ -38,6 +39,7 @@ class Reach:
         for block in graph.blocks:
             for edge in (*block.successors, *block.raises):
                 predecessors.setdefault(edge.target.index, []).append(block.index)
+        self._graph, self._predecessors = graph, predecessors
         self._bits: dict[str, int] = {}
         self._mentioned = self._occurring_ahead(graph, predecessors)
         self.returning = _ways_to(predecessors, graph.exit)
@@ -58,6 +60,29 @@ class Reach:
         bits = self._bits.get(name, 0) | self._bits.get(EVERYTHING, 0)
         return bool(self._mentioned[block.index] & bits)
 
+    def reads_temporary(self, block: g.BasicBlock, name: str) -> bool:
+        """Whether what a temporary holds at the start of ``block`` is still read there or after it."""
+        return name in self._temporaries[block.index]
+
+    @cached_property
+    def _temporaries(self) -> dict[int, frozenset[str]]:
+        """For each block the temporaries of which the value is read in it or after it, before they get another."""
+        read, written = {}, {}
+        for block in self._graph.blocks:
+            read[block.index], written[block.index] = _temporaries_of(block)
+        blocks = {block.index: block for block in self._graph.blocks}
+        live = {index: frozenset(names) for index, names in read.items()}
+        queue = deque(index for index, names in live.items() if names)
+        while queue:
+            for before in self._predecessors.get(queue.popleft(), ()):
+                edges = (*blocks[before].successors, *blocks[before].raises)
+                ahead = frozenset[str]().union(*(live[edge.target.index] for edge in edges))
+                merged = read[before] | (ahead - written[before])
+                if merged != live[before]:
+                    live[before] = merged
+                    queue.append(before)
+        return live
+
     def _occurring_ahead(self, graph: g.ControlFlowGraph, predecessors: dict[int, list[int]]) -> dict[int, int]:
         """For each block the variables that occur in it or after it, one bit each."""
         bits, masks = self._bits, {b.index: 0 for b in graph.blocks}
@@ -77,6 +102,20 @@ class Reach:
                     masks[before] = merged
                     queue.append(before)
         return masks
+
+
+def _temporaries_of(block: g.BasicBlock) -> tuple[frozenset[str], frozenset[str]]:
+    """The temporaries that a block reads before it writes them, and those that it writes."""
+    read: set[str] = set()
+    written: set[str] = set()
+    for instruction in block.instructions:
+        target = getattr(instruction, "target", None)
+        read.update(n for n in _occurring(instruction) if n[0] == "%" and n != target and n not in written)
+        if target is not None:
+            written.add(target)
+    tests = [edge.test for edge in block.successors if edge.test is not None]
+    read.update(n for test in tests for n in (test.subject, test.asked) if n and n not in written)
+    return frozenset(read), frozenset(written)
 
 
 def _ways_to(predecessors: dict[int, list[int]], *ends: g.BasicBlock) -> dict[int, int]:

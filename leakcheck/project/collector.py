@@ -14,7 +14,17 @@ from weakref import WeakKeyDictionary
 
 from msgspec import Struct
 
-from leakcheck.expression import OPAQUE, Constant, Element, Entered, Item, Sequence, annotation, from_ast
+from leakcheck.expression import (
+    OPAQUE,
+    Constant,
+    Element,
+    Entered,
+    Item,
+    Sequence,
+    annotation,
+    from_ast,
+    only_lets_others_run,
+)
 from leakcheck.project.endings import is_stub, last_call, never_returns
 from leakcheck.project.facts import SELF, ClassFacts, FunctionFacts, ModuleFacts, Parameter, ScopeFacts, Statement
 from leakcheck.project.named_tuples import NAMED_TUPLE, fields_of
@@ -170,6 +180,9 @@ class _Collector:
         return False
 
     def call_(self, node: ast.Call, place: _Place) -> bool:
+        match node:
+            case ast.Call(args=[ast.Constant(value=0)]) if only_lets_others_run(from_ast(node)):
+                return False
         name = self.called(node.func)
         match node:
             case ast.Call(func=ast.Name(id="setattr"), args=[base, ast.Constant(value=str() as attr), value]):

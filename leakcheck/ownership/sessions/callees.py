@@ -240,6 +240,7 @@ class SessionCallees(Callees):
 
 
 def _waits_no_time(call: g.Call) -> bool:
-    """Whether the call only lets others run: ``sleep(0)``."""
-    given = reduce(call.node) if call.method == "sleep" and isinstance(call.node, cst.Call) else None
-    return isinstance(given, ex.Call) and given.args == (ex.Constant(0),)
+    """Whether the call only lets others run."""
+    if call.method != ex.SLEEP or not isinstance(call.node, cst.Call):
+        return False
+    return ex.only_lets_others_run(reduce(call.node))
