@@ -99,9 +99,10 @@ class Fates:
         if closings:
             sure = held.stores or any(_is_guarded(tree, closing, function) for closing in closings)
             return Story(Fate.CLOSED, name=name, unguarded=None if sure else closings[0])
-        leaves = held.leaves or bool(held.stores)
         if function is None:
-            return Story(Fate.OPEN, leaves, name, lent=lent)
+            return Story(Fate.OPEN, held.leaves or bool(held.stores), name, lent=lent)
+        held.stores |= _put_by_callees(tree, function, held.names)
+        leaves = held.leaves or bool(held.stores)
         facts = tree.function(call)
         stored = {place: self._lasting(tree, function, place) for place in held.stores}
         if not lent and any(h is Lasting.CALL and _is_closed_elsewhere(tree, place) for place, h in stored.items()):
@@ -345,6 +346,26 @@ def _origins(function: Definition) -> dict[str, set[str]]:
 
 def _is_getattr(call: ast.Call) -> bool:
     return isinstance(call.func, ast.Name) and call.func.id in ("getattr", "hasattr", "vars")
+
+
+def _put_by_callees(tree: Tree, function: Definition, names: AbstractSet[str]) -> set[str]:
+    """The global names that functions of the file, which are given what has one of these names, put it in."""
+    found: set[str] = set()
+    given: list[ast.Call] = tree.below(function, ast.Call) if names else []
+    for call in given:
+        positions = [n for n, value in enumerate(call.args) if isinstance(value, ast.Name) and value.id in names]
+        keywords = [k.arg for k in call.keywords if isinstance(k.value, ast.Name) and k.value.id in names]
+        if not isinstance(call.func, ast.Name) or not (positions or keywords):
+            continue
+        for callee in tree.root.body:
+            if isinstance(callee, FUNCTIONS) and callee.name == call.func.id:
+                parameters = [a.arg for a in (*callee.args.posonlyargs, *callee.args.args)]
+                put = {*(parameters[n] for n in positions if n < len(parameters)), *keywords}
+                stores = (n for n in walk(callee) if isinstance(n, ast.Assign))
+                targets = (t for n in stores if isinstance(n.value, ast.Name) and n.value.id in put for t in n.targets)
+                declared = tree.names(callee).declared
+                found.update(t.id for t in targets if isinstance(t, ast.Name) and t.id in declared)
+    return found
 
 
 def _assigned(function: Definition) -> set[str]:
