@@ -22,10 +22,10 @@ from leakcheck.ownership.likelihood import likelihood
 from leakcheck.ownership.movement import BACK_TO_OWNER, path_subject
 from leakcheck.ownership.obligation import FAULTS, Event, EventKind
 from leakcheck.ownership.reach import LEAVING
-from leakcheck.ownership.state import ABSENT, ALIASES, Box, Fact, Hold, Link, State, Status
+from leakcheck.ownership.state import ABSENT, ALIASES, Box, Fact, Link, State, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Iterator
 
 STATE_LIMIT = 48
 VISIT_LIMIT = 12_000
@@ -361,7 +361,7 @@ class Explorer:
 
     def _pruned(self, state: State, block: g.BasicBlock) -> State:
         live = self.constants.live[block.index]
-        left_over = self._left_over(state, block)
+        left_over = self.constants.reach.left_over(state, block)
         kept = tuple(
             (n, v)
             for n, v in state.variables
@@ -369,16 +369,6 @@ class Explorer:
             and (not isinstance(v, (Fact, Link)) or n in live or v in _LASTING or n[0] == "%" or n in self._kept)
         )
         return state if len(kept) == len(state.variables) else replace(state, variables=kept)
-
-    def _left_over(self, state: State, block: g.BasicBlock) -> Collection[str]:
-        """The results of parts of expressions that nobody asks for again: of `cursor.execute(…)` alone in its line.
-
-        Each statement leaves one, on the paths that came by it: kept, they would tell apart paths that are the same.
-        """
-        derived = [n for n, v in state.variables if v is Hold.DERIVED and n[0] == "%" and n[1:].isdigit()]
-        if not derived or all(n[0] == "%" for n, _ in state.holders()):
-            return ()  # what alone leads to it is not given up
-        return [n for n in derived if not self.constants.reach.reads_temporary(block, n)]
 
     def _leave(self, node: Node, *, returned: bool) -> None:
         state = node.state

@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
+from leakcheck.ownership.state import Hold
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
+
+    from leakcheck.ownership.state import State
 
 
 LEAVING = "SystemExit"
@@ -60,9 +63,15 @@ class Reach:
         bits = self._bits.get(name, 0) | self._bits.get(EVERYTHING, 0)
         return bool(self._mentioned[block.index] & bits)
 
-    def reads_temporary(self, block: g.BasicBlock, name: str) -> bool:
-        """Whether what a temporary holds at the start of ``block`` is still read there or after it."""
-        return name in self._temporaries[block.index]
+    def left_over(self, state: State, block: g.BasicBlock) -> Collection[str]:
+        """The results of parts of expressions that nobody asks for from ``block`` on: of `cursor.execute(…)` alone.
+
+        Each statement leaves one, on the paths that came by it: kept, they would tell apart paths that are the same.
+        """
+        derived = [n for n, v in state.variables if v is Hold.DERIVED and n[0] == "%" and n[1:].isdigit()]
+        if not derived or all(n[0] == "%" for n, _ in state.holders()):
+            return ()  # what alone leads to it is not given up
+        return [n for n in derived if n not in self._temporaries[block.index]]
 
     @cached_property
     def _temporaries(self) -> dict[int, frozenset[str]]:
