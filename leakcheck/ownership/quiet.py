@@ -97,6 +97,8 @@ class QuietCalls:
                 return self.is_quiet_iterate(instruction)
             case g.Yield():
                 return self._unit.is_fixture
+            case g.LoadItem(node=node) if id(node) in self._used.fetching:
+                return True  # as above: `pools[name].putconn(conn)`
             case g.LoadItem(node=cst.Subscript(value=base), key=str() as key):
                 return self.has_item(base, key)
             case g.StoreItem(node=cst.Subscript(value=base) as node):

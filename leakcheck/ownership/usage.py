@@ -29,9 +29,9 @@ class Usage(Struct, frozen=True):
     """Calls of one function by the identity of their syntax.
 
     ``run``: somebody may run its coroutine; ``awaited``: under ``await`` or in ``async with``; ``spawned``: runs as a
-    task of its own; ``fetching``: its value is what something is given back to; ``raised``: it makes the exception of a
-    ``raise``; ``expected``: a test expects it to raise, under ``with pytest.raises(...)`` and its like or in front of
-    ``self.fail()``, or to be None; ``entered``: a ``with`` enters it, awaited or not.
+    task of its own; ``fetching``: its value, or that of a subscript, is what something is given back to; ``raised``: it
+    makes the exception of a ``raise``; ``expected``: a test expects it to raise, under ``with pytest.raises(...)`` and
+    its like or in front of ``self.fail()``, or to be None; ``entered``: a ``with`` enters it, awaited or not.
     """
 
     run: frozenset[int]
