@@ -17,12 +17,12 @@ from msgspec.structs import replace
 from leakcheck.cfg import graph as g
 from leakcheck.ownership.constants import Constants, learn, refine, written
 from leakcheck.ownership.effects import Effects
-from leakcheck.ownership.lending import without_lender
+from leakcheck.ownership.lending import without_contents, without_lender
 from leakcheck.ownership.likelihood import likelihood
 from leakcheck.ownership.movement import BACK_TO_OWNER, path_subject
 from leakcheck.ownership.obligation import FAULTS, Event, EventKind
 from leakcheck.ownership.reach import LEAVING
-from leakcheck.ownership.state import ABSENT, ALIASES, Box, Fact, Link, State, Status
+from leakcheck.ownership.state import ABSENT, ALIASES, Box, Fact, Hold, Link, State, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -219,7 +219,7 @@ class Explorer:
             return None
         state = self.effects.branched(test, state)
         value = state.get(test.subject)
-        if test in self._lenderless and state.status is Status.HELD and value not in ABSENT:
+        if state.status is Status.HELD and value not in ABSENT and self._says_nothing_is_held(test, state):
             return None
         if test.kind is g.TestKind.ITERATES:
             # A collection that holds the resource is not exhausted before the resource had its turn.
@@ -268,6 +268,12 @@ class Explorer:
             seen.update(each.index for each in following)
         self._later = frozenset(found)
         return self._later
+
+    def _says_nothing_is_held(self, test: g.Test, state: State) -> bool:
+        if test in self._lenderless:
+            return True
+        holders = (n for n, v in state.variables if v is Hold.OWN) if self.effects.resource.attributes else ()
+        return any(test in without_contents(self.effects, holder) for holder in holders)
 
     def _raise(
         self, node: Node, block: g.BasicBlock, instruction: g.Instruction, state: State, events: tuple[Event, ...]

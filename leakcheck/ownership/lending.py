@@ -1,7 +1,10 @@
-"""Tests on the pool that a resource is given back to: while something of it is held, the pool is there.
+"""Tests on what stands behind a resource: while it is held, its pool is there, and so is what an object keeps.
 
 if pool is not None:         the way around it is not followed while `conn` is held
     pool.putconn(conn)
+
+if not store.conn:           this is not followed while `store` is owed for its connection
+    return
 
 To who is given the connection a flag that the object raises where it gets its pool (``self.opened = True``) says the
 same.
@@ -34,6 +37,12 @@ def without_lender(constants: Constants, obligation: Obligation) -> frozenset[g.
     if given not in constants.lenders:
         constants.lenders[given] = list(_tests_of_lenders(constants, obligation.callees, flags=given))
     return frozenset(t for call, tests in constants.lenders[given] if _gives_back(call, obligation) for t in tests)
+
+
+def without_contents(obligation: Obligation, name: str) -> frozenset[g.Test]:
+    """The outcomes of tests that say that an object of this name keeps nothing: ``if not store.conn:``."""
+    keeping = (ex.Attribute(ex.Name(name), attribute) for attribute in obligation.resource.attributes)
+    return frozenset(test for kept in keeping for test in absences(kept))
 
 
 def _tests_of_lenders(constants: Constants, callees: Callees, *, flags: bool) -> Iterator[tuple[g.Call, list[g.Test]]]:
