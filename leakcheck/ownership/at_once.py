@@ -4,7 +4,7 @@
         self.dsn = dsn
         self.connect()          →   True: whoever makes one owes a `close()`
 
-Asked are calls that nothing is in the way of: not those below an `if`, or whose error is swallowed.
+Only where no path returns without that call having returned: none around an `if`, and none past an error of it.
 """
 
 from __future__ import annotations
@@ -12,28 +12,31 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import libcst as cst
-from libcst import matchers as m
 
 from leakcheck import expression as ex
-from leakcheck.cfg.walk import reduce
+from leakcheck.cfg import graph as g
+from leakcheck.cfg.builder import TooLargeError
+from leakcheck.cfg.walk import walk
 from leakcheck.project.facts import is_self
 from leakcheck.project.names import Function
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator, Sequence
+    from collections.abc import Iterable
 
     from leakcheck.ownership.program import Program
     from leakcheck.project.names import Class
 
 
-def opens_when_made(program: Program, cls: Class, opening: Container[str]) -> bool:
+def opens_when_made(program: Program, cls: Class, opening: Iterable[str]) -> bool:
     """Whether making an object of the class calls one of these methods of it in any case, or fails."""
-    for owner, init, _ in program.resolver.hierarchy.initialisers(cls):
+    names = frozenset(name for name in opening if _opens_or_raises(program, cls, name))
+    for owner, init, _ in program.resolver.hierarchy.initialisers(cls) if names else ():
         unit = program.functions.units.of(Function(owner.path, init.qualname))
-        made = unit.node.body.body if unit is not None and isinstance(unit.node, cst.FunctionDef) else ()
-        called = {name for statement in _certain(made) for name in _called_on_self(statement)}
-        if any(name in opening and _opens_or_raises(program, cls, name) for name in called):
-            return True
+        try:
+            if unit is not None and _always_calls(program.functions.units.graph(unit), names):
+                return True
+        except TooLargeError:
+            return False
         if init.name not in init.calls:  # of a base class
             return False
     return False
@@ -44,29 +47,8 @@ def _opens_or_raises(program: Program, cls: Class, name: str) -> bool:
     for owner, facts, _ in program.resolver.hierarchy.lineage(cls):
         if name in facts.methods:
             unit = program.functions.units.of(Function(owner.path, facts.methods[name]))
-            handlers = m.findall(unit.node, m.ExceptHandler()) if unit is not None else ()
-            return unit is not None and all(isinstance(h, cst.ExceptHandler) and _raises(h) for h in handlers)
+            return unit is not None and all(_raises(h) for h in walk(unit.node) if isinstance(h, cst.ExceptHandler))
     return False
-
-
-def _certain(
-    statements: Sequence[cst.BaseStatement | cst.BaseSmallStatement],
-) -> Iterator[cst.BaseSmallStatement]:
-    """The simple statements that run wherever all of it does."""
-    for statement in statements:
-        match statement:
-            case cst.SimpleStatementLine(body=body):
-                yield from body
-            case cst.With(body=body):
-                yield from _certain(body.body)
-            case cst.Try(body=body, handlers=handlers) if all(map(_raises, handlers)):
-                yield from _certain(body.body)
-            case cst.BaseSmallStatement():
-                yield statement
-            case _:
-                pass
-        if m.findall(statement, m.Return()):
-            return
 
 
 def _raises(handler: cst.ExceptHandler) -> bool:
@@ -76,9 +58,24 @@ def _raises(handler: cst.ExceptHandler) -> bool:
     return isinstance(last, cst.Raise)
 
 
-def _called_on_self(statement: cst.BaseSmallStatement) -> Iterator[str]:
-    """The method of its object that a statement calls, or whose answer it binds."""
-    called = reduce(statement.value) if isinstance(statement, (cst.Expr, cst.Assign)) else None
-    func = called.func if isinstance(called, ex.Call) else None
-    if isinstance(func, ex.Attribute) and is_self(func.base):
-        yield func.name
+def _always_calls(graph: g.ControlFlowGraph, names: frozenset[str]) -> bool:
+    """Whether no path through a function returns without one of these methods of its object having returned."""
+    seen, pending = {graph.entry.index}, [graph.entry]
+    while pending:
+        block = pending.pop()
+        if block is graph.exit:
+            return False
+        called = any(_is_one(instruction, names) for instruction in block.instructions)
+        for edge in block.raises if called else (*block.successors, *block.raises):
+            if edge.target.index not in seen:
+                seen.add(edge.target.index)
+                pending.append(edge.target)
+    return True
+
+
+def _is_one(instruction: g.Instruction, names: frozenset[str]) -> bool:
+    match instruction:
+        case g.Call(func=ex.Attribute(base=base, name=name)):
+            return name in names and is_self(base)
+        case _:
+            return False
