@@ -140,9 +140,8 @@ class ConditionLowering(AssignmentLowering):
             asks = (
                 (node.left.value, yes is not negated) if isinstance(node.left, cst.Name) and yes is not None else None
             )
-            self.pure(
-                node, sides, kind, true, false, negated=negated, asks=asks, same=_compared_names(node.left, right)
-            )
+            same = _compared_names(node.left, right) if kind == "Is" and not self.asserting else None
+            self.pure(node, sides, kind, true, false, negated=negated, asks=asks, same=same)
             return
         self.use(node)
         self.fork(node, None, true, false)
@@ -166,8 +165,7 @@ class ConditionLowering(AssignmentLowering):
         subject = _pure_subject(operator, reduced)
         self.condition_reads[subject] = frozenset(names_in(reduced))
         self.asked.append(subject)
-        identity = same if operator == "Is" else None
-        self.fork(node, Test(TestKind.TRUTH, subject, outcome=not negated, asks=asks, same=identity), true, false)
+        self.fork(node, Test(TestKind.TRUTH, subject, outcome=not negated, asks=asks, same=same), true, false)
 
 
 def absences(reduced: ex.Expression) -> tuple[Test, ...]:

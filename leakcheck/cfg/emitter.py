@@ -37,6 +37,8 @@ class Emitter:
         self.renamed: dict[str, str] = {}
         """Names that a comprehension binds, each with the variable that stands for it inside."""
         self.loop_depth = 0
+        self.asserting = False
+        """Whether the condition at hand is that of an assertion."""
         self._temporaries = 0
 
     def exception_target(self, raised: str) -> BasicBlock:

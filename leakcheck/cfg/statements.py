@@ -87,7 +87,9 @@ class StatementLowering(Unwinding):
 
     def _assert(self, node: cst.Assert) -> None:
         passed, failed = self.new_block(), self.new_block()
+        self.asserting = True  # that two names are one object is believed
         self.condition(node.test, passed, failed)
+        self.asserting = False
         self.current = failed
         if node.msg is not None:
             self.use(node.msg)
