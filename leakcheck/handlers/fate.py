@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from leakcheck import expression as ex
+from leakcheck.handlers.arguments import given
 from leakcheck.handlers.holders import MANAGERS, Holders, whole
 from leakcheck.handlers.places import Lasting, chain, lasting, places
 from leakcheck.handlers.syntax import FUNCTIONS
@@ -351,21 +352,21 @@ def _is_getattr(call: ast.Call) -> bool:
 def _put_by_callees(tree: Tree, function: Definition, names: AbstractSet[str]) -> set[str]:
     """The global names that functions of the file, which are given what has one of these names, put it in."""
     found: set[str] = set()
-    given: list[ast.Call] = tree.below(function, ast.Call) if names else []
-    for call in given:
-        positions = [n for n, value in enumerate(call.args) if isinstance(value, ast.Name) and value.id in names]
-        keywords = [k.arg for k in call.keywords if isinstance(k.value, ast.Name) and k.value.id in names]
-        if not isinstance(call.func, ast.Name) or not (positions or keywords):
-            continue
-        for callee in tree.root.body:
-            if isinstance(callee, FUNCTIONS) and callee.name == call.func.id:
-                parameters = [a.arg for a in (*callee.args.posonlyargs, *callee.args.args)]
-                put = {*(parameters[n] for n in positions if n < len(parameters)), *keywords}
-                stores = (n for n in walk(callee) if isinstance(n, ast.Assign))
-                targets = (t for n in stores if isinstance(n.value, ast.Name) and n.value.id in put for t in n.targets)
-                declared = tree.names(callee).declared
-                found.update(t.id for t in targets if isinstance(t, ast.Name) and t.id in declared)
+    calls: list[ast.Call] = tree.below(function, ast.Call) if names else []
+    for call in calls:
+        name = call.func.id if isinstance(call.func, ast.Name) else None
+        for callee in tree.root.body if name is not None else ():
+            if isinstance(callee, FUNCTIONS) and callee.name == name:
+                values = given(call, callee, bound=False)
+                found |= _put(tree, callee, {p for p, v in values if isinstance(v, ast.Name) and v.id in names})
     return found
+
+
+def _put(tree: Tree, function: Definition, parameters: AbstractSet[str]) -> set[str]:
+    """The global names that a function puts one of these parameters in."""
+    assigned = (n for n in walk(function) if isinstance(n, ast.Assign)) if parameters else ()
+    targets = (t for n in assigned if isinstance(n.value, ast.Name) and n.value.id in parameters for t in n.targets)
+    return {t.id for t in targets if isinstance(t, ast.Name) and t.id in tree.names(function).declared}
 
 
 def _assigned(function: Definition) -> set[str]:

@@ -11,15 +11,13 @@ Store(url=URL), Store(engine=None)              build one
 from __future__ import annotations
 
 import ast
-from itertools import takewhile
 from typing import TYPE_CHECKING
 
+from leakcheck.handlers.arguments import given, parameters
 from leakcheck.handlers.fate import earlier
 from leakcheck.project.nodes import walk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from leakcheck.handlers.syntax import Definition, Tree
 
 
@@ -58,9 +56,9 @@ def handed_on(
     itself.
     """
     around = tree.within(call)
-    own = {*_parameters(around), *(a.arg for a in around.args.kwonlyargs)} if around is not None else set()
+    own = {*parameters(around), *(a.arg for a in around.args.kwonlyargs)} if around is not None else set()
     handed: set[str] = set()
-    for value in (value for name, value in _given(call, definition, bound=bound) if name in spared):
+    for value in (value for name, value in given(call, definition, bound=bound) if name in spared):
         if isinstance(value, ast.Name) and value.id in own:
             handed.add(value.id)
         elif not (isinstance(value, ast.Constant) and not value.value):
@@ -68,23 +66,12 @@ def handed_on(
     return frozenset(handed)
 
 
-def _given(call: ast.Call, function: Definition, *, bound: bool) -> Iterator[tuple[str, ast.expr]]:
-    """The parameters for which a call gives a value, with that, as far as can be seen which they are."""
-    names = _parameters(function)[1:] if bound else _parameters(function)
-    yield from takewhile(lambda each: not isinstance(each[1], ast.Starred), zip(names, call.args, strict=False))
-    yield from ((keyword.arg, keyword.value) for keyword in call.keywords if keyword.arg is not None)
-
-
 def _optional(function: Definition) -> set[str]:
     """The parameters that are None by default: where another value counts as none, too, a flag is none of them."""
-    names, defaults = _parameters(function), function.args.defaults
+    names, defaults = parameters(function), function.args.defaults
     by_default = [*zip(names[len(names) - len(defaults) :], defaults, strict=True)]
     by_default += [(a.arg, d) for a, d in zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True) if d]
     return {name for name, default in by_default if isinstance(default, ast.Constant) and default.value is None}
-
-
-def _parameters(function: Definition) -> list[str]:
-    return [a.arg for a in (*function.args.posonlyargs, *function.args.args)]
 
 
 def _absent(test: ast.expr, *, holds: bool) -> set[str]:

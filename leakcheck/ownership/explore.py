@@ -272,7 +272,8 @@ class Explorer:
     def _says_nothing_is_held(self, test: g.Test, state: State) -> bool:
         if test in self._lenderless:
             return True
-        holders = (n for n, v in state.variables if v is Hold.OWN) if self.effects.resource.attributes else ()
+        of_an_attribute = test.subject[0] == "?" and self.effects.resource.attributes
+        holders = (n for n, v in state.variables if v is Hold.OWN) if of_an_attribute else ()
         return any(test in without_contents(self.effects, holder) for holder in holders)
 
     def _raise(
