@@ -4,8 +4,8 @@ Flow-insensitive on purpose: whether a pool is built again for each request is a
 where the pool is kept, not of the order of statements. Read in this order.
 
 One file: ``syntax`` (its tree, with parents and positions), ``places`` (where something can be kept, and how long that
-lasts), ``holders`` (where a value goes inside its function), ``arguments`` (which parameters a call gives values for), ``fate``
-(what becomes of a value: kept, closed, or neither), ``constructions`` (which calls build a pool).
+lasts), ``holders`` (where a value goes inside its function), ``arguments`` (which parameters a call gives values for),
+``fate`` (what becomes of a value: kept, closed, or neither), ``constructions`` (which calls build a pool).
 
 The project: ``search`` (who mentions a function, bytes first), ``roles`` (how often a function runs, by what frameworks
 say of it), ``spared`` (which callers give a pool, so that none is built), ``chains`` (from a construction up to the
