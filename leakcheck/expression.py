@@ -33,6 +33,10 @@ class Attribute(Struct, frozen=True):
     name: str
 
 
+class Getter(Attribute, frozen=True):
+    """The function that reading ``base.name`` runs, where that is a property."""
+
+
 class Call(Struct, frozen=True):
     """A call; starred arguments are left out of ``args`` and ``**`` of ``keywords``."""
 

@@ -39,7 +39,11 @@ def run(options: Options) -> int:
         choose = _Asking() if options.interactive else rewriting.preferred
         outcome = rewriting.rewritten(check(read, None), check, read, least, choose)
     if options.diff:
-        return CLEAN if _printed(options, outcome) == 0 or options.exit_zero else FINDINGS
+        printed = _printed(options, outcome)
+        notes(options, projects, outcome.report)
+        if outcome.report.breakdowns:
+            return BROKEN
+        return CLEAN if printed == 0 or options.exit_zero else FINDINGS
     if STDIN in options.paths:
         _passed_on(outcome, read, projects)
     failed = STDIN not in options.paths and _written(outcome)

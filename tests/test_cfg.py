@@ -15,6 +15,7 @@ from leakcheck import expression as ex
 from leakcheck.cfg.builder import BLOCK_LIMIT, TooLargeError, build_cfg
 from leakcheck.cfg.dump import dump
 from leakcheck.cfg.graph import BasicBlock, Call, ControlFlowGraph, Edge, Move
+from leakcheck.cfg.meanings import Meanings
 from leakcheck.cfg.unwind import catches
 
 EXAMPLES = 300
@@ -27,7 +28,7 @@ def graph_of(body: str) -> ControlFlowGraph:
     module = cst.parse_module("def f():\n" + "".join(f"    {line}\n" for line in body.splitlines()))
     function = module.body[0]
     assert isinstance(function, cst.FunctionDef)
-    return build_cfg(function.body, is_async=False, swallowed_by=lambda _: (), exits_by=_exits)
+    return build_cfg(function.body, is_async=False, meanings=Meanings(exits_by=_exits))
 
 
 def _exits(function: ex.Expression) -> str | None:

@@ -132,6 +132,8 @@ class TestStatus:
         assert "error: internal failure of the analysis in a.py: KeyError: 'a bug'" in result.err
         assert "Traceback" not in result.err
         assert "Traceback" in run("-v", ".").err
+        patched = run("--diff", "--exit-zero", ".")
+        assert (patched.status, "error: internal failure of the analysis in a.py" in patched.err) == (2, True)
 
     def test_a_failure_outside_any_file(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(FakeAnalysis, "select", lambda *_: 1 / 0)

@@ -2,8 +2,8 @@
 
     build_cfg(function.body, …) → ControlFlowGraph
 
-The builder knows Python only. Which exceptions a ``with`` swallows, and which calls never return, is asked
-of the caller, since it depends on what names resolve to.
+The builder knows Python only. Which exceptions a ``with`` swallows, which calls never return and which properties
+open something is asked of the caller.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from leakcheck.cfg.graph import RETURN, BasicBlock, ControlFlowGraph, Move
 from leakcheck.cfg.statements import StatementLowering
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from leakcheck import expression as ex
+    from leakcheck.cfg.meanings import Meanings
 
 __all__ = ["BLOCK_LIMIT", "TooLargeError", "build_cfg"]
 
@@ -28,16 +28,13 @@ def build_cfg(
     body: cst.BaseSuite | cst.BaseExpression | Sequence[cst.BaseStatement],
     *,
     is_async: bool,
-    swallowed_by: Callable[[ex.Expression], tuple[str, ...]],
-    exits_by: Callable[[ex.Expression], str | None],
+    meanings: Meanings,
 ) -> ControlFlowGraph:
     """The graph of a function's body (a lambda's is an expression, a module's a list of statements).
 
-    ``swallowed_by(expression)`` names the exception classes that ``with expression:`` swallows;
-    ``exits_by(function)`` the exception by which a call of it never returns; for ``await function()`` it is asked of
-    ``ex.Await(function)``. Raises TooLargeError.
+    Raises TooLargeError.
     """
-    lowering = StatementLowering(swallowed_by, exits_by, is_async=is_async)
+    lowering = StatementLowering(meanings, is_async=is_async)
     entry = lowering.current
     if isinstance(body, cst.BaseExpression):
         lowering.emit(Move(body, RETURN, lowering.value(body)))

@@ -20,14 +20,14 @@ from leakcheck.cfg.unwind import FinallyFrame, Frame, Handler, HandlerFrame, Loo
 from leakcheck.cfg.walk import reduce, walk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from leakcheck.cfg.meanings import Meanings
 
 
 class Unwinding(ExpressionLowering):
     """Knows the statements around the current place (``frames``, outermost first) and leads out of them."""
 
-    def __init__(self, exits_by: Callable[[ex.Expression], str | None], *, is_async: bool) -> None:
-        super().__init__(exits_by, is_async=is_async)
+    def __init__(self, meanings: Meanings, *, is_async: bool) -> None:
+        super().__init__(meanings, is_async=is_async)
         self.frames: list[Frame] = []
         self.handling: list[tuple[str, str | None]] = []
         """The exceptions being handled here, and the names they are bound to; innermost last."""

@@ -45,13 +45,15 @@ from leakcheck.cfg.walk import is_pure, names_read, parameters_of, reduce, strin
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from leakcheck.cfg.meanings import Meanings
+
 
 class ExpressionLowering(ConditionLowering):
-    """Evaluates expressions. ``exits_by(function)`` names the exception by which a call of it never returns."""
+    """Evaluates expressions; ``meanings`` knows what they mean."""
 
-    def __init__(self, exits_by: Callable[[ex.Expression], str | None], *, is_async: bool) -> None:
+    def __init__(self, meanings: Meanings, *, is_async: bool) -> None:
         super().__init__()
-        self.exits_by = exits_by
+        self.meanings = meanings
         self.is_async = is_async
         self.yields: list[tuple[cst.CSTNode, int]] = []
 
@@ -66,8 +68,12 @@ class ExpressionLowering(ConditionLowering):
 
     def _attribute(self, node: cst.Attribute) -> str:
         base = self.value(node.value)
-        target = self.temporary()
-        self.emit(LoadAttribute(node, target, base, node.attr.value))
+        name, target = node.attr.value, self.temporary()
+        getter = ex.Getter(reduce(node.value), name)
+        if self.meanings.opens(getter):
+            self.emit(Call(node, target, getter, base, name, None, ()), ANY_EXCEPTION)
+        else:
+            self.emit(LoadAttribute(node, target, base, name))
         return target
 
     def _call(self, node: cst.Call) -> str:
@@ -92,7 +98,7 @@ class ExpressionLowering(ConditionLowering):
             arguments.append(Argument(operand, argument.keyword.value if argument.keyword else None, argument.star))
         target = self.temporary()
         call = Call(node, target, reduce(func), receiver, method, callee, tuple(arguments))
-        raised = self.exits_by(call.func)
+        raised = self.meanings.exits_by(call.func)
         if raised is None:
             self.emit(call, ANY_EXCEPTION)
         else:
@@ -102,7 +108,7 @@ class ExpressionLowering(ConditionLowering):
     def _await(self, node: cst.Await) -> str:
         value, target = self.value(node.expression), self.temporary()
         called = reduce(node.expression)
-        raised = self.exits_by(ex.Await(called.func)) if isinstance(called, ex.Call) else None
+        raised = self.meanings.exits_by(ex.Await(called.func)) if isinstance(called, ex.Call) else None
         if raised is None:
             self.emit(Await(node, target, value), ANY_EXCEPTION, CANCELLED)
         else:

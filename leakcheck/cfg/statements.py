@@ -32,17 +32,7 @@ if TYPE_CHECKING:
 
 
 class StatementLowering(Unwinding):
-    """Lowers statements. ``swallowed_by(expression)`` names the exceptions that ``with expression:`` swallows."""
-
-    def __init__(
-        self,
-        swallowed_by: Callable[[ex.Expression], tuple[str, ...]],
-        exits_by: Callable[[ex.Expression], str | None],
-        *,
-        is_async: bool,
-    ) -> None:
-        super().__init__(exits_by, is_async=is_async)
-        self.swallowed_by = swallowed_by
+    """Lowers statements."""
 
     def suite(self, body: cst.BaseSuite) -> None:
         """Lower the statements of a block."""
@@ -205,7 +195,7 @@ class StatementLowering(Unwinding):
                 node=item,
                 manager=manager,
                 is_async=is_async,
-                swallowed=self.swallowed_by(reduce(item.item)),
+                swallowed=self.meanings.swallowed_by(reduce(item.item)),
                 after=self.new_block(),
             )
             self.frames.append(frame)

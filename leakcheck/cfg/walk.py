@@ -19,6 +19,8 @@ from leakcheck import expression as ex
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from leakcheck.cfg.graph import Call
+
 _SKIPPED_TYPES = (cst.BaseParenthesizableWhitespace, cst.TrailingWhitespace, cst.EmptyLine, cst.Comment)
 _SKIPPED_FIELDS = (
     "asname_whitespace",
@@ -94,6 +96,12 @@ def string_value(node: cst.BaseExpression) -> str | None:
         value = node.evaluated_value
         return value if isinstance(value, str) else None
     return None
+
+
+def call_of(instruction: Call) -> ex.Call:
+    """A call as it is written; reading a property is one without arguments."""
+    reduced = reduce(instruction.node) if isinstance(instruction.node, cst.Call) else None
+    return reduced if isinstance(reduced, ex.Call) else ex.Call(instruction.func)
 
 
 def reduce(node: cst.BaseExpression) -> ex.Expression:

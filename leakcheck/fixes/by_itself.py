@@ -83,8 +83,8 @@ def _found_at(step: Step, program: Program) -> tuple[Unit, Found]:
 def _check_taken(found: Found, unit: Unit, words: frozenset[str], program: Program) -> None:
     """Neither the pool that it is taken from may switch it, nor an argument, also one in a mapping that is given."""
     _check_pool(found, unit, words, program)
-    assert isinstance(found.call.node, cst.Call)
-    for argument in found.call.node.args:
+    call = found.call.node
+    for argument in call.args if isinstance(call, cst.Call) else ():
         named = argument.keyword is not None and argument.keyword.value in words
         if named or (argument.star and not _is_silent(reduce(argument.value), unit, words, program)):
             raise RefusedError("the connection may be one that commits each statement by itself")

@@ -49,7 +49,7 @@ def context_of(region: Region) -> Context | None:
     is_async = acquisition.protocol.is_async or resource.release.startswith("await ")
     if is_async and not region.tree.unit.is_async:
         return None
-    if "{acquire}" not in resource.context and (region.call.args or acquisition.pool is None):
+    if "{acquire}" not in resource.context and (region.is_given_arguments or acquisition.pool is None):
         return None
     expression = filled(resource.context, region)
     return Context(expression, is_async, commits=resource.context_commits)
@@ -168,6 +168,8 @@ def shown(region: Region, context: Context) -> str:
     text = " ".join(region.tree.text(context.expression).split())
     if len(text) <= _LONGEST:
         return text
+    if not isinstance(region.call, cst.Call):
+        return text
     call = " ".join(region.tree.text(region.call).split())
     return text.replace(call, f"{region.tree.text(region.call.func)}(…)")
 
@@ -176,7 +178,9 @@ def _aligned(region: Region, context: Context) -> cst.BaseExpression:
     """What the ``with`` enters; lines that stood under the first argument of the checkout stand under it again."""
     tree, call = region.tree, region.call
     text, whole = tree.text(call), tree.text(context.expression)
-    if "\n" not in text or text not in whole or isinstance(call.whitespace_before_args, cst.ParenthesizedWhitespace):
+    if not isinstance(call, cst.Call) or "\n" not in text or text not in whole:
+        return context.expression
+    if isinstance(call.whitespace_before_args, cst.ParenthesizedWhitespace):
         return context.expression
     before = f"{'async ' if context.is_async else ''}with {whole.partition(text)[0]}"
     spans = tree.unit.part.span(call).start.column, tree.unit.part.span(region.checkout).start.column

@@ -66,7 +66,7 @@ def entered_shape(
     if helped is not None:
         return helped, doubt
     if resource.context and not found.acquisition.steps and resource.after_release is not AfterRelease.CLOSED:
-        if "{acquire}" not in resource.context and (region.call.args or found.acquisition.pool is None):
+        if "{acquire}" not in resource.context and (region.is_given_arguments or found.acquisition.pool is None):
             raise RefusedError(f"line {tree.row(item)} gives arguments that `{resource.context}` does not take")
         kept = [cst.WithItem(item=filled(resource.context, region), asname=asname)]
         return _header(region, block, kept, source), doubt

@@ -83,11 +83,16 @@ class Region(Struct, eq=False):
         return self.block.body[self.first : self.last + 1]
 
     @property
-    def call(self) -> cst.Call:
-        """The call that takes the connection."""
+    def call(self) -> cst.BaseExpression:
+        """The call that takes the connection, or the property that is read."""
         node = self.found.call.node
-        assert isinstance(node, cst.Call)
+        assert isinstance(node, cst.BaseExpression)
         return node
+
+    @property
+    def is_given_arguments(self) -> bool:
+        """Whether the call that takes the connection has any."""
+        return isinstance(self.call, cst.Call) and bool(self.call.args)
 
     @property
     def is_annotated(self) -> bool:

@@ -119,7 +119,7 @@ def helped(region: Region, program: Program, source: Source, *, stays: bool) -> 
     if helper.takes_connection:
         check_connection(region, program)
         given: cst.BaseExpression = cst.Await(region.call) if region.is_awaited else region.call
-    elif stays or region.call.args:
+    elif stays or region.is_given_arguments:
         return None
     else:
         given = cst.parse_expression(region.found.acquisition.pool or "")

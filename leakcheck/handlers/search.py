@@ -18,6 +18,7 @@ from msgspec import Struct
 from leakcheck import expression as ex
 from leakcheck.handlers.syntax import FUNCTIONS, Tree
 from leakcheck.ownership.program import Failure
+from leakcheck.project.facts import is_property
 from leakcheck.project.large_stack import on_large_stack
 from leakcheck.project.names import Class, Function, Instance
 
@@ -30,7 +31,6 @@ _MOST_TREES = 150
 """A name that so many files hold says nothing."""
 _PASSING = frozenset({"partial", "sync_to_async", "database_sync_to_async", "async_to_sync", "wraps", "as_view"})
 """Functions that give back what they are given, to be called as before."""
-_READ = frozenset({"property", "cached_property", "hybrid_property"})
 """Decorators of methods that are read as attributes."""
 _TESTS = frozenset({"test", "tests"})
 _PLAIN = re.compile(r"[A-Za-z_]\w*\Z")
@@ -103,7 +103,7 @@ class Search:
         """The class whose property the function is: reading it runs the function."""
         module = self._program.facts(of.path)
         facts = module.functions.get(of.qualname) if module is not None else None
-        if facts is None or facts.owner is None or not any(ex.last_name(d) in _READ for d in facts.decorators):
+        if facts is None or facts.owner is None or not is_property(facts):
             return None
         return Class(of.path, facts.owner)
 

@@ -12,7 +12,7 @@ import libcst as cst
 
 from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
-from leakcheck.cfg.walk import reduce
+from leakcheck.cfg.walk import call_of, reduce
 from leakcheck.driver import ClassKind, Operation, UseAfterRelease
 from leakcheck.ownership.arguments import Start, is_released, place_of, told
 from leakcheck.ownership.assigned import flags_beside, is_only_of_drivers
@@ -321,10 +321,7 @@ class Callees(QuietCalls):
         if isinstance(callee, ex.Attribute) and is_of_pool(self._program, callee.name, resource, taking=False):
             used = (ex.dotted(callee.base), pool_place(self._program, scope, callee.base))
             return pool or "pool" if is_same(used, (pool, place)) else None
-        reduced = reduce(call.node) if place is not None and isinstance(call.node, cst.Call) else None
-        if place is None or not isinstance(reduced, ex.Call):
-            return None
-        return nested_checkout(self._program, reduced, scope, place, resource)
+        return nested_checkout(self._program, call_of(call), scope, place, resource) if place is not None else None
 
     def closes_pool(self, call: g.Call, pool: str | None) -> bool:
         """Whether the call closes the pool that the resource came from, and with it all it handed out."""

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
 from leakcheck.cfg.builder import TooLargeError
-from leakcheck.cfg.walk import reduce
+from leakcheck.cfg.walk import call_of
 from leakcheck.ownership.acquire import advanced_operand
 from leakcheck.ownership.by_hand import entered_by_hand
 from leakcheck.ownership.conditional import assumed, required_null
@@ -195,9 +195,7 @@ class Functions:
         return taken
 
     def _taken(self, unit: Unit, call: g.Call) -> Acquisition | None:
-        reduced = reduce(call.node) if isinstance(call.node, cst.Call) else ex.Call(call.func)
-        assert isinstance(reduced, ex.Call)
-        callees = self.units.callees(unit)
+        reduced, callees = call_of(call), self.units.callees(unit)
         found = self._acquisitions.at(reduced, unit.scope, awaited=lambda: callees.is_entered_or_awaited(call))
         if found is None:
             wrapped = made_of(self._program, unit, call) if may_wrap(call) else None

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import libcst as cst
-
-from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
 from leakcheck.cfg.builder import TooLargeError
-from leakcheck.cfg.walk import reduce
+from leakcheck.cfg.walk import call_of
 from leakcheck.driver import Protocol
 from leakcheck.ownership.explore import BoundReachedError
 from leakcheck.ownership.report import nested_leaks
@@ -46,11 +43,10 @@ def lent_to_blocks(program: Program, unit: Unit, lenders: int = _LENDERS) -> Ite
             if not isinstance(call, g.Call) or id(call.node) not in entered:
                 continue
             entered.discard(id(call.node))
-            reduced = reduce(cst.ensure_type(call.node, cst.Call))
             for symbol in program.resolver.resolve(call.func, unit.scope):
                 owned = _lent_by(program, symbol, lenders - 1)
-                if owned is not None and isinstance(symbol, Function) and isinstance(reduced, ex.Call):
-                    lent = program.acquisitions.handed_over(symbol, reduced, owned, unit.scope)
+                if owned is not None and isinstance(symbol, Function):
+                    lent = program.acquisitions.handed_over(symbol, call_of(call), owned, unit.scope)
                     if lent.place is not None:
                         yield call, lent.by(Protocol.CONTEXT)
 

@@ -20,10 +20,9 @@ from leakcheck.ownership.acquire import Acquisition
 from leakcheck.ownership.at_once import opens_when_made
 from leakcheck.ownership.conditional import Condition, condition_of
 from leakcheck.ownership.found import opened_holder
-from leakcheck.ownership.owners import PROPERTIES
 from leakcheck.ownership.reopening import Reopening
 from leakcheck.ownership.summary import Owned
-from leakcheck.project.facts import is_self, is_static
+from leakcheck.project.facts import is_property, is_self, is_static
 from leakcheck.project.gate import matters
 from leakcheck.project.hierarchy import INITIALISERS
 from leakcheck.project.names import Class, Function
@@ -110,7 +109,7 @@ class Openings:
     def _openings(self, cls: Class, direct: set[str]) -> dict[str, Operation]:
         """The methods and properties that open it, some of them by way of others."""
         methods = [(module, method) for module, method in self._methods(cls) if method.name not in _NOT_OPENING]
-        properties = {m.name for _, m in methods if any(ex.last_name(d) in PROPERTIES for d in m.decorators)}
+        properties = {m.name for _, m in methods if is_property(m)}
         opening = set(direct)
         former = -1
         while len(opening) != former:

@@ -23,7 +23,7 @@ from leakcheck.ownership.leak import LeakKind
 from leakcheck.ownership.program import Failure
 from leakcheck.ownership.reopening import Reopening
 from leakcheck.ownership.summary import BORROWS, TAKES, Effect, End
-from leakcheck.project.facts import is_self
+from leakcheck.project.facts import is_property, is_self
 from leakcheck.project.hierarchy import INITIALISERS
 from leakcheck.project.names import Class, Function, Instance, Scope
 
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from leakcheck.project.facts import ClassFacts, FunctionFacts
 
 _RECORDS = frozenset({"dataclass", "NamedTuple", "define", "frozen", "mutable", "attrs", "BaseModel"})
-PROPERTIES = frozenset({"property", "cached_property"})
 _EXITS = frozenset({"__exit__", "__aexit__"})
 _USUAL_RELEASES = ("close", "aclose", "release", "disconnect", "stop", "shutdown", "finish", "quit", "end")
 """Names that say so, the likeliest first; ``Calls.says_release`` knows more."""
@@ -119,7 +118,7 @@ class Owners:
         """Methods that give ``self.attribute`` back, and whether each is a coroutine function."""
         methods = list(self._methods(cls))
         getters = [m for _, m in methods if _reads(m, attribute)]
-        names = {attribute: attribute, **{m.name: m.name if _is_property(m) else attribute for m in getters}}
+        names = {attribute: attribute, **{m.name: m.name if is_property(m) else attribute for m in getters}}
         found: dict[str, bool] = {}
         former = -1
         while len(found) != former:  # `__exit__` calls `close`, which mentions the attribute
@@ -315,10 +314,6 @@ class Owners:
     def resource(self, resource_id: str) -> DriverClass:
         """A resource by id: a driver's class, or a project class that owns one."""
         return self._program.drivers.classes.get(resource_id) or self._resources[resource_id]
-
-
-def _is_property(method: FunctionFacts) -> bool:
-    return any((ex.last_name(d) or "") in PROPERTIES for d in method.decorators)
 
 
 def _calls_on_self(method: FunctionFacts, names: Iterable[str]) -> bool:

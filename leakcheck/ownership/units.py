@@ -17,6 +17,7 @@ from leakcheck import expression as ex
 from leakcheck.calls import CallKind
 from leakcheck.cfg.builder import TooLargeError, build_cfg
 from leakcheck.cfg.graph import ANY_EXCEPTION
+from leakcheck.cfg.meanings import Meanings
 from leakcheck.cfg.walk import walk
 from leakcheck.ownership.callees import Callees
 from leakcheck.ownership.constants import Constants
@@ -24,6 +25,7 @@ from leakcheck.ownership.program import DEPTH_LIMIT, Failure
 from leakcheck.ownership.swallowing import swallowed_at_yield, swallowed_on_exit
 from leakcheck.ownership.unit import Slice, Unit
 from leakcheck.project.facts import FunctionFacts
+from leakcheck.project.getters import opens
 from leakcheck.project.names import Class, Function, Scope
 
 if TYPE_CHECKING:
@@ -135,8 +137,11 @@ class Units:
             graph = build_cfg(
                 unit.node.body,
                 is_async=unit.is_async,
-                swallowed_by=lambda e: self._swallowed(e, unit.scope),
-                exits_by=lambda e: self._exits(e, unit.scope),
+                meanings=Meanings(
+                    lambda e: self._swallowed(e, unit.scope),
+                    lambda e: self._exits(e, unit.scope),
+                    lambda e: opens(self._program, e, unit.scope),
+                ),
             )
             parameters = [p.name for p in unit.facts.parameters] if unit.facts else []
             unit.constants = Constants(graph, parameters, self.callees(unit).given_by)

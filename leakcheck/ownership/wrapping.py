@@ -14,11 +14,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-import libcst as cst
-
 from leakcheck import expression as ex
 from leakcheck.calls import load_calls
-from leakcheck.cfg.walk import reduce
+from leakcheck.cfg.walk import call_of
 from leakcheck.driver import Protocol
 from leakcheck.framework import load_frameworks
 from leakcheck.ownership.acquire import Acquisition
@@ -40,8 +38,8 @@ def may_wrap(call: g.Call) -> bool:
 
 def made_of(program: Program, unit: Unit, call: g.Call) -> Acquisition | None:
     """The object that a call makes of what the function itself takes, where a method of it must be called then."""
-    made = reduce(call.node) if isinstance(call.node, cst.Call) else None
-    if unit.facts is None or not isinstance(made, ex.Call) or any(argument.star for argument in call.arguments):
+    made = call_of(call)
+    if unit.facts is None or any(argument.star for argument in call.arguments):
         return None
     owners, hierarchy = program.functions.owners, program.resolver.hierarchy
     for symbol in program.functions.units.callees(unit).symbols(call):

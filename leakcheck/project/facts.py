@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _PLAIN_METACLASSES = ("ABCMeta", "type")
 _CACHING = frozenset({"cache", "lru_cache", "cached_property", "cache_resource", "alru_cache"})
+_READ = frozenset({"property", "cached_property", "hybrid_property"})
 FACTORIES = frozenset({"default_factory", "factory"})
 """What dataclasses, attrs and pydantic call the argument of a field that makes its value."""
 ENTERING = frozenset({"__enter__", "__aenter__"})
@@ -184,6 +185,11 @@ def is_self(expression: Expression) -> bool:
 def is_cached(function: FunctionFacts) -> bool:
     """Whether what it returns is kept, and given to all who call it."""
     return any(last_name(d) in _CACHING for d in function.decorators)
+
+
+def is_property(function: FunctionFacts) -> bool:
+    """Whether reading an attribute of its object runs it."""
+    return any(last_name(d) in _READ for d in function.decorators)
 
 
 def is_static(function: FunctionFacts) -> bool:

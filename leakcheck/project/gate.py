@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from leakcheck import expression as ex
 from leakcheck.project.annotations import annotated_injections
 from leakcheck.project.facts import ENTERING, FunctionFacts, ModuleFacts, Statement
+from leakcheck.project.getters import opens, reads
 from leakcheck.project.imports import imported_files, star_imported_files
 from leakcheck.project.names import Class, External, Function, Instance, Method, Scope
 from leakcheck.project.nesting import lends, may_nest
@@ -215,6 +216,8 @@ def matters(program: Program, facts: ModuleFacts, item: FunctionFacts | Statemen
         injected = [*program.resolver.annotations.injections(item, facts)] if item.decorators else []
         if speaks(program, facts, item) or _hands_back(program, item, scope) or may_nest(program, facts, item):
             return True
+    if any(opens(program, read, scope) for read in reads(item)):
+        return True
     if not _any_takes(program, item.calls, scope) and not any(_takes(program, i.function, i.scope) for i in injected):
         return False
     possible = program.acquisitions.possible
@@ -262,6 +265,8 @@ def may_hand_out(program: Program, facts: ModuleFacts, function: FunctionFacts) 
                 pending.append(value)
             case ex.Choice(options=items) | ex.Sequence(items=items):
                 pending.extend(items)
+            case ex.Attribute() as read if opens(program, read, scope):
+                return True
             case ex.Name(id=name) if name not in seen:
                 seen.add(name)
                 for around in scope.functions:

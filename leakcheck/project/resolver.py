@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from leakcheck import expression as ex
 from leakcheck.project.aliases import Aliases
 from leakcheck.project.annotations import Annotations
+from leakcheck.project.facts import is_property
 from leakcheck.project.hierarchy import Hierarchy, plain_base
 from leakcheck.project.names import NOTHING, Class, External, Function, Instance, Method, ProjectModule, Scope, narrowed
 
@@ -91,6 +92,8 @@ class Resolver:
         match expression:
             case ex.Name(id=name):
                 return self.name(name, scope)
+            case ex.Getter():
+                return self._getters(expression, scope)
             case ex.Attribute(base=base, name=name):
                 whole = self._imported_whole(expression, scope)
                 if whole:
@@ -281,9 +284,7 @@ class Resolver:
             scope = Scope(module, (), cls.qualname)
             if name in facts.methods:
                 method = module.functions[facts.methods[name]]
-                if any(
-                    ex.last_name(d) in ("property", "cached_property", "hybrid_property") for d in method.decorators
-                ):
+                if is_property(method):
                     return self._returned(method, Scope.of(module, method))
                 decorators = {ex.last_name(d) for d in method.decorators}
                 given = (bound and "staticmethod" not in decorators) or "classmethod" in decorators
@@ -300,6 +301,17 @@ class Resolver:
             if class_id is not None:
                 found.extend(self._driver_attribute(class_id, name))
         return found or self._delegated(of, name)
+
+    def _getters(self, read: ex.Getter, scope: Scope) -> Iterable[Function]:
+        """The properties of project classes that reading an attribute runs."""
+        for owner in self._speaking(self.resolve(read.base, scope), read.name):
+            if isinstance(owner, Instance) and isinstance(owner.of, Class):
+                for cls, facts, module in self.hierarchy.lineage(owner.of):
+                    method = module.functions[facts.methods[read.name]] if read.name in facts.methods else None
+                    if method is not None and is_property(method):
+                        yield Function(cls.path, method.qualname, bound=True)
+                    if method is not None or read.name in facts.attributes or read.name in facts.annotations:
+                        break
 
     def _delegated(self, of: Class, name: str) -> list[Symbol]:
         """A member that ``__getattr__`` fetches from another object: ``return getattr(self._pool, name)``."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
 from leakcheck.ownership.sessions import connections
+from leakcheck.project.facts import is_property
 from leakcheck.project.names import Class, Function
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def _telling(owner: ClassFacts, module: ModuleFacts, noted: set[str]) -> set[str
     found = set[str]()
     for name, qualname in owner.methods.items():
         function = module.functions.get(qualname)
-        if function is not None and any(ex.last_name(d) == "property" for d in function.decorators):
+        if function is not None and is_property(function):
             given = {ex.last_name(value) for value in function.returned}
             if not noted.isdisjoint(given):
                 found.add(name)
