@@ -22,6 +22,7 @@ from msgspec import Struct
 
 from leakcheck import expression as ex
 from leakcheck.handlers.arguments import given
+from leakcheck.handlers.deciding import deciding
 from leakcheck.handlers.holders import MANAGERS, Holders, whole
 from leakcheck.handlers.places import Lasting, chain, lasting, places
 from leakcheck.handlers.syntax import FUNCTIONS
@@ -43,7 +44,6 @@ _CLOSERS = frozenset({
 })  # fmt: skip
 _ALWAYS_CLOSING = frozenset({"dispose", "closeall", "close_all", "wait_closed"})
 """Methods that only pools have, so that it does not matter by what name they are reached."""
-_ABSENCE = frozenset({"KeyError", "AttributeError", "LookupError", "NameError"})
 
 
 class Fate(Enum):
@@ -256,7 +256,7 @@ def _is_closed_elsewhere(tree: Tree, place: str, owner: str | None = None) -> bo
 
 def is_kept_between_turns(tree: Tree, call: ast.Call, loop: Loop, name: str | None) -> bool:
     """Whether a turn of the loop builds it only where none is left of an earlier one: ``if client is None:``."""
-    if name is None or not any(name in places(test) for test in _tests(tree, call, loop)):
+    if name is None or not any(name in places(test) for test, _ in deciding(tree, call, loop)):
         return False
     assignments = [list(walk(s)) for s in loop.body if isinstance(s, (ast.Assign, ast.AnnAssign))]
     anew = (n for nodes in assignments if call not in nodes for n in nodes)
@@ -266,67 +266,10 @@ def is_kept_between_turns(tree: Tree, call: ast.Call, loop: Loop, name: str | No
 def _guards(tree: Tree, call: ast.expr, function: Definition) -> Iterator[str]:
     """The places that are looked at before ``call`` and decide whether it runs."""
     local = _origins(function)
-    for test in _tests(tree, call, function):
+    for test, _ in deciding(tree, call, function):
         for place in places(test):
             yield place
             yield from local.get(place.partition(".")[0], ()) if "." not in place else ()
-
-
-def _tests(tree: Tree, call: ast.expr, outermost: Definition | Loop) -> Iterator[ast.AST]:
-    for above, child in tree.around(call):
-        match above:
-            case ast.If(test=test) | ast.While(test=test) | ast.IfExp(test=test) if test is not child:
-                yield test
-            case ast.BoolOp(op=ast.Or(), values=values):
-                yield from values[: next(i for i, v in enumerate(values) if v is child)]
-            case ast.Try(body=body, handlers=handlers) if child in handlers:
-                if _is_absence(child):
-                    yield from body
-            case _:
-                pass
-        for before in earlier(above, child):
-            match before:
-                case ast.If():
-                    yield from _returning(before)
-                case ast.Try(body=body, handlers=handlers) if any(map(_is_absence, handlers)):
-                    yield from (s for s in body if isinstance(s, ast.Return))
-                case ast.With(body=body) | ast.AsyncWith(body=body):
-                    for inner in body:
-                        yield from _returning(inner)
-                case _:
-                    pass
-        if above is outermost:
-            return
-
-
-def _returning(statement: ast.stmt) -> Iterator[ast.expr]:
-    """The tests of an ``if``, of its ``elif`` and of those in it, behind which the function returns."""
-    if isinstance(statement, ast.If):
-        if _returns(statement.body):
-            yield statement.test
-        for inner in (*statement.body, *statement.orelse):
-            yield from _returning(inner)
-
-
-def _returns(body: list[ast.stmt]) -> bool:
-    """Whether a block returns if nothing raises in it: what is kept may be asked before whether it still works."""
-    return any(
-        isinstance(s, ast.Return) or (isinstance(s, (ast.Try, ast.With, ast.AsyncWith)) and _returns(s.body))
-        for s in body
-    )
-
-
-def earlier(above: ast.AST, child: ast.AST) -> Iterator[ast.stmt]:
-    """The statements of the same block before ``child``."""
-    for name in ("body", "orelse", "finalbody"):
-        block = getattr(above, name, None)
-        if isinstance(block, list) and child in block:
-            yield from block[: block.index(child)]
-
-
-def _is_absence(handler: ast.ExceptHandler) -> bool:
-    names = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
-    return any((chain(n) or "").rpartition(".")[2] in _ABSENCE for n in names if n is not None)
 
 
 def _origins(function: Definition) -> dict[str, set[str]]:

@@ -14,7 +14,7 @@ import ast
 from typing import TYPE_CHECKING
 
 from leakcheck.handlers.arguments import given, parameters
-from leakcheck.handlers.fate import earlier
+from leakcheck.handlers.deciding import deciding
 from leakcheck.project.nodes import walk
 
 if TYPE_CHECKING:
@@ -27,23 +27,8 @@ def sparing(tree: Tree, call: ast.expr) -> frozenset[str]:
     if function is None:
         return frozenset()
     aliases = _aliases(function)
-    absent: set[str] = set()
-    for above, child in tree.around(call):
-        match above:
-            case ast.If(test=test, body=body) if child is not test:
-                absent |= _absent(test, holds=child in body)
-            case ast.IfExp(test=test, body=then) if child is not test:
-                absent |= _absent(test, holds=child is then)
-            case ast.BoolOp(op=ast.Or(), values=values):
-                for former in values[: next(i for i, v in enumerate(values) if v is child)]:
-                    absent |= _absent(former, holds=False)
-            case _:
-                pass
-        for statement in earlier(above, child):
-            if isinstance(statement, ast.If) and isinstance(statement.body[-1], ast.Return):
-                absent |= _absent(statement.test, holds=False)
-        if above is function:
-            break
+    tests = [(test, holds) for test, holds in deciding(tree, call, function) if isinstance(test, ast.expr)]
+    absent = {name for test, holds in tests if holds is not None for name in _absent(test, holds=holds)}
     return frozenset({aliases.get(name, name) for name in absent} & _optional(function))
 
 

@@ -191,11 +191,9 @@ class Owners:
         )
 
     def _methods(self, cls: Class) -> Iterator[tuple[Function, FunctionFacts]]:
-        """The methods of a class and its bases; a property's setter has the getter's name, and is one of them."""
-        for owner, facts, module in self._program.resolver.hierarchy.lineage(cls):
-            for method in module.functions.values():
-                if method.owner == facts.qualname and method.name not in INITIALISERS and method.parameters:
-                    yield Function(owner.path, method.qualname), method
+        """The methods of a class and its bases that are called on an object that is ready."""
+        methods = self._program.resolver.hierarchy.methods(cls)
+        return ((function, method) for function, method in methods if method.name not in INITIALISERS)
 
     def released_elsewhere(self, cls: Class, attribute: str, resource: DriverClass) -> bool:
         """Whether code of the same file that holds the object, itself or a subclass, releases ``x.attribute``."""

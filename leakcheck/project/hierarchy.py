@@ -62,6 +62,13 @@ class Hierarchy:
                         seen.add(symbol)
                         queue.append(symbol)
 
+    def methods(self, of: Class) -> Iterator[tuple[Function, FunctionFacts]]:
+        """The methods of the class and its bases that have an object, or class: a property's setter is one of them."""
+        for cls, facts, module in self.lineage(of):
+            for method in module.functions.values():
+                if method.owner == facts.qualname and method.parameters:
+                    yield Function(cls.path, method.qualname), method
+
     def initialiser(self, of: Class) -> Function | None:
         """The method that makes its objects ready, of the class or a base."""
         return next((Function(cls.path, init.qualname) for cls, init, _ in self.initialisers(of)), None)

@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from leakcheck.ownership.sessions.analysis import Sessions
     from leakcheck.ownership.unit import Unit
     from leakcheck.ownership.units import Units
-    from leakcheck.project.facts import FunctionFacts
 
 _NEVER_KEPT = (HeldKind.TRANSACTION, HeldKind.SAVEPOINT)
 """Who asks the object for work decides when they end."""
@@ -90,21 +89,13 @@ def _checked_out(program: Program, cls: Class) -> frozenset[str]:
     """The attributes in which methods of a class keep what they take from a pool."""
     return frozenset(
         attribute
-        for function, _ in _methods(program, cls)
+        for function, _ in program.resolver.hierarchy.methods(cls)
         if (summary := program.summary(function)) is not None
         for attribute, owned in summary.stores
         if (known := program.drivers.classes.get(owned.resource)) is not None
         and known.session is not None
         and known.session.pooled
     )
-
-
-def _methods(program: Program, cls: Class) -> Iterator[tuple[Function, FunctionFacts]]:
-    for of, facts, module in program.resolver.hierarchy.lineage(cls):
-        for qualname in facts.methods.values():
-            method = module.functions[qualname]
-            if method.parameters:
-                yield Function(of.path, qualname), method
 
 
 def _giver(
@@ -114,7 +105,7 @@ def _giver(
     attribute, ending = kept
     given, facts = sessions.given(found.held), found.unit.facts
     ends: dict[Function, frozenset[End]] = {}
-    for function, method in _methods(program, Class(found.unit.path, found.unit.scope.owner or "")):
+    for function, method in program.resolver.hierarchy.methods(Class(found.unit.path, found.unit.scope.owner or "")):
         if facts is not None and (function.path, function.qualname) == (found.unit.path, facts.qualname):
             continue
         effect = given.parameter(function, f"{method.parameters[0].name}.{attribute}", found.connection.resource)
