@@ -11,13 +11,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
+from leakcheck.project.facts import is_property
 from leakcheck.project.names import Class, External, Function, Scope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator
 
     from leakcheck.project.facts import ClassFacts, FunctionFacts, ModuleFacts
-    from leakcheck.project.names import Symbols
+    from leakcheck.project.facts import is_property
+from leakcheck.project.names import Symbols
 
 INITIALISERS = ("__init__", "__post_init__", "__attrs_post_init__", "model_post_init")
 """Methods that make an object ready: one's own constructor, and what those of dataclasses, attrs and pydantic call."""
@@ -61,6 +63,16 @@ class Hierarchy:
                     if isinstance(symbol, Class) and symbol not in seen:
                         seen.add(symbol)
                         queue.append(symbol)
+
+    def getter(self, of: Class, name: str) -> Function | None:
+        """The property that reading an attribute of its objects runs."""
+        for cls, facts, module in self.lineage(of):
+            if name in facts.methods:
+                method = module.functions[facts.methods[name]]
+                return Function(cls.path, method.qualname, bound=True) if is_property(method) else None
+            if name in facts.attributes or name in facts.annotations:
+                return None
+        return None
 
     def methods(self, of: Class) -> Iterator[tuple[Function, FunctionFacts]]:
         """The methods of the class and its bases that have an object, or class: a property's setter is one of them."""

@@ -304,14 +304,9 @@ class Resolver:
 
     def _getters(self, read: ex.Getter, scope: Scope) -> Iterable[Function]:
         """The properties of project classes that reading an attribute runs."""
-        for owner in self._speaking(self.resolve(read.base, scope), read.name):
-            if isinstance(owner, Instance) and isinstance(owner.of, Class):
-                for cls, facts, module in self.hierarchy.lineage(owner.of):
-                    method = module.functions[facts.methods[read.name]] if read.name in facts.methods else None
-                    if method is not None and is_property(method):
-                        yield Function(cls.path, method.qualname, bound=True)
-                    if method is not None or read.name in facts.attributes or read.name in facts.annotations:
-                        break
+        owners = self._speaking(self.resolve(read.base, scope), read.name)
+        classes = (owner.of for owner in owners if isinstance(owner, Instance) and isinstance(owner.of, Class))
+        return filter(None, (self.hierarchy.getter(cls, read.name) for cls in classes))
 
     def _delegated(self, of: Class, name: str) -> list[Symbol]:
         """A member that ``__getattr__`` fetches from another object: ``return getattr(self._pool, name)``."""
