@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator
 
     from leakcheck.project.facts import ClassFacts, FunctionFacts, ModuleFacts
-    from leakcheck.project.facts import is_property
-from leakcheck.project.names import Symbols
+    from leakcheck.project.names import Symbols
 
 INITIALISERS = ("__init__", "__post_init__", "__attrs_post_init__", "model_post_init")
 """Methods that make an object ready: one's own constructor, and what those of dataclasses, attrs and pydantic call."""
