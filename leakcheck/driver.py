@@ -106,6 +106,7 @@ class Operation(Struct, frozen=True):
     opens_first: bool = False  # acquires_receiver: it goes on to use what it opened, and may raise then
     reopens: str = ""  # opens again what was closed: "always", or only where this argument is True
     tells: bool = False  # acquires_receiver: what it gives is true where it opened, and false or None where it did not
+    gives_itself: bool = False  # acquires_receiver: what it gives is the receiver, where it opened
     idle: bool = False  # works after the release, too, and says nothing to the server then: it looks, or ends nothing
     closes: bool = False  # ends a pool
     distinctive: bool = False  # the name alone is evidence, on any unresolved receiver

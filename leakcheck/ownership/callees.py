@@ -20,6 +20,7 @@ from leakcheck.ownership.pools import is_of_pool, is_same, nested_checkout, pool
 from leakcheck.ownership.quiet import QuietCalls
 from leakcheck.ownership.state import ALIASES, Box, Closure, Deferred, Fact, Hold, Scope, Value
 from leakcheck.ownership.summary import BORROWS, TAKES, Effect
+from leakcheck.project.facts import gives_itself, is_static
 from leakcheck.project.names import Class, External, Function, Instance, Method
 
 if TYPE_CHECKING:
@@ -280,6 +281,11 @@ class Callees(QuietCalls):
                 name = owners.kept_in(symbol, place_of(call, argument), resource)
                 return owners.key_of(symbol, name) if name is not None else None
         return None
+
+    def gives_receiver(self, call: g.Call) -> bool:
+        """Whether the method of the project that is called gives the object that it is called on."""
+        functions = (self._program.resolver.function(s)[0] for s in self.symbols(call) if isinstance(s, Function))
+        return any(facts is not None and gives_itself(facts) and not is_static(facts) for facts in functions)
 
     def is_coroutine(self, call: g.Call) -> bool:
         """Whether calling it only makes a coroutine of the project."""

@@ -119,8 +119,12 @@ def _method(obligation: Obligation, call: g.Call, state: State, name: str) -> Ou
         return [obligation.taken_now(call, state)], [state]
     if operation is None and name in _AWAITING_END:
         return [state], [state]
+    if operation is None and name in OPEN_TESTS:
+        return [state], []
     if operation is None:
-        return ([state], []) if name in OPEN_TESTS else obligation.used(call, state)
+        normal, raised = obligation.used(call, state)
+        given = Hold.OWN if obligation.callees.gives_receiver(call) else None
+        return [s.bind({call.target: given}) for s in normal], raised
     if obligation.is_own_release(operation):
         return _release_call(obligation, call, state, operation)
     if operation.near_miss:

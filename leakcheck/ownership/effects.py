@@ -55,7 +55,8 @@ class Effects(Obligation):
         if self.takes_receiver and call.receiver is not None:
             self.bound_to = call.receiver
             held = {**calling.operands(call), call.receiver: Hold.OWN}
-            if call.method in ENTERING:
+            opening = self.resource.methods.get(call.method or "")
+            if call.method in ENTERING or (opening is not None and opening.gives_itself):
                 held[call.target] = Hold.OWN  # the object itself, or what it keeps, by which it can be given back
             if protocol is Protocol.VALUE:
                 return state.bind(held).with_status(Status.HELD)

@@ -30,7 +30,7 @@ def await_(obligation: Obligation, instruction: g.Await, state: State) -> Outcom
     if value is Hold.PENDING:
         return [failed.bind({instruction.target: obligation.fresh()}).with_status(Status.HELD)], []
     if isinstance(value, Opening):
-        return obligation.opening(instruction, instruction.target, failed, tells=value.tells), [failed]
+        return obligation.opening(instruction, instruction.target, failed, value.operation), [failed]
     if value is Hold.RELEASING:
         return obligation.releasing(instruction, failed)
     quiet = obligation.callees.is_quiet_await(instruction)

@@ -173,14 +173,18 @@ class Obligation(Struct):
         if id(call.node) in self.callees.expected_to_raise:
             return [state], [state]
         if operation.protocol is Protocol.COROUTINE and self.callees.is_awaited(call):
-            return [state.bind({call.target: Opening(operation.tells)})], []
-        normal = self.opening(call, call.target, state, tells=operation.tells)
+            return [state.bind({call.target: Opening(operation)})], []
+        normal = self.opening(call, call.target, state, operation)
         return normal, [normal[0] if operation.opens_first else state]
 
-    def opening(self, instruction: g.Instruction, target: str, state: State, *, tells: bool) -> list[State]:
-        """The states after a method that opens it; where its result ``tells``, one in which it did not open."""
+    def opening(self, instruction: g.Instruction, target: str, state: State, operation: Operation) -> list[State]:
+        """The states after a method that opens it; where its result tells, one in which it did not open."""
         held = self.taken_now(instruction, state)
-        return [held.bind({target: Fact.TRUE}), state.bind({target: Fact.FALSY})] if tells else [held]
+        if operation.gives_itself:
+            held = held.bind({target: Hold.OWN})
+        elif operation.tells:
+            held = held.bind({target: Fact.TRUE})
+        return [held, state.bind({target: Fact.FALSY})] if operation.tells else [held]
 
     def taken_now(self, instruction: g.Instruction, state: State) -> State:
         """The state after something that opens it, unless it was open."""

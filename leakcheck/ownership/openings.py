@@ -22,7 +22,7 @@ from leakcheck.ownership.conditional import Condition, condition_of
 from leakcheck.ownership.found import opened_holder
 from leakcheck.ownership.reopening import Reopening
 from leakcheck.ownership.summary import Owned
-from leakcheck.project.facts import is_property, is_self, is_static
+from leakcheck.project.facts import gives_itself, is_property, is_self, is_static
 from leakcheck.project.gate import matters
 from leakcheck.project.hierarchy import INITIALISERS
 from leakcheck.project.names import Class, Function
@@ -122,6 +122,7 @@ class Openings:
                 protocol=Protocol.COROUTINE if method.is_async else Protocol.VALUE,
                 opens_first=not self._program.vocabulary.executing.isdisjoint(method.calls),
                 tells=_tells(method),
+                gives_itself=gives_itself(method),
             )
             for _, method in methods
             if method.name in opening

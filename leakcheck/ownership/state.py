@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from leakcheck.cfg.graph import Call, Define
+    from leakcheck.driver import Operation
     from leakcheck.ownership.sessions.statements import Action
     from leakcheck.ownership.summary import Effect
 
@@ -111,9 +112,9 @@ class Deferred(Struct, frozen=True):
 
 
 class Opening(Struct, frozen=True):
-    """A coroutine of the resource that takes it once awaited. ``tells``: what it gives says whether it did."""
+    """A coroutine of the resource that takes it once awaited, by this operation."""
 
-    tells: bool
+    operation: Operation
 
 
 class Closure(Struct, frozen=True):

@@ -192,6 +192,12 @@ def is_property(function: FunctionFacts) -> bool:
     return any(last_name(d) in _READ for d in function.decorators)
 
 
+def gives_itself(method: FunctionFacts) -> bool:
+    """Whether what a method returns is the object that it was called on: ``return self``."""
+    itself = {parameter.name for parameter in method.parameters[:1]}
+    return method.owner is not None and any(isinstance(r, Name) and r.id in itself for r in method.returned)
+
+
 def is_static(function: FunctionFacts) -> bool:
     """Whether it is a static method: it is given no object, however it is called."""
     return any(last_name(d) == "staticmethod" for d in function.decorators)

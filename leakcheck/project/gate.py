@@ -261,6 +261,8 @@ def may_hand_out(program: Program, facts: ModuleFacts, function: FunctionFacts) 
                     return True
                 if name[:1].isupper() or name in _WRAPPERS:
                     pending.extend((*args, *(v for _, v in keywords)))
+                if isinstance(func, ex.Attribute) and (ex.last_name(func.base) or "")[:1].isupper():
+                    pending.append(func.base)  # `return Store(path).opened()`: it may give the object
             case ex.Await(value=value) | ex.Entered(value=value) | ex.Item(base=value):
                 pending.append(value)
             case ex.Choice(options=items) | ex.Sequence(items=items):
