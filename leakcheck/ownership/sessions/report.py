@@ -5,19 +5,19 @@ The connection's own leak comes first: where it is lost, what is open on it is n
 
 from __future__ import annotations
 
-import builtins
 from typing import TYPE_CHECKING
 
 import libcst as cst
 
 from leakcheck import expression as ex
-from leakcheck.cfg.walk import reduce, walk
+from leakcheck.cfg.walk import reduce
 from leakcheck.diagnostic import Severity, Step, StepKind
 from leakcheck.driver_session import Begins
 from leakcheck.ownership.leak import Leak, LeakKind
 from leakcheck.ownership.obligation import EventKind
 from leakcheck.ownership.sessions.ending import ROLLED_BACK
 from leakcheck.ownership.sessions.session import HeldKind
+from leakcheck.ownership.sessions.swallowed import is_swallowed
 from leakcheck.ownership.state import Status
 from leakcheck.ownership.steps import cause_text, path_steps, reason_text, short
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from leakcheck.ownership.explore import Ending
     from leakcheck.ownership.found import Fault, SessionFound
+    from leakcheck.ownership.program import Program
 
 _TRANSACTION = (LeakKind.TRANSACTION_NEVER_ENDED, LeakKind.TRANSACTION_ON_EXCEPTION, LeakKind.TRANSACTION_ON_PATH)
 _ROLE = (LeakKind.ROLE_NEVER_RESET, LeakKind.ROLE_ON_EXCEPTION, LeakKind.ROLE_ON_PATH)
@@ -282,10 +283,10 @@ _BECAUSE_WORDS = {
 }
 
 
-def fault_leak(fault: Fault) -> Leak | None:
+def fault_leak(program: Program, fault: Fault) -> Leak | None:
     """A statement in the wrong place."""
     event, unit = fault.event, fault.unit
-    if event.kind is EventKind.COMMIT_AFTER_ERROR and not _is_swallowed(fault):
+    if event.kind is EventKind.COMMIT_AFTER_ERROR and not is_swallowed(program, fault):
         return None
     part, node = unit.part, event.instruction.node
     words = event.note or _FAULT_WORDS[event.kind]
@@ -312,29 +313,3 @@ def fault_leak(fault: Fault) -> Leak | None:
         reason=event.note,
         noun="transaction",
     )
-
-
-_NO_ERRORS_OF_A_STATEMENT = frozenset({"OperationalError", "InterfaceError", "CancelledError", "TimeoutError"})
-"""A connection that is gone, and what is no error of a driver."""
-
-
-def _is_swallowed(fault: Fault) -> bool:
-    """Whether the statement stands in a ``try`` whose handler takes a driver's errors before the commit is reached."""
-    assert fault.event.because is not None
-    failing, committing = fault.event.because.node, fault.event.instruction.node
-    for node in walk(fault.unit.node):
-        if not isinstance(node, cst.Try):
-            continue
-        guarded = {id(n) for n in walk(node.body)}
-        if id(failing) not in guarded or id(committing) in guarded:
-            continue
-        for handler in node.handlers:
-            types = reduce(handler.type) if handler.type is not None else None
-            items = types.items if isinstance(types, ex.Sequence) else (types,)
-            for item in items:
-                name = ex.last_name(item) if item is not None else "BaseException"
-                if name in ("Exception", "BaseException"):
-                    return True
-                if name is not None and name not in _NO_ERRORS_OF_A_STATEMENT and not hasattr(builtins, name):
-                    return True
-    return False

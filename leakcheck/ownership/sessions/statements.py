@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from leakcheck import expression as ex
 from leakcheck.cfg.walk import reduce
+from leakcheck.ownership.sessions.putting_back import put_back
 from leakcheck.ownership.sessions.session import TAKES
 from leakcheck.ownership.state import Hold, Scope, Value
 from leakcheck.ownership.usage import entered_by
@@ -135,7 +136,8 @@ class Statements:
         given = positional[index : index + 1] or named[:1]
         if not given:
             return ()
-        return most_telling(events(text) for text in self._texts(given[0])) or (SqlEvent(SqlKind.UNKNOWN),)
+        said = most_telling(events(text) for text in self._texts(given[0])) or (SqlEvent(SqlKind.UNKNOWN),)
+        return put_back(said, node, self._unit, self._program)
 
     def _texts(self, node: cst.BaseExpression) -> tuple[str, ...]:
         """The texts that an argument may be."""

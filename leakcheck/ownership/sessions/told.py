@@ -49,6 +49,6 @@ def told(
             known.add((leak.kind, leak.span))
             yield each, leak
     for fault in faults:
-        wrong = fault_leak(fault)
+        wrong = fault_leak(program, fault)
         if wrong is not None:
             yield None, wrong
