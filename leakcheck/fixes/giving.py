@@ -39,12 +39,14 @@ _HOLDS = re.compile(
 """Locks, subscriptions, and databases in memory that others share: they live as long as the connection."""
 _LISTENERS = frozenset({"add_listener", "add_log_listener", "add_notify_handler", "add_query_logger"})
 _CLOSING = frozenset({"close", "aclose"})
+_UNWRITTEN = frozenset({"abstractmethod", "abstractproperty", "overload"})
 _DOING = (cst.With, cst.Yield, cst.Raise, cst.For, cst.While, cst.Import, cst.ImportFrom, cst.Subscript)
 
 
 def giving(region: Region, program: Program) -> Iterator[Doubt]:
     """What speaks for leaving it to a reader. Raises RefusedError."""
     yield from _session(region, program)
+    yield from _given_by_others(region, program)
     yield from _held_as_long(region, program)
     yield from _own_releases(region, program)
     yield from _special_releases(region)
@@ -78,6 +80,26 @@ def _session(region: Region, program: Program) -> Iterator[Doubt]:
                 else "its pool is not known to roll back what is open when a connection comes back"
             ),
         )
+
+
+def _given_by_others(region: Region, program: Program) -> Iterator[Doubt]:
+    """Which method of several with one name is called is not known: each must hand out what is given back alike."""
+    callees, call = region.tree.unit.callees, graph_calls(region).get(id(region.call))
+    symbols = callees.symbols(call) if callees is not None and call is not None else ()
+    functions = [symbol for symbol in symbols if isinstance(symbol, Function)]
+    if not region.found.acquisition.steps or len(functions) < 2:  # noqa: PLR2004  the one that was found, and others
+        return
+    release = region.found.acquisition.resource.release
+    for function in functions:
+        facts, _ = program.resolver.function(function)
+        if facts is None or facts.is_stub or any(ex.last_name(d) in _UNWRITTEN for d in facts.decorators):
+            continue
+        summary = program.summary(function)
+        given = summary.returns if summary is not None else ()
+        if not any(program.functions.owners.resource(one.resource).release == release for one in given):
+            row, name = region.tree.row(region.call), function.qualname
+            yield Applicability.UNSAFE, f"line {row} may call `{name}()`, which does not hand out what is given back so"
+            return
 
 
 def _held_as_long(region: Region, program: Program) -> Iterator[Doubt]:
