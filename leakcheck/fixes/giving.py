@@ -87,7 +87,7 @@ def _given_by_others(region: Region, program: Program) -> Iterator[Doubt]:
     callees, call = region.tree.unit.callees, graph_calls(region).get(id(region.call))
     symbols = callees.symbols(call) if callees is not None and call is not None else ()
     functions = [symbol for symbol in symbols if isinstance(symbol, Function)]
-    if not region.found.acquisition.steps or len(functions) < 2:  # noqa: PLR2004  the one that was found, and others
+    if not region.found.acquisition.steps or len(functions) < 2:
         return
     release = region.found.acquisition.resource.release
     for function in functions:

@@ -24,7 +24,7 @@ from leakcheck.fixes.entered import entered, entered_shape
 from leakcheck.fixes.handed import handed_shape, is_handed
 from leakcheck.fixes.hoist import HOISTED, hoisted
 from leakcheck.fixes.judge import Judge, Proposal, candidates_in, outer_name
-from leakcheck.fixes.naming import is_crowded, is_unnamed, joined, named, parted
+from leakcheck.fixes.naming import given_back, is_crowded, is_dropped, is_optional, is_unnamed, joined, named, parted
 from leakcheck.fixes.region import region_of
 from leakcheck.fixes.restored import RESTORED, reset_shapes, restored_shapes
 from leakcheck.fixes.shapes import candidates
@@ -136,6 +136,8 @@ class _Offer:
         elif is_handed(found):
             shape, (best, doubt) = handed_shape(self._tree(found), found, self._program, self._source)
             shapes = iter([shape])
+        elif is_dropped(self._tree(found), found):
+            shapes = iter([given_back(self._tree(found), found, self._source)])
         elif is_unnamed(self._tree(found), found):
             return _Draft(leak, fix=self._fix_of_named(found))
         else:
@@ -178,8 +180,13 @@ class _Offer:
 
     def _fix_of_named(self, found: Found) -> Fix:
         """The fix of a checkout that needs a name first."""
-        fix = self._fix_after(found, named(self._tree(found), found, self._source), "needs a name for what it takes")
-        return replace(fix, message=f"Name the checkout; {fix.message}")
+        tree = self._tree(found)
+        fix = self._fix_after(found, named(tree, found, self._source), "needs a name for what it takes")
+        message = f"Name the checkout; {fix.message}"
+        if not is_optional(tree, found):
+            return replace(fix, message=message)
+        message = f"{message}; `python -O` leaves line {tree.row(found.call.node)} out as it is"
+        return replace(fix, message=message, applicability=min(fix.applicability, Applicability.UNSAFE))
 
     def _fix_of_parted(self, found: Found) -> Fix:
         """The fix of a checkout that needs a line of its own first."""
