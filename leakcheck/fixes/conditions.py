@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from leakcheck import expression as ex
+from leakcheck.cfg import graph as g
 from leakcheck.cfg.walk import reduce, walk
 from leakcheck.diagnostic import Applicability
 from leakcheck.driver import WithEffect
@@ -45,21 +46,25 @@ _MANAGING = frozenset({"contextmanager", "asynccontextmanager", "fixture"})
 
 def applicability_of(region: Region, program: Program) -> Doubt:
     """The lowest tier that any condition asks for, and its reason. Raises RefusedError."""
-    if not region.is_handed:
-        _check_moved(region)
+    moved = [*_moved(region)] if not region.is_handed else []
     for mention in mentions(region.tree, region.name):
-        if region.holds(mention.node) and not (mention.role is Role.BOUND and region.is_around):
+        binds = mention.role is Role.BOUND and region.is_around
+        if region.holds(mention.node) and not binds and not region.hands_on(mention.node):
             _check_role(region, mention)
-    doubts = [*_doubts(region, program)]
+    doubts = [*moved, *_doubts(region, program)]
     return min(doubts, key=lambda doubt: doubt[0], default=(Applicability.SAFE, ""))
 
 
-def _check_moved(region: Region) -> None:
+def _moved(region: Region) -> Iterator[Doubt]:
+    """Who is given the connection and may keep it has a closed one already, where the region ends by its release."""
     for ending in region.found.exploration.endings:
         if ending.state.status is Status.MOVED:
-            passed = next((e for e in reversed(ending.events) if e.kind is EventKind.TRANSFER), None)
-            where = f" in line {region.tree.row(passed.instruction.node)}" if passed is not None else ""
-            raise RefusedError(f"`{region.name}` is handed on{where}, so its release is not this function's alone")
+            passed = next((e.instruction for e in reversed(ending.events) if e.kind is EventKind.TRANSFER), None)
+            where = f" in line {region.tree.row(passed.node)}" if passed is not None else ""
+            if not isinstance(passed, g.Call) or not region.ends_with_release or not region.holds(passed.node):
+                raise RefusedError(f"`{region.name}` is handed on{where}, so its release is not this function's alone")
+            given = ex.last_name(passed.func) or ""
+            yield Applicability.UNSAFE, f"`{region.name}` is handed on{where}: `{given}()` may keep it"
 
 
 def _faults(region: Region) -> Iterator[Doubt]:
@@ -174,6 +179,8 @@ def _arguments(region: Region) -> Iterator[Doubt]:
     for mention in mentions(region.tree, region.name):
         call = mention.call
         if mention.role is not Role.ARGUMENT or not region.holds(mention.node) or _is_removed(region, call):
+            continue
+        if region.hands_on(mention.node):
             continue
         row = region.tree.row(mention.node)
         instruction = calls.get(id(call))

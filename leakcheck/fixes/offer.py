@@ -21,7 +21,7 @@ from leakcheck.fixes.apply import edited
 from leakcheck.fixes.conditions import applicability_of
 from leakcheck.fixes.ended import ENDED, ended_shapes
 from leakcheck.fixes.entered import entered, entered_shape
-from leakcheck.fixes.handed import handed_shape, is_handed
+from leakcheck.fixes.handed import handed_shape, is_handed, released_behind
 from leakcheck.fixes.hoist import HOISTED, hoisted
 from leakcheck.fixes.judge import Judge, Proposal, candidates_in, outer_name
 from leakcheck.fixes.naming import given_back, is_crowded, is_dropped, is_optional, is_unnamed, joined, named, parted
@@ -125,7 +125,7 @@ class _Offer:
             raise RefusedError(
                 f"line {leak.span.start.row} enters a context manager by hand, which belongs in a `with`"
             )
-        best, doubt = Applicability.SAFE, ""
+        best, doubt, region = Applicability.SAFE, "", None
         if isinstance(found, SessionFound):
             shapes = self._shapes_of_session(found, leak.kind)
         elif (block := entered(self._tree(found), found)) is not None:
@@ -133,7 +133,7 @@ class _Offer:
             shapes = iter([shape])
         elif is_crowded(self._tree(found), found):
             return _Draft(leak, fix=self._fix_of_parted(found))
-        elif is_handed(found):
+        elif is_handed(found) and (region := released_behind(self._tree(found), found, self._program)) is None:
             shape, (best, doubt) = handed_shape(self._tree(found), found, self._program, self._source)
             shapes = iter([shape])
         elif is_dropped(self._tree(found), found):
@@ -141,7 +141,7 @@ class _Offer:
         elif is_unnamed(self._tree(found), found):
             return _Draft(leak, fix=self._fix_of_named(found))
         else:
-            region = region_of(self._tree(found), found, self._program)
+            region = region or region_of(self._tree(found), found, self._program)
             best, doubt = applicability_of(region, self._program)
             shapes = candidates(region, self._program, self._source)
         proposals = (Proposal(found, Fix(s.message, s.edits, min(best, s.applicability)), s.said_again) for s in shapes)

@@ -172,7 +172,7 @@ class _Search:
         functions = functions_called(body.tree, instruction)
         if not functions and instruction is not None and callees is not None and callees.is_quiet(instruction):
             return False
-        given = [place for place, argument in _places(call) if needs(argument, body.names, is_data)]
+        given = [place for place, argument in arguments_of(call) if needs(argument, body.names, is_data)]
         return bool(given) and not (
             functions and all(not self._keeps(one, place, depth) for one in functions for place in given)
         )
@@ -273,7 +273,7 @@ def _receiver(func: cst.CSTNode) -> str | None:
     return node.value if isinstance(node, cst.Name) else None
 
 
-def _places(call: cst.Call) -> Iterator[tuple[int | str | None, cst.CSTNode]]:
+def arguments_of(call: cst.Call) -> Iterator[tuple[int | str | None, cst.CSTNode]]:
     """The arguments of a call, each with its position or keyword; no place where that is not written out."""
     position = 0
     for argument in call.args:

@@ -37,6 +37,9 @@ _RAISING = (
 """Statements and expressions that may raise or leave, besides calls."""
 
 
+_JUMPING = (cst.Return, cst.Continue, cst.Break)
+
+
 class Place(Struct, frozen=True):
     """The ``block`` of a region, the first statement that it rewrites, and the first that needs the connection.
 
@@ -74,7 +77,7 @@ def _only_binds_others(tree: Tree, statement: cst.BaseStatement, name: str) -> b
         case cst.Assign(targets=targets):
             bound = (node for each in targets for node in walk(each.target))
             only_names = all(isinstance(node, (cst.Name, cst.Tuple, cst.Element)) for node in bound)
-            return only_names and _is_quiet(tree, statement) and not is_mentioned(tree, name, statement)
+            return only_names and is_quiet(tree, statement) and not is_mentioned(tree, name, statement)
         case _:
             return False
 
@@ -131,8 +134,8 @@ def _is_certain(tree: Tree, found: Found, name: str, compound: cst.BaseStatement
             others = [*handlers, *([orelse] if orelse is not None else []), *([final] if final is not None else [])]
             if any(is_mentioned(tree, name, other) for other in others):
                 return False
-            quiet = all(part is None or _is_quiet(tree, part.body) for part in (orelse, final))
-            return quiet and _binds(tree, found, name, body) and all(_leaves(tree, h.body) for h in handlers)
+            quiet = all(part is None or is_quiet(tree, part.body) for part in (orelse, final))
+            return quiet and _binds(tree, found, name, body) and all(leaves(tree, h.body) for h in handlers)
         case _:
             return False
 
@@ -147,7 +150,7 @@ def _branches_bind(tree: Tree, found: Found, name: str, branch: cst.If) -> bool:
         return False
     suites.append(orelse.body)
     return all(
-        isinstance(suite, cst.IndentedBlock) and (_leaves(tree, suite) or _binds(tree, found, name, suite.body))
+        isinstance(suite, cst.IndentedBlock) and (leaves(tree, suite) or _binds(tree, found, name, suite.body))
         for suite in suites
     )
 
@@ -157,7 +160,7 @@ def _binds(tree: Tree, found: Found, name: str, body: Sequence[cst.CSTNode]) -> 
     for index, statement in enumerate(body):
         taken = isinstance(statement, cst.BaseStatement) and is_checkout(statement, found, name)
         if taken or (isinstance(statement, (cst.If, cst.Try)) and _is_certain(tree, found, name, statement)):
-            return all(_is_quiet(tree, later) for later in body[index + 1 :])
+            return all(is_quiet(tree, later) for later in body[index + 1 :])
         if is_mentioned(tree, name, statement):
             return False
     return False
@@ -187,18 +190,18 @@ def always_takes(tree: Tree, found: Found, name: str, statement: cst.CSTNode) ->
         case cst.If(body=body, orelse=orelse):
             others = [orelse] if isinstance(orelse, cst.If) else [*(orelse.body.body if orelse is not None else ())]
             takes = any(always_takes(tree, found, name, one) for one in others)
-            falls = isinstance(orelse, cst.If) or orelse is None or not _leaves(tree, orelse.body)
+            falls = isinstance(orelse, cst.If) or orelse is None or not leaves(tree, orelse.body)
             return (takes or not falls) and (
-                _leaves(tree, body) or any(always_takes(tree, found, name, one) for one in body.body)
+                leaves(tree, body) or any(always_takes(tree, found, name, one) for one in body.body)
             )
         case cst.Try(body=body, handlers=handlers):
             taken = any(always_takes(tree, found, name, one) for one in body.body)
-            return taken and all(_leaves(tree, handler.body) for handler in handlers)
+            return taken and all(leaves(tree, handler.body) for handler in handlers)
         case _:
             return is_checkout(statement, found, name)
 
 
-def _leaves(tree: Tree, suite: cst.BaseSuite) -> bool:
+def leaves(tree: Tree, suite: cst.BaseSuite) -> bool:
     """Whether no way through the suite reaches its end."""
     last = suite.body[-1] if suite.body else None
     match last:
@@ -207,7 +210,7 @@ def _leaves(tree: Tree, suite: cst.BaseSuite) -> bool:
         case cst.BaseSmallStatement():
             return isinstance(last, _LEAVING)
         case cst.If(body=body, orelse=cst.Else(body=other)):
-            return _leaves(tree, body) and _leaves(tree, other)
+            return leaves(tree, body) and leaves(tree, other)
         case _:
             return False
 
@@ -224,13 +227,13 @@ def _exits(tree: Tree, small: cst.CSTNode) -> bool:
     return False
 
 
-def _is_quiet(tree: Tree, root: cst.CSTNode) -> bool:
-    """Whether nothing in the statement raises or leaves."""
+def is_quiet(tree: Tree, root: cst.CSTNode, *, may_leave: bool = False) -> bool:
+    """Whether nothing in the statement raises, or leaves where it must not."""
     callees, graph = tree.unit.callees, tree.unit.graph
     blocks = graph.blocks if graph is not None else []
     calls = {id(i.node): i for block in blocks for i in block.instructions if isinstance(i, g.Call)}
     for node in own(root):
-        if isinstance(node, _RAISING):
+        if isinstance(node, _RAISING) and not (may_leave and isinstance(node, _JUMPING)):
             return False
         if isinstance(node, cst.Call):
             call = calls.get(id(node))

@@ -66,7 +66,9 @@ class Region(Struct, eq=False):
     guard: cst.If | None = None
     """The ``if conn:`` whose body the region is."""
     is_handed: bool = False
-    """Whether what is behind the region hands the connection to the caller."""
+    """Whether what is in the region or behind it hands the connection to the caller, or to who keeps it."""
+    handing: frozenset[int] = frozenset()
+    """The statements in the region that do so, by identity."""
     is_around: bool = False
     """Whether the region holds its own checkout."""
     needs_none: bool = False
@@ -110,6 +112,10 @@ class Region(Struct, eq=False):
         last = self.block.body[self.last]
         return isinstance(last, cst.SimpleStatementLine) and is_small_release(last.body[-1], self)
 
+    def hands_on(self, node: cst.CSTNode) -> bool:
+        """Whether ``node`` is part of a statement that hands the connection on."""
+        return any(id(around) in self.handing for around in self.tree.ancestors(node))
+
     def holds(self, node: cst.CSTNode) -> bool:
         """Whether ``node`` is part of the region."""
         for around in (node, *self.tree.ancestors(node)):
@@ -151,7 +157,7 @@ def _extend(region: Region, place: Place) -> None:
     region.is_around = place.is_around
     behind = first + 1 if place.is_around else first
     stop = next((i for i in range(behind, len(block.body)) if _rebinds(block.body[i], name)), len(block.body))
-    region.removed = _releases(tree, region.found, name)
+    region.removed = releases_in(tree, region.found, name)
     while not place.is_around and first < stop and leaves_without(block.body[first], name):
         region.first = first = first + 1
         region.is_guarded = region.leaves_without = True
@@ -168,7 +174,7 @@ def _extend(region: Region, place: Place) -> None:
     region.is_guarded = region.is_guarded or block.body[place.start] is not region.checkout
     if place.is_around:
         check_around(region)
-    check_outside(region, stop)
+    _check_outside(region, stop)
     held = {key: node for key, node in region.removed.items() if region.holds(node)}
     region.removed = held
     region.removed = {key: node for key, node in held.items() if not _is_before_release(region, node)}
@@ -244,7 +250,7 @@ def _rebinds(statement: cst.CSTNode, name: str) -> bool:
             return False
 
 
-def _releases(tree: Tree, found: Found, name: str) -> dict[int, cst.CSTNode]:
+def releases_in(tree: Tree, found: Found, name: str) -> dict[int, cst.CSTNode]:
     """The expressions that give it back on some path, or seem to, by identity. Raises RefusedError."""
     seen = {id(i.node): i.node for i in found.exploration.releases.values()}
     seen.update((id(node), node) for node in _missed(found))
@@ -315,12 +321,11 @@ def is_small_release(small: cst.BaseSmallStatement, region: Region) -> bool:
     return isinstance(small, cst.Expr) and id(small.value) in region.removed
 
 
-def check_outside(region: Region, stop: int, apart: cst.CSTNode | None = None) -> None:
-    """No mention outside the region, and ``apart`` of one statement, may see this checkout. Raises RefusedError."""
+def _check_outside(region: Region, stop: int) -> None:
+    """No mention outside the region may see this checkout. Raises RefusedError."""
     tree, name = region.tree, region.name
-    seen = [apart] if apart is not None else []
     held = region.block.body[region.start : region.last + 1]
-    inside = {id(n) for statement in (region.checkout, *held, *seen) for n in walk(statement)}
+    inside = {id(n) for statement in (region.checkout, *held) for n in walk(statement)}
     inside |= {id(n) for n in walk(region.guard.test)} if region.guard is not None else set()
     later = {id(n) for statement in region.block.body[stop:] for n in walk(statement)}
     order = tree.unit.order(region.checkout)

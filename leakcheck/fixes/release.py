@@ -112,6 +112,17 @@ def with_finally(region: Region, body: list[cst.BaseStatement], call: cst.BaseEx
     return [*guards, *(_from_none(region, statement) if region.needs_none else [statement])]
 
 
+def with_handler(region: Region, body: list[cst.BaseStatement], call: cst.BaseExpression) -> list[cst.BaseStatement]:
+    """The checkout and its region, with the release where something raises."""
+    release = asking(region, block(region, [cst.SimpleStatementLine([cst.Expr(call.deep_clone())])]))
+    lines = [*release.body, cst.SimpleStatementLine([cst.Raise()])]
+    handler = cst.ExceptHandler(type=cst.Name("BaseException"), body=release.with_changes(body=lines))
+    blank, body = without_leading_blanks(body)
+    statement = cst.Try(leading_lines=blank, body=block(region, body), handlers=[handler])
+    kept = region.block.body[region.start : region.first]
+    return [*kept, *(_from_none(region, statement) if region.needs_none else [statement])]
+
+
 def _above_finally(region: Region, last: cst.BaseStatement) -> Sequence[cst.EmptyLine]:
     """What stood above the ``finally`` that the new one takes the place of: blank lines, comments."""
     old = region.statements[-1]

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from leakcheck.ownership.obligation import Obligation, Outcome
     from leakcheck.ownership.state import State, Value
 
-_KEEPING_METHODS = frozenset({
+KEEPING_METHODS = frozenset({
     "append", "appendleft", "add", "insert", "extend", "put", "put_nowait", "push", "set", "setdefault", "update",
     "set_result", "send", "_replace",
 })  # fmt: skip
@@ -272,7 +272,7 @@ def _given(
             return [state.bind({call.target: Hold.MANAGER})], []
         obligation.event(EventKind.TRANSFER, call)
         return [state.with_status(Status.MOVED)], []
-    if call.method in _KEEPING_METHODS and not obligation.callees.is_resolved(call):
+    if call.method in KEEPING_METHODS and not obligation.callees.is_resolved(call):
         obligation.event(EventKind.TRANSFER, call)
         return [state.with_status(Status.MOVED)], []
     effect = obligation.callees.argument_effect(call, argument, obligation.resource, before)
