@@ -75,6 +75,7 @@ class Calls(Struct, frozen=True):
     release_names: frozenset[str]
     release_objects: frozenset[str]
     locks: frozenset[str]
+    borrowing: frozenset[str]
     building: frozenset[str]
     slow: frozenset[str]
     slow_patterns: tuple[str, ...]
@@ -103,6 +104,13 @@ class Calls(Struct, frozen=True):
         """Whether the call of this name, or of a method of its last name, makes a value and does nothing else."""
         receiver, dot, name = dotted.rpartition(".")
         return dotted in self.building or bool(dot and receiver and f".{name}" in self.building)
+
+    def is_borrowing(self, dotted: str) -> bool:
+        """Whether the call of this name only looks at the connection that it is given while it runs."""
+        last = dotted.rpartition(".")[2]
+        return any(
+            name in (dotted, last) or (name.endswith("*") and last.startswith(name[:-1])) for name in self.borrowing
+        )
 
     def effect(self, dotted: str) -> CallEffect | None:
         """What this call does with its argument: by qualified name, else by method name and receiver."""
@@ -180,6 +188,7 @@ def load_calls() -> Calls:
         release_names=frozenset(document["release-names"]),
         release_objects=frozenset(document["release-objects"]),
         locks=frozenset(document["locks"]),
+        borrowing=frozenset(document["borrowing"]),
         building=frozenset(document["building"]),
         slow=frozenset(name for name in document["slow"] if "*" not in name),
         slow_patterns=tuple(name for name in document["slow"] if "*" in name),

@@ -19,6 +19,7 @@ SOURCE = Path(__file__).with_name("calls.toml")
 _FILE_KEYS: dict[str, tuple[type, ...]] = {
     "non-raising": (list,),
     "non-raising-methods": (dict,),
+    "borrowing": (list,),
     "building": (list,),
     "slow": (list,),
     "transactions": (list,),

@@ -20,7 +20,7 @@ from leakcheck.driver import WithEffect
 from leakcheck.fixes.giving import Doubt, giving, graph_calls
 from leakcheck.fixes.guards import asks_if_bound, guards, leaves_without
 from leakcheck.fixes.order import later_call
-from leakcheck.fixes.outliving import BORROWERS, outliving
+from leakcheck.fixes.outliving import outliving
 from leakcheck.fixes.roles import Mention, Role, mentions
 from leakcheck.fixes.tree import TRIES, RefusedError, only, own
 from leakcheck.ownership.obligation import EventKind
@@ -94,7 +94,7 @@ def _doubts(region: Region, program: Program) -> Iterator[Doubt]:
     yield from _unasked_none(region)
     yield from region.doubts
     yield from giving(region, program)
-    yield from _arguments(region)
+    yield from _arguments(region, program)
     yield from _order(region, program)
     yield from _guarded_releases(region)
     yield from _generator(region)
@@ -172,7 +172,7 @@ def begins_with(statement: cst.CSTNode, name: str) -> bool:
                 return False
 
 
-def _arguments(region: Region) -> Iterator[Doubt]:
+def _arguments(region: Region, program: Program) -> Iterator[Doubt]:
     """Whoever is given the connection may only look at it."""
     unit = region.tree.unit
     calls = graph_calls(region)
@@ -190,7 +190,8 @@ def _arguments(region: Region) -> Iterator[Doubt]:
         if effect is not None:
             raise RefusedError(f"line {row} hands `{region.name}` to `{effect.name.rpartition('.')[2]}()`")
         name = ex.last_name(instruction.func) or ""
-        if unit.callees.is_resolved(instruction) or unit.callees.is_quiet(instruction) or name in BORROWERS:
+        borrows = program.calls.is_borrowing(ex.dotted(instruction.func) or name)
+        if borrows or unit.callees.is_resolved(instruction) or unit.callees.is_quiet(instruction):
             continue
         yield Applicability.UNSAFE, f"line {row} passes `{region.name}` to `{name}()`, which may keep it"
 

@@ -129,8 +129,10 @@ def _last(place: Place, raising: set[int]) -> int | None:
 def _check(region: Region) -> None:
     """Find out what in the region hands it on or gives it back. Raises RefusedError."""
     tree, name = region.tree, region.name
+    last = region.block.body[region.last + 1 :]
+    made_later = {id(node) for statement in last for node in walk(statement)}  # and so not there when it is closed
     for mention in mentions(tree, name):
-        if mention.role in (Role.SHARED, Role.CAPTURED):
+        if mention.role is Role.SHARED or (mention.role is Role.CAPTURED and id(mention.node) not in made_later):
             raise RefusedError(f"line {tree.row(mention.node)} {mention.role.value} `{name}`")
     region.handles = handles(name, region.statements)
     transfers = [*_transfers(region)]

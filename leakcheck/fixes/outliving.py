@@ -20,7 +20,7 @@ from leakcheck.cfg import graph as g
 from leakcheck.cfg.builder import TooLargeError
 from leakcheck.cfg.walk import reduce, walk
 from leakcheck.diagnostic import Applicability
-from leakcheck.fixes.handles import CONSUMERS, READERS, IsData, handles, needs
+from leakcheck.fixes.handles import CONSUMERS, IsData, handles, needs
 from leakcheck.fixes.roles import Role, mentions
 from leakcheck.fixes.tree import RefusedError, Tree, own
 from leakcheck.ownership.arguments import parameter_at
@@ -38,11 +38,6 @@ if TYPE_CHECKING:
     from leakcheck.ownership.program import Program
     from leakcheck.project.names import Symbols
 
-BORROWERS = READERS | {
-    "execute_values", "execute_batch", "register_uuid", "register_hstore", "register_vector", "register_adapter",
-    "DictCursor", "RealDictCursor",
-}  # fmt: skip
-"""Functions of well-known libraries that only use the connection while they run."""
 _SCALARS = frozenset({"scalar", "scalar_one", "scalar_one_or_none", "count"})
 _DEPTH = 3
 """How many functions deep it is looked for who keeps something."""
@@ -165,7 +160,8 @@ class _Search:
         """Whether a call may keep one of its arguments, which needs the connection."""
         instruction, callees = body.calls.get(id(call)), body.tree.unit.callees
         name = ex.last_name(reduce(call.func)) or ""
-        if name in CONSUMERS or name in BORROWERS or _receiver(call.func) in body.names:
+        borrows = self._program.calls.is_borrowing(ex.dotted(reduce(call.func)) or name)
+        if borrows or name in CONSUMERS or _receiver(call.func) in body.names:
             return False
         if instruction is not None and callees is not None and _only_builds(callees.symbols(instruction)):
             return False  # what it builds is what leads on to it

@@ -168,10 +168,11 @@ def _binds(tree: Tree, found: Found, name: str, body: Sequence[cst.CSTNode]) -> 
 
 def is_checkout(statement: cst.CSTNode, found: Found, name: str) -> bool:
     """Whether a statement takes a connection of the same kind into the variable."""
-    small = only(statement)
-    if not isinstance(small, cst.Assign) or len(small.targets) != 1:
-        return False
-    taken = small.value.expression if isinstance(small.value, cst.Await) else small.value
+    match only(statement):
+        case cst.Assign(targets=[_], value=value) | cst.AnnAssign(value=cst.BaseExpression() as value):
+            taken = value.expression if isinstance(value, cst.Await) else value
+        case _:
+            return False
     acquisition = found.acquisition
     return any(
         other.call.node is taken
