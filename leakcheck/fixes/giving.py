@@ -47,6 +47,7 @@ def giving(region: Region, program: Program) -> Iterator[Doubt]:
     """What speaks for leaving it to a reader. Raises RefusedError."""
     yield from _session(region, program)
     yield from _given_by_others(region, program)
+    yield from _perhaps_async(region)
     yield from _held_as_long(region, program)
     yield from _own_releases(region, program)
     yield from _special_releases(region)
@@ -100,6 +101,18 @@ def _given_by_others(region: Region, program: Program) -> Iterator[Doubt]:
             row, name = region.tree.row(region.call), function.qualname
             yield Applicability.UNSAFE, f"line {row} may call `{name}()`, which does not hand out what is given back so"
             return
+
+
+def _perhaps_async(region: Region) -> Iterator[Doubt]:
+    """A factory that is known by its name alone may make what must be awaited, where the function speaks of that."""
+    callees, call = region.tree.unit.callees, graph_calls(region).get(id(region.call))
+    acquisition = region.found.acquisition
+    if callees is None or call is None or callees.symbols(call) or acquisition.protocol.is_async:
+        return
+    kind = re.split(r"[.:]", acquisition.resource.id)[-1]
+    if re.search(rf"\b[Aa]sync_?{kind}\b", region.tree.text(region.tree.root)):
+        row = region.tree.row(region.call)
+        yield Applicability.UNSAFE, f"line {row} may take an asynchronous {kind}, whose release must be awaited"
 
 
 def _held_as_long(region: Region, program: Program) -> Iterator[Doubt]:
