@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from leakcheck import expression as ex
 from leakcheck.handlers.constructions import given
 from leakcheck.handlers.places import chain
-from leakcheck.project.names import Instance
+from leakcheck.project.names import Class, External, Instance
 from leakcheck.project.nodes import walk
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Waiting:
         takes = list(self._takes(construction.made, construction.tree.path))
         names = _names(construction)
         takes = [(tree, node) for tree, node in takes if _receiver(node) in names] or takes
-        takes.sort(key=lambda take: take[0].path != construction.tree.path)
+        takes.sort(key=lambda take: (not self._classes(*take), take[0].path != construction.tree.path))
         if any(_is_bounded(tree, node) for tree, node in takes):
             return None
         return next(iter(takes), None)
@@ -79,19 +79,21 @@ class Waiting:
     def _takes_in(self, tree: Tree, name: str, made: DriverClass) -> Iterator[ast.Call]:
         for node in tree.mentions(name):
             match tree.parents[node]:
-                case ast.Call(func=ast.Attribute(value=receiver) as func) as call if func is node:
-                    if self._is_pool(tree, receiver, made):
+                case ast.Call(func=ast.Attribute() as func) as call if func is node:
+                    if self._is_pool(tree, call, made):
                         yield call
                 case _:
                     pass
 
-    def _is_pool(self, tree: Tree, receiver: ast.expr, made: DriverClass) -> bool:
-        reduced = ex.from_ast(receiver)
-        symbols = self._program.resolver.resolve(reduced, tree.scope(receiver))
-        found = [s.of for s in symbols if isinstance(s, Instance)]
-        if found:
-            return made.id in found
-        return made.id in self._program.drivers.receiver_classes(ex.last_name(reduced) or "")
+    def _is_pool(self, tree: Tree, call: ast.Call, made: DriverClass) -> bool:
+        found = self._classes(tree, call)
+        named = ex.last_name(_taken_from(call)) or ""
+        return made.id in (found or self._program.drivers.receiver_classes(named))
+
+    def _classes(self, tree: Tree, call: ast.Call) -> list[str | Class | External]:
+        """What is known for certain of the object whose method is called."""
+        symbols = self._program.resolver.resolve(_taken_from(call), tree.scope(call))
+        return [s.of for s in symbols if isinstance(s, Instance)]
 
 
 def _names(construction: Construction) -> set[str]:
@@ -109,6 +111,10 @@ def _names(construction: Construction) -> set[str]:
             case _:
                 pass
     return set()
+
+
+def _taken_from(call: ast.Call) -> ex.Expression:
+    return ex.from_ast(call.func.value) if isinstance(call.func, ast.Attribute) else ex.OPAQUE
 
 
 def _receiver(call: ast.Call) -> str:
