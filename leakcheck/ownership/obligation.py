@@ -225,6 +225,8 @@ class Obligation(Struct):
             )
         ]
         raised = [self._ended(end, effect, state, call, target) for end in sorted(effect.raised, key=lambda e: e.value)]
+        if effect.presumed:
+            raised = [replace(s, release_raised=True) if s.status is Status.RELEASED else s for s in raised]
         return normal, raised
 
     @staticmethod

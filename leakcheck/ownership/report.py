@@ -80,7 +80,7 @@ def _release_leak(found: Found, *, module_level: bool, within: bool = False) -> 
     leaks = [e for e in found.leaks if (e.lost is not None or not module_level) and not _skips_storing(found, e)]
     if not leaks:
         return _across_yield(found)
-    leaks.sort(key=lambda e: (e.state.raised, len(found.exploration.path(e.node))))
+    leaks.sort(key=lambda e: _length(found, e))
     quiet = [e for e in leaks if not e.state.raised]
     ended = found.ended
     kind, ending = LeakKind.ON_EXCEPTION, leaks[0]
@@ -124,6 +124,12 @@ def _release_leak(found: Found, *, module_level: bool, within: bool = False) -> 
     handed_on = any(e.state.status is Status.MOVED and not e.state.raised for e in found.exploration.endings)
     leak = _leak(found, kind, severity, steps, cause=cause, reason=reason_text(found, ending), name=name)
     return replace(leak, gap=gap, handed_on=handed_on)
+
+
+def _length(found: Found, ending: Ending) -> tuple[bool, int, int]:
+    """How much a path asks one to believe: the exceptions on it, and then its steps."""
+    path = found.exploration.path(ending.node)
+    return ending.state.raised, sum(hop.edge.raised is not None for hop in path), len(path)
 
 
 def _leak(

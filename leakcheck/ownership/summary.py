@@ -37,7 +37,8 @@ class Effect(Struct, frozen=True):
 
     ``attribute`` names the attribute of self that keeps it, for STORED. ``quiet`` are the ends of which some path is
     free of exceptions; the others mean that the function swallowed one. ``told``: the ends of which the function tells
-    by what it returns: true, false, None or not.
+    by what it returns: true, false, None or not. ``presumed``: where it raises it only
+    counts as given back, as after any release.
     """
 
     normal: frozenset[End] = frozenset({End.BORROWED})
@@ -45,6 +46,7 @@ class Effect(Struct, frozen=True):
     attribute: str | None = None
     quiet: frozenset[End] = frozenset(End)
     told: frozenset[tuple[End, Fact]] = frozenset()
+    presumed: bool = False
 
     @property
     def releases(self) -> bool:
@@ -59,7 +61,10 @@ class Effect(Struct, frozen=True):
     def as_release(self) -> Effect:
         """The same of a function that is there to give back: that it does, if it does whenever nothing raises."""
         given_back = {End.RELEASED, End.TAKEN}
-        return replace(self, normal=self.quiet, raised=self.quiet) if self.quiet and self.quiet <= given_back else self
+        if not self.quiet or not self.quiet <= given_back:
+            return self
+        presumed = self.raised.isdisjoint(given_back)
+        return replace(self, normal=self.quiet, raised=self.quiet, presumed=presumed)
 
     def __str__(self) -> str:
         """As ``# summary:`` fixtures show it."""

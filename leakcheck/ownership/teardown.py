@@ -85,7 +85,8 @@ class Teardown:
         if not paths:
             return True
         storing = unit.facts.name if unit.facts is not None else ""
-        words = [re.compile(rf"\b{re.escape(word)}\b") for word in (attribute, storing) if word]
+        kept = re.escape(attribute)
+        asked = re.compile(rf"\.{kept}\b|(['\"]){kept}\1" + (rf"|\b{re.escape(storing)}\b" if storing else ""))
         for path in paths:
             if not any(word in self._program.data(path) for word in (attribute.encode(), storing.encode())):
                 continue
@@ -93,8 +94,7 @@ class Teardown:
             if module is None:
                 return True  # it cannot be read, and may do anything
             for facts in module.functions.values():
-                text = self._text(path, facts)
-                if not any(word.search(text) for word in words):
+                if asked.search(self._text(path, facts)) is None:
                     continue
                 if self._closes(module, facts, attribute, storing, resource) and (
                     facts.name == storing or facts.decorators or self._is_mentioned(paths, facts.name)
@@ -140,19 +140,13 @@ class Teardown:
     @staticmethod
     def _concerns(callee: ex.Expression, facts: FunctionFacts, text: str, attribute: str, storing: str) -> bool:
         """Whether what is released may be what was stored: a name that was bound to something else is not."""
-        held = callee.base if isinstance(callee, ex.Attribute) else None
-        if not isinstance(held, ex.Name):
-            return True
-        values = facts.scope.assignments.get(held.id, ())
-        if not values:
-            return True
-        return (
-            any(
-                ex.last_name(value) in (attribute, storing)
-                or (isinstance(value, ex.Call) and ex.last_name(value.func) in ("pop", "get", "getattr", "__getattr__"))
-                for value in values
-            )
-            or re.search(rf"\b{re.escape(held.id)}\b[^\n]*=[^\n]*\b{re.escape(attribute)}\b", text) is not None
+        held = {given for given in _given(callee, text) if given in facts.scope.assignments}
+        return not held or any(
+            ex.last_name(value) in (attribute, storing)
+            or (isinstance(value, ex.Call) and ex.last_name(value.func) in ("pop", "get", "getattr", "__getattr__"))
+            or re.search(rf"\b{re.escape(name)}\b[^\n]*=[^\n]*\b{re.escape(attribute)}\b", text) is not None
+            for name in held
+            for value in facts.scope.assignments[name]
         )
 
     def _is_mentioned(self, paths: Sequence[str], name: str) -> bool:
@@ -165,3 +159,11 @@ class Teardown:
             for path in paths
             if word in self._program.data(path)
         )
+
+
+def _given(callee: ex.Expression, text: str) -> set[str]:
+    """The names that calls of ``callee`` in a text are given first, or whose method it is where they are given none."""
+    method = re.escape(ex.last_name(callee) or "")
+    given = set(re.findall(rf"\b{method}\(\s*([A-Za-z_][\w.]*)", text))
+    held = callee.base if isinstance(callee, ex.Attribute) else None
+    return given or ({held.id} if isinstance(held, ex.Name) else set())
