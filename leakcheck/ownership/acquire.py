@@ -319,15 +319,18 @@ class Acquisitions:
 
     def _evidence(self, func: ex.Attribute, scope: Scope) -> Iterator[tuple[int, Operation]]:
         """What a method of an unresolved receiver may be, weighed: it is distinctive, or the receiver's name fits."""
-        identifier = _called(func.base)
-        if "mock" in (identifier or "") or "fake" in (identifier or ""):
+        identifiers = _called(func.base)
+        if any(word in identifier for word in ("mock", "fake") for identifier in identifiers):
             return
+        if isinstance(func.base, ex.Item) and self._program.calls.is_lock(identifiers[0]):
+            return
+        likely = {class_id for each in identifiers for class_id in self._drivers.receiver_classes(each)}
         for class_id, operation in self._drivers.methods_named(func.name):
             if operation.acquires is None:
                 continue
             packages = self._drivers.packages_of(class_id)
             imported = any(p.partition(".")[0] in scope.module.packages for p in packages)
-            named = identifier is not None and class_id in self._drivers.receiver_classes(identifier)
+            named = class_id in likely
             if not (operation.distinctive or named):
                 continue
             if packages and not imported and not operation.distinctive:
@@ -342,10 +345,19 @@ def _imports_module_of(known: DriverClass, scope: Scope) -> bool:
     return any(target.rpartition(".")[0] in modules for _, found in targets for target in found)
 
 
-def _called(receiver: ex.Expression) -> str | None:
-    """What a receiver is called: one of ``self.engines`` is an engine."""
-    name = ex.last_name(receiver)
-    return name.removesuffix("s") if name is not None and isinstance(receiver, ex.Item) else name
+def _called(receiver: ex.Expression) -> tuple[str, ...]:
+    """What a receiver is called: ``app["pool"]`` is a pool, ``app[POOL_KEY]`` as well, one of ``engines`` an engine."""
+    if not isinstance(receiver, ex.Item):
+        return tuple(filter(None, (ex.last_name(receiver),)))
+    whole = (ex.last_name(receiver.base) or "").removesuffix("s")
+    match receiver.index:
+        case ex.Constant(value=str() as key):
+            pass
+        case ex.Name(id=key) | ex.Attribute(name=key) if key.isupper():
+            key = key.removesuffix("_KEY")
+        case _:
+            return (whole,)
+    return whole, key
 
 
 def _spelling(func: ex.Expression) -> str:

@@ -127,9 +127,9 @@ def _release_leak(found: Found, *, module_level: bool, within: bool = False) -> 
 
 
 def _length(found: Found, ending: Ending) -> tuple[bool, int, int]:
-    """How much a path asks one to believe: the exceptions on it, and then its steps."""
-    path = found.exploration.path(ending.node)
-    return ending.state.raised, sum(hop.edge.raised is not None for hop in path), len(path)
+    """How much a path asks one to believe: the exceptions on it, of which a callee may hide the one, and its steps."""
+    path, raised = found.exploration.path(ending.node), ending.state.raised
+    return raised, max(raised, sum(hop.edge.raised is not None for hop in path)), len(path)
 
 
 def _leak(
