@@ -74,6 +74,9 @@ class Calls(Struct, frozen=True):
     non_raising_methods: Mapping[str, frozenset[str]]  # method → words the receiver may end in
     release_names: frozenset[str]
     release_objects: frozenset[str]
+    connection_words: frozenset[str]
+    connection_methods: frozenset[str]
+    session_words: frozenset[str]
     locks: frozenset[str]
     borrowing: frozenset[str]
     building: frozenset[str]
@@ -187,6 +190,9 @@ def load_calls() -> Calls:
         non_raising_methods=methods,
         release_names=frozenset(document["release-names"]),
         release_objects=frozenset(document["release-objects"]),
+        connection_words=frozenset(document["connection-words"]),
+        connection_methods=frozenset(document["connection-methods"]),
+        session_words=frozenset(document["session-words"]),
         locks=frozenset(document["locks"]),
         borrowing=frozenset(document["borrowing"]),
         building=frozenset(document["building"]),

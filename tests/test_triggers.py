@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from leakcheck.calls import load_calls
 from leakcheck.driver_data import load_drivers
 from leakcheck.project.triggers import Triggers
 
-TRIGGERS = Triggers(load_drivers())
+TRIGGERS = Triggers(load_drivers(), load_calls())
 
 
 @pytest.mark.parametrize(

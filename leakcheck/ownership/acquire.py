@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -13,8 +12,10 @@ from leakcheck.driver import DriverClass, Drivers, Operation, Protocol, gives_wh
 from leakcheck.ownership.binding import made_on_connection, takes_from
 from leakcheck.ownership.conditional import Condition, condition_of
 from leakcheck.ownership.pools import as_called, is_same, pool_place
+from leakcheck.ownership.settled import is_settled, is_unseen
 from leakcheck.project.facts import ENTERING, is_static
 from leakcheck.project.names import Class, External, Function, Instance, Method, Scope, narrowed
+from leakcheck.project.owning import CONNECTION, is_owned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,9 +38,10 @@ class Acquisition(Struct, frozen=True):
     """A call that takes a resource; ``position``, ``companions`` and what is said of other parts as in ``Owned``.
 
     ``pool`` is the text of what it was taken from, for messages, ``place`` where that lives; ``steps`` come from the
-    callee; not ``certain``: by names alone; ``takes_receiver``: a method that opens its own object; ``unopened``:
-    an object that has yet to be opened; ``advances``: it advances a generator that holds it; ``condition``: on the
-    call's arguments; ``optional``: or it gives None; ``beside``: what else the same call takes, at other positions.
+    callee; not ``certain``: by names alone; ``claimed``: only since the function gives it back somewhere;
+    ``takes_receiver``: a method that opens its own object; ``unopened``: an object that has yet to be opened;
+    ``advances``: it advances a generator that holds it; ``condition``: on the call's arguments; ``optional``: or it
+    gives None; ``beside``: what else the same call takes, at other positions.
     """
 
     resource: DriverClass
@@ -50,6 +52,7 @@ class Acquisition(Struct, frozen=True):
     steps: tuple[Step, ...] = ()
     companions: tuple[str | int | None, ...] = ()
     certain: bool = True
+    claimed: bool = False
     takes_receiver: bool = False
     unopened: bool = False
     advances: bool = False
@@ -85,12 +88,12 @@ class Acquisitions:
 
         It asks for less than ``at`` and is asked first: hardly any call takes something.
         """
-        scope = narrowed(func, scope)
-        key = (func, scope.module.path, scope.functions[-1].qualname if scope.functions else "", scope.owner)
+        near = narrowed(func, scope)
+        key = (func, near.module.path, near.functions[-1].qualname if near.functions else "", near.owner)
         known = self._possible.get(key)
         if known is None:
-            known = self._possible[key] = self._is_possible(func, scope)
-        return known
+            known = self._possible[key] = self._is_possible(func, near)
+        return known or self._is_claimed(func, scope)
 
     def _is_possible(self, func: ex.Expression, scope: Scope) -> bool:
         if ex.last_name(func) in ENTERING.union(_ADVANCING):
@@ -99,19 +102,19 @@ class Acquisitions:
         effect = self._effect(func, symbols)
         if (effect is not None and effect.waits) or any(self._symbol_takes(symbol) for symbol in symbols):
             return True
-        if _is_settled(symbols, self._drivers):
+        if is_settled(symbols, self._drivers):
             return False
         if self._named(func) is not None or any(self._factories(func, scope)):
             return True
         if not isinstance(func, ex.Attribute) or not any(self._evidence(func, scope)):
             return False
-        return not _is_settled(self._program.resolver.resolve(func.base, scope), self._drivers)
+        return not is_settled(self._program.resolver.resolve(func.base, scope), self._drivers)
 
     def is_unknown(self, func: ex.Attribute, scope: Scope) -> bool:
         """Whether nothing is known of what this method is called on, and its name is no evidence either."""
-        if self.possible(func, scope) or _is_settled(self._program.resolver.resolve(func, scope), self._drivers):
+        if self.possible(func, scope) or is_settled(self._program.resolver.resolve(func, scope), self._drivers):
             return False
-        return not _is_settled(self._program.resolver.resolve(func.base, scope), self._drivers)
+        return not is_settled(self._program.resolver.resolve(func.base, scope), self._drivers)
 
     def _symbol_takes(self, symbol: Symbol) -> bool:
         match symbol:
@@ -148,17 +151,30 @@ class Acquisitions:
             found = self._by_symbol(symbol, call, scope)
             if found is not None:
                 return found
-        if _is_settled(symbols, self._drivers):
-            return None
+        if is_settled(symbols, self._drivers):
+            return self._by_claim(call, scope, awaited)
         by_name = self._by_name(call.func, scope, awaited)
         if by_name is not None:
             return by_name
         if isinstance(call.func, ex.Attribute):
             base = call.func.base
             owners = self._program.resolver.resolve(base, scope)
-            if not _is_settled(owners, self._drivers):
-                return self._by_evidence(call, call.func, scope, awaited)
-        return None
+            if not is_settled(owners, self._drivers):
+                by_evidence = self._by_evidence(call, call.func, scope, awaited)
+                if by_evidence is not None:
+                    return by_evidence
+        return self._by_claim(call, scope, awaited)
+
+    def _is_claimed(self, func: ex.Expression, scope: Scope) -> bool:
+        """Whether the function treats what comes of a callee of which nothing is known as its own connection."""
+        own = bool(scope.functions) and is_owned(self._program, func, scope.functions[-1])
+        return own and is_unseen(self._program, func, scope)
+
+    def _by_claim(self, call: ex.Call, scope: Scope, awaited: Callable[[], bool]) -> Acquisition | None:
+        if not self._is_claimed(call.func, scope):
+            return None
+        protocol = Protocol.COROUTINE if awaited() else Protocol.VALUE
+        return Acquisition(self._drivers.classes[CONNECTION], protocol, None, certain=False, claimed=True)
 
     def _named(self, func: ex.Expression) -> Operation | None:
         """The operation of a driver that is reached in a way that resolution cannot follow."""
@@ -379,21 +395,3 @@ def _advanced(call: ex.Call) -> ex.Expression | None:
 def advanced_operand(call: g.Call) -> str:
     """The operand that holds the generator that a call advances."""
     return call.receiver or call.arguments[0].operand
-
-
-def _is_settled(symbols: Symbols, drivers: Drivers) -> bool:
-    """Whether the symbols say what it is, so that its name is no evidence.
-
-    A name from a third-party or unfound module says nothing; one from the standard library or a driver does.
-    """
-    for symbol in symbols:
-        match symbol:
-            case External(name=name) | Instance(of=External(name=name)):
-                root = name.partition(".")[0]
-                if root in sys.stdlib_module_names or root in drivers.packages:
-                    return True
-            case Instance(of=str()) | Method() | Function():
-                return True
-            case _:
-                pass
-    return False

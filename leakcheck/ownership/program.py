@@ -90,7 +90,7 @@ class Program:
         self.calls = load_calls().extended(config.non_raising)
         self.modules = Modules([str(root) for root in roots], str(config.root))
         self._read = read
-        self.triggers = Triggers(self.drivers)
+        self.triggers = Triggers(self.drivers, self.calls)
         self.driver_words = frozenset(name.rpartition(".")[2] for name in self.drivers.calls)
         self.acquiring_names = frozenset(
             name for name, found in self.drivers.methods.items() if any(op.acquires for _, op in found)

@@ -80,6 +80,8 @@ def _release_leak(found: Found, *, module_level: bool, within: bool = False) -> 
     leaks = [e for e in found.leaks if (e.lost is not None or not module_level) and not _skips_storing(found, e)]
     if not leaks:
         return _across_yield(found)
+    if found.acquisition.claimed and not found.exploration.releases:
+        return None
     leaks.sort(key=lambda e: _length(found, e))
     quiet = [e for e in leaks if not e.state.raised]
     ended = found.ended

@@ -19,6 +19,7 @@ from leakcheck.project.getters import opens, reads
 from leakcheck.project.imports import imported_files, star_imported_files
 from leakcheck.project.names import Class, External, Function, Instance, Method, Scope
 from leakcheck.project.nesting import lends, may_nest
+from leakcheck.project.owning import may_own
 from leakcheck.project.speaking import speaks, takes_plainly
 
 if TYPE_CHECKING:
@@ -218,7 +219,9 @@ def matters(program: Program, facts: ModuleFacts, item: FunctionFacts | Statemen
             return True
     if any(opens(program, read, scope) for read in reads(item)):
         return True
-    if not _any_takes(program, item.calls, scope) and not any(_takes(program, i.function, i.scope) for i in injected):
+    owns = isinstance(item, FunctionFacts) and may_own(program, item)
+    takes = owns or _any_takes(program, item.calls, scope)
+    if not takes and not any(_takes(program, i.function, i.scope) for i in injected):
         return False
     possible = program.acquisitions.possible
     asked = [(callee, scope) for found in item.calls.values() for callee in found]

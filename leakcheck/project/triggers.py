@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from collections.abc import Set as AbstractSet
 
+    from leakcheck.calls import Calls
     from leakcheck.driver import Drivers
 
 
 class Triggers:
     """The patterns of one set of drivers."""
 
-    def __init__(self, drivers: Drivers) -> None:
+    def __init__(self, drivers: Drivers, calls: Calls) -> None:
         self._tokens = tuple(drivers.tokens)
         makers = (ClassKind.POOL, ClassKind.FACTORY)
         made = {i for i, known in drivers.classes.items() if known.kind in makers or known.pool is not None}
@@ -64,6 +65,8 @@ class Triggers:
         self._receiver = re.compile(b"|".join(_called_on(words, names) for words, names in sorted(named.items())))
         self._alone = frozenset(_encoded(alone))
         self._factories = _encoded({word.replace("_", "").lower() for word in factories})
+        self._used = _encoded(f".{name}(" for name in calls.connection_methods)
+        self._opened = re.compile(rb"(?i)=\s*(?:await\s)?[\w.()]*(?:" + _either(calls.connection_words) + rb")\w*\(")
 
     def in_(self, data: bytes) -> bool:
         """Whether a file with these bytes can hold an acquire of its own, or change the session of a connection."""
@@ -78,6 +81,13 @@ class Triggers:
         return any(self._imported[root].search(data) is not None for root in self._imported.keys() & words)
 
     def _acquires(self, data: bytes) -> bool:
+        return self._takes(data) or self._may_own(data)
+
+    def _may_own(self, data: bytes) -> bool:
+        """Whether something that is called like a connection is used like one: see ``owning``."""
+        return any(used in data for used in self._used) and self._opened.search(data) is not None
+
+    def _takes(self, data: bytes) -> bool:
         if not any(token in data for token in self._tokens):
             return False
         words = _words(data)
