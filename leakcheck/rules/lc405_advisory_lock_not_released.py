@@ -67,6 +67,8 @@ from leakcheck.rule import Rule
 
 def say(leak: Leak) -> str:
     """The headline: what is kept and when, and the remedy."""
+    if leak.reason and not leak.cause:
+        return f"`{leak.acquire}` stays locked after its unlock: {leak.reason}"
     if leak.reason:
         return f"`{leak.acquire}` stays locked when `{leak.cause}` raises: {leak.reason}; roll back before the unlock"
     if leak.paused_by:

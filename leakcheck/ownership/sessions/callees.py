@@ -206,6 +206,17 @@ class SessionCallees(Callees):
         methods = [s.operation for s in self.symbols(call) if isinstance(s, Method)]
         return isinstance(receiver, Scope) or any(o.awaited for o in methods)
 
+    def is_unsent(self, call: g.Call, taken: DriverClass | None) -> bool:
+        """Whether a call that executes SQL certainly makes a coroutine that nobody runs.
+
+        ``taken`` is the class of the connection, where that is no guess.
+        """
+        if not self._unit.is_async or id(call.node) in self._used.run:
+            return False
+        classes = [self._program.drivers.classes[s.of] for s in self.symbols(call) if isinstance(s, Method)]
+        known = (*classes, *((taken,) if taken is not None else ()))
+        return any(operation.awaited for each in known for operation in each.methods.values())
+
     def is_slow(self, call: g.Call) -> bool:
         """Whether the call waits for something outside the database; a coroutine only where it is awaited."""
         if _waits_no_time(call) or not slow_part(self._program, call.func, self._unit.scope):

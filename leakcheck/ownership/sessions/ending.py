@@ -17,7 +17,7 @@ from leakcheck.cfg.walk import walk
 from leakcheck.driver_session import Begins, OpenAtRelease
 from leakcheck.ownership.obligation import EventKind, missed
 from leakcheck.ownership.sessions.session import ENDS, NAMED, TAKES, Held, HeldKind, Open
-from leakcheck.ownership.state import Fact
+from leakcheck.ownership.state import Fact, Status
 from leakcheck.sql.event import SqlKind
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ _TRANSACTION_ENDS = frozenset({SqlKind.COMMIT, SqlKind.ROLLBACK})
 _LOCAL = frozenset({SqlKind.SET, SqlKind.SET_ROLE, SqlKind.SET_AUTHORIZATION})
 _POSTGRESQL = frozenset({SqlKind.SET_ROLE, SqlKind.SET_AUTHORIZATION, SqlKind.LOCK, SqlKind.LISTEN})
 ROLLED_BACK = "rolled back: what was done in it is lost"
+NOT_AWAITED = "it is a coroutine: without `await` nothing is sent"
 _PENDING = "UNLISTEN takes effect when its transaction commits, which is left open"
 ROLES = frozenset({HeldKind.ROLE, HeldKind.AUTHORIZATION})
 
@@ -119,13 +120,31 @@ def after(following: Following, call: g.Call, action: Action, state: State) -> S
     return following.done(call, state)
 
 
-def refused(following: Following, call: g.Call, action: Action, state: State) -> State:
-    """The state after a statement that the server refuses, though it would have ended what is held."""
+def refused(
+    following: Following,
+    call: g.Call,
+    action: Action,
+    state: State,
+    why: str = "the server refuses it in a transaction that has failed",
+) -> State:
+    """The state after a statement that does nothing, though it would have ended what is held."""
     held = following.held
     if held is None or (action.kind not in ENDS[held.kind] and action.kind is not SqlKind.DISCARD_ALL):
         return state
     following.ended = True
-    return _near_miss(following, call, "the server refuses it in a transaction that has failed", state)
+    return _near_miss(following, call, why, state)
+
+
+def unsent(following: Following, call: g.Call, actions: Sequence[Action], state: State) -> State:
+    """The state after statements that never reach the server."""
+    for action in actions if state.status is Status.HELD else ():
+        if action.kind not in _TRANSACTION_ENDS:
+            state = refused(following, call, action, state, NOT_AWAITED)
+        elif following.held is None and state.session.open is Open.YES:
+            following.event(EventKind.USELESS_END, call, NOT_AWAITED)
+        elif following.held is not None and following.held.kind is HeldKind.TRANSACTION:
+            return following.done(call, state)  # reported there
+    return state
 
 
 def _near_miss(following: Following, instruction: g.Instruction, why: str, state: State) -> State:

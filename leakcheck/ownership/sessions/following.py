@@ -146,6 +146,9 @@ class Following(Effects, kw_only=True):
         if not actions:
             concerns = value is not None or any(refers_to(state, a.operand) for a in call.arguments)
             return transaction.other_call(self, call, normal, given=concerns), raised
+        taken = self.resource if not self.names else None
+        if all(action.operation is None for action in actions) and self.speech.is_unsent(call, taken):
+            return [ending.unsent(self, call, actions, s) for s in normal], raised
         if self.callees.is_entered_or_awaited(call):
             after = normal[0] if normal else state
             kept = after.get(call.target)

@@ -138,7 +138,7 @@ def _useless(following: Following, call: g.Call, action: Action, state: State) -
     if operation.does_nothing:
         return operation.does_nothing if session.open is Open.YES else ""
     if operation.awaited and following.speech.is_forgotten(call, state.get(call.receiver or "")):
-        return "it is a coroutine: without `await` nothing is sent"
+        return ending.NOT_AWAITED
     if following.driver.deaf and session.autocommit is True and session.manual and session.open is Open.YES:
         return (
             f"in autocommit `{operation.name}()` leaves a transaction that SQL began as it is: send {action.kind.name}"
