@@ -15,10 +15,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
-from leakcheck.driver import RECEIVER, ClassKind, DriverClass, Operation, Protocol, UseAfterRelease, WithEffect
+from leakcheck.driver import RECEIVER, DriverClass, Operation, Protocol
 from leakcheck.framework import load_frameworks
 from leakcheck.ownership.acquire import Acquisition
 from leakcheck.ownership.conditional import condition_of
+from leakcheck.ownership.described import EXITS, described, speaking
 from leakcheck.ownership.leak import LeakKind
 from leakcheck.ownership.program import Failure
 from leakcheck.ownership.reopening import Reopening
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
     from leakcheck.project.facts import ClassFacts, FunctionFacts
 
 _RECORDS = frozenset({"dataclass", "NamedTuple", "define", "frozen", "mutable", "attrs", "BaseModel"})
-_EXITS = frozenset({"__exit__", "__aexit__"})
+_SENDING = frozenset({"reset", "execute", "cursor", "commit"})
+"""Methods by which a connection is made ready for others before it goes back."""
 _USUAL_RELEASES = ("close", "aclose", "release", "disconnect", "stop", "shutdown", "finish", "quit", "end")
 """Names that say so, the likeliest first; ``Calls.says_release`` knows more."""
 
@@ -139,7 +141,7 @@ class Owners:
     def left_held(self, cls: Class, attribute: str, resource: DriverClass) -> tuple[Function, LeakKind] | None:
         """The exit method that gives ``self.attribute`` back after quiet blocks only, or only after others."""
         for owner, facts, module in self._program.resolver.hierarchy.lineage(cls):
-            for name in _EXITS & facts.methods.keys():
+            for name in EXITS & facts.methods.keys():
                 method = module.functions[facts.methods[name]]
                 exit_method = Function(owner.path, method.qualname)
                 quiet, raised = self._given.left(exit_method, method, attribute, resource)
@@ -282,9 +284,16 @@ class Owners:
     ) -> DriverClass:
         """The class as a resource, by its methods that give ``self.attribute`` back and those that open it."""
         named = sorted(filter(self._says_release, releases), key=lambda n: (n not in _USUAL_RELEASES, n))
-        wrapped = _as_resource(cls, releases, openings, attribute, resource, release=next(iter(named), None))
+        wrapped = described(cls, releases, openings, attribute, resource, release=next(iter(named), None))
+        if resource.session is not None and self._passes_on(cls, attribute) and not self._clears(cls, releases):
+            wrapped = speaking(wrapped, resource)
         self._resources[wrapped.id] = wrapped
         return wrapped
+
+    def _clears(self, cls: Class, releases: Iterable[str]) -> bool:
+        """Whether what gives back what an object keeps sends something before: what it then leaves is not known."""
+        methods = (method for _, method in self._methods(cls) if method.name in releases or method.name in EXITS)
+        return any(not _SENDING.isdisjoint(method.calls) for method in methods)
 
     def arranges(self, cls: Class, attribute: str, resource: DriverClass, releases: Iterable[str]) -> bool:
         """Whether making an object hands one of these methods on to be called later: ``atexit.register(self.stop)``.
@@ -303,7 +312,7 @@ class Owners:
 
     def are_told(self, releases: Iterable[str]) -> bool:
         """Whether one of these methods is there to give back: it is called so, or leaves a ``with``."""
-        return any(name in _EXITS or self._says_release(name) for name in releases)
+        return any(name in EXITS or self._says_release(name) for name in releases)
 
     def _says_release(self, method: str) -> bool:
         """Whether a method's name says that it gives back: others do on their way."""
@@ -345,38 +354,6 @@ def _leaves_alone(base: str) -> bool:
     """Whether a library's class is known not to touch what its subclasses keep."""
     standard = base.partition(".")[0] in sys.stdlib_module_names and not base.endswith("ExitStack")
     return standard or load_frameworks().is_made_each_time(base)
-
-
-def _as_resource(
-    cls: Class,
-    methods: Mapping[str, bool],
-    openings: Mapping[str, Operation],
-    attribute: str,
-    kept: DriverClass,
-    *,
-    release: str | None,
-) -> DriverClass:
-    """The class as a driver would describe it; ``methods`` as in ``releasing_methods``, ``release`` the one to call.
-
-    What it keeps can be reached, and given back, past the object: ``store.conn.close()``.
-    """
-    operations = {n: Operation(n, releases="receiver", awaited=a) for n, a in methods.items() if not n.startswith("__")}
-    leaves = methods.keys() & _EXITS
-    name = cls.qualname
-    if release is not None:
-        words = f"{'await ' if methods[release] else ''}{{name}}.{release}()"
-    else:
-        words = f"with {name}(...) as {{name}}:" if leaves else kept.release.replace("{name}", f"{{name}}.{attribute}")
-    return DriverClass(
-        id=f"{cls.path}:{name}",
-        kind=ClassKind.CONNECTION,
-        noun=f"`{name}`",
-        methods={**{n: o for n, o in kept.methods.items() if o.releases == RECEIVER}, **operations, **openings},
-        attributes=dict.fromkeys((attribute, *openings), kept.id),
-        with_effect=WithEffect.RELEASES if leaves else WithEffect.KEEPS,
-        use_after_release=UseAfterRelease.HARMLESS,
-        release=words,
-    )
 
 
 def _makes_record(expression: ex.Expression) -> bool:

@@ -206,12 +206,12 @@ class SessionCallees(Callees):
         methods = [s.operation for s in self.symbols(call) if isinstance(s, Method)]
         return isinstance(receiver, Scope) or any(o.awaited for o in methods)
 
-    def is_unsent(self, call: g.Call, taken: DriverClass | None) -> bool:
-        """Whether a call that executes SQL certainly makes a coroutine that nobody runs.
+    def is_unsent(self, call: g.Call, actions: Iterable[Action], taken: DriverClass | None) -> bool:
+        """Whether SQL is certainly not sent: nobody runs the coroutine that the call makes.
 
         ``taken`` is the class of the connection, where that is no guess.
         """
-        if not self._unit.is_async or id(call.node) in self._used.run:
+        if not self._unit.is_async or id(call.node) in self._used.run or any(a.operation for a in actions):
             return False
         classes = [self._program.drivers.classes[s.of] for s in self.symbols(call) if isinstance(s, Method)]
         known = (*classes, *((taken,) if taken is not None else ()))

@@ -146,8 +146,7 @@ class Following(Effects, kw_only=True):
         if not actions:
             concerns = value is not None or any(refers_to(state, a.operand) for a in call.arguments)
             return transaction.other_call(self, call, normal, given=concerns), raised
-        taken = self.resource if not self.names else None
-        if all(action.operation is None for action in actions) and self.speech.is_unsent(call, taken):
+        if self.speech.is_unsent(call, actions, None if self.names else self.resource):
             return [ending.unsent(self, call, actions, s) for s in normal], raised
         if self.callees.is_entered_or_awaited(call):
             after = normal[0] if normal else state
@@ -171,7 +170,7 @@ class Following(Effects, kw_only=True):
 
     def _is_lazy(self, call: g.Call, actions: tuple[Action, ...]) -> bool:
         """Whether what it gives says it once that is entered: ``tx = session.begin()`` of asyncio."""
-        operations = [action.operation for action in actions if action.operation is not None]
+        operations = (action.operation for action in actions if action.operation is not None)
         derived = any(o.derives is not None and o.protocol is Protocol.AWAITABLE_CONTEXT for o in operations)
         return derived and not self.callees.is_entered_or_awaited(call)
 
@@ -361,9 +360,7 @@ class Following(Effects, kw_only=True):
                 return state
         if self.held is None or (self.names and not self.for_caller) or self.speech.closes_for_good(instruction):
             return self.done(instruction, state, by_statement=False)
-        if self.for_caller:
-            return self.lost_with(state, "given back")
-        gone = ending.given_back(self, state, committed=commits)
+        gone = "given back" if self.for_caller else ending.given_back(self, state, committed=commits)
         return self.done(instruction, state, by_statement=False) if not gone else self.lost_with(state, gone)
 
     def done(self, instruction: g.Instruction, state: State, *, by_statement: bool = True) -> State:
