@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from leakcheck.diagnostic import Applicability
+from leakcheck.fixes.checkout import is_checkout
 from leakcheck.fixes.guards import asks_if_bound, guards
-from leakcheck.fixes.places import always_takes, is_checkout
+from leakcheck.fixes.places import always_takes
 from leakcheck.fixes.roles import Role, mentions
 from leakcheck.fixes.tree import LOOPS, RefusedError, only
 
@@ -59,7 +60,7 @@ def _is_fine(region: Region, mention: Mention) -> bool:
     if statement is None:
         return False
     is_first = tree.unit.order(statement) < tree.unit.order(region.checkout)
-    return is_checkout(statement, region.found, region.name) or (is_first and _is_none(region, mention))
+    return is_checkout(tree, statement, region.found, region.name) or (is_first and _is_none(region, mention))
 
 
 def _is_none(region: Region, mention: Mention) -> bool:

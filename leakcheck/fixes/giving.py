@@ -56,9 +56,7 @@ def giving(region: Region, program: Program) -> Iterator[Doubt]:
 
 def graph_calls(region: Region) -> dict[int, g.Call]:
     """The calls of the function as the analysis sees them, by the identity of their syntax."""
-    graph = region.tree.unit.graph
-    blocks = graph.blocks if graph is not None else []
-    return {id(i.node): i for block in blocks for i in block.instructions if isinstance(i, g.Call)}
+    return region.tree.calls
 
 
 def _session(region: Region, program: Program) -> Iterator[Doubt]:

@@ -23,6 +23,7 @@ from leakcheck.cfg.walk import reduce, walk
 from leakcheck.diagnostic import Applicability
 from leakcheck.driver import ReleaseTwice
 from leakcheck.fixes.around import check_around
+from leakcheck.fixes.checkout import checkout_of
 from leakcheck.fixes.conditions import applicability_of
 from leakcheck.fixes.giving import giving, graph_calls
 from leakcheck.fixes.guards import guards
@@ -32,7 +33,7 @@ from leakcheck.fixes.order import behind
 from leakcheck.fixes.outliving import arguments_of, functions_called
 from leakcheck.fixes.places import is_quiet, leaves, places
 from leakcheck.fixes.prune import pruned
-from leakcheck.fixes.region import Region, checkout_of, is_bound_before, region_of, releases_in
+from leakcheck.fixes.region import Region, is_bound_before, region_of, releases_in
 from leakcheck.fixes.release import release_of, with_handler
 from leakcheck.fixes.roles import Role, is_mentioned, mentions
 from leakcheck.fixes.shapes import TRY_FINALLY, Shape
@@ -91,7 +92,8 @@ def handed_shape(tree: Tree, found: Found, program: Program, source: Source) -> 
 
 def _region(tree: Tree, found: Found, program: Program) -> Region:
     """The statements behind the checkout up to the last that may lose it. Raises RefusedError."""
-    name, checkout, _ = checkout_of(tree, found)
+    taken = checkout_of(tree, found)
+    name, checkout = taken.name, taken.statement
     refusal = RefusedError(f"`{name}` is handed on, so its release is not this function's alone")
     is_none, raising = may_be_none(tree, found, program), _raising(found)
     for place in places(tree, found, name, checkout):

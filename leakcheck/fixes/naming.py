@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 _Part = TypeVar("_Part", bound=cst.CSTNode)
 _NAMES = {"session": ("session", "db_session"), "client": ("client", "db_client")}
 _OTHER_NAMES = ("conn", "connection", "db_conn")
-_PARTS = (cst.Attribute, cst.Expr, cst.Arg, cst.Comparison)
-"""What holds a checkout that is used at once, and kept by nobody."""
+_USING = (cst.Attribute, cst.Expr)
+_GIVING = (cst.Arg, cst.Comparison)
+"""What holds a checkout that is used at once, and one that is, unless what it passes through gives it to a variable."""
 
 
 def is_unnamed(tree: Tree, found: Found) -> bool:
@@ -43,7 +44,7 @@ def is_unnamed(tree: Tree, found: Found) -> bool:
     parent = tree.parent(found.call.node)
     if isinstance(parent, cst.Await):
         parent = tree.parent(parent)
-    return isinstance(parent, _PARTS)
+    return isinstance(parent, _USING) or (isinstance(parent, _GIVING) and found.effects.bound_to is None)
 
 
 def is_crowded(tree: Tree, found: Found) -> bool:

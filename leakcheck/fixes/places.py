@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from leakcheck.cfg import graph as g
 from leakcheck.cfg.walk import walk
+from leakcheck.fixes.checkout import is_checkout
 from leakcheck.fixes.guards import guards
 from leakcheck.fixes.roles import is_mentioned
 from leakcheck.fixes.tree import TRIES, only, own
@@ -158,31 +159,12 @@ def _branches_bind(tree: Tree, found: Found, name: str, branch: cst.If) -> bool:
 def _binds(tree: Tree, found: Found, name: str, body: Sequence[cst.CSTNode]) -> bool:
     """Whether the statements take a connection into the variable, and nothing behind that raises or leaves."""
     for index, statement in enumerate(body):
-        taken = isinstance(statement, cst.BaseStatement) and is_checkout(statement, found, name)
+        taken = isinstance(statement, cst.BaseStatement) and is_checkout(tree, statement, found, name)
         if taken or (isinstance(statement, (cst.If, cst.Try)) and _is_certain(tree, found, name, statement)):
             return all(is_quiet(tree, later) for later in body[index + 1 :])
         if is_mentioned(tree, name, statement):
             return False
     return False
-
-
-def is_checkout(statement: cst.CSTNode, found: Found, name: str) -> bool:
-    """Whether a statement takes a connection of the same kind into the variable."""
-    match only(statement):
-        case cst.Assign(targets=[_], value=value) | cst.AnnAssign(value=cst.BaseExpression() as value):
-            taken = value.expression if isinstance(value, cst.Await) else value
-        case _:
-            return False
-    acquisition = found.acquisition
-    return any(
-        other.call.node is taken
-        and other.effects.bound_to == name
-        and other.acquisition.resource.release == acquisition.resource.release
-        and (other.acquisition.pool == acquisition.pool or "{pool}" not in acquisition.resource.release)
-        and other.acquisition.protocol is acquisition.protocol
-        and other.acquisition.position == acquisition.position
-        for other in found.unit.found
-    )
 
 
 def always_takes(tree: Tree, found: Found, name: str, statement: cst.CSTNode) -> bool:
@@ -199,7 +181,7 @@ def always_takes(tree: Tree, found: Found, name: str, statement: cst.CSTNode) ->
             taken = any(always_takes(tree, found, name, one) for one in body.body)
             return taken and all(leaves(tree, handler.body) for handler in handlers)
         case _:
-            return is_checkout(statement, found, name)
+            return is_checkout(tree, statement, found, name)
 
 
 def leaves(tree: Tree, suite: cst.BaseSuite) -> bool:
@@ -230,9 +212,7 @@ def _exits(tree: Tree, small: cst.CSTNode) -> bool:
 
 def is_quiet(tree: Tree, root: cst.CSTNode, *, may_leave: bool = False) -> bool:
     """Whether nothing in the statement raises, or leaves where it must not."""
-    callees, graph = tree.unit.callees, tree.unit.graph
-    blocks = graph.blocks if graph is not None else []
-    calls = {id(i.node): i for block in blocks for i in block.instructions if isinstance(i, g.Call)}
+    callees, calls = tree.unit.callees, tree.calls
     for node in own(root):
         if isinstance(node, _RAISING) and not (may_leave and isinstance(node, _JUMPING)):
             return False

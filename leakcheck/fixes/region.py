@@ -20,6 +20,7 @@ from msgspec import Struct, field
 from leakcheck.cfg import graph as g
 from leakcheck.cfg.walk import walk
 from leakcheck.fixes.around import check_around
+from leakcheck.fixes.checkout import checkout_of
 from leakcheck.fixes.guards import guards, leaves_without
 from leakcheck.fixes.handles import handles, made_by
 from leakcheck.fixes.nullness import may_be_none
@@ -73,6 +74,8 @@ class Region(Struct, eq=False):
     """Whether the region holds its own checkout."""
     needs_none: bool = False
     """Whether the variable must be given None first: it may be unbound where the region ends."""
+    is_wrapped: bool = False
+    """Whether the value is made of more than the call: it passes through another, or is a part of its result."""
     beside: frozenset[str] = frozenset()
     """The variables that the same statement binds."""
     handles: frozenset[str] = frozenset()
@@ -126,7 +129,8 @@ class Region(Struct, eq=False):
 
 def region_of(tree: Tree, found: Found, program: Program) -> Region:
     """The region of a checkout. Raises RefusedError."""
-    name, checkout, beside = checkout_of(tree, found)
+    taken = checkout_of(tree, found)
+    name, checkout = taken.name, taken.statement
     if tree.block(checkout) is None:
         raise RefusedError(f"line {tree.row(checkout)} is the one-line body of a compound statement")
     refusals: list[RefusedError] = []
@@ -134,7 +138,7 @@ def region_of(tree: Tree, found: Found, program: Program) -> Region:
     for place in places(tree, found, name, checkout):
         region = Region(tree, found, name, checkout, place.block, place.start, place.first, place.first - 1)
         region.may_be_none = is_none
-        region.beside = beside
+        region.beside, region.is_wrapped = taken.beside, taken.is_wrapped
         try:
             _extend(region, place)
         except RefusedError as error:
@@ -165,13 +169,13 @@ def _extend(region: Region, place: Place) -> None:
     if not used:
         raise _UnusedError(f"`{name}` is not used after line {tree.row(region.checkout)}")
     region.last = used[-1]
-    region.handles = handles(name, block.body[first:stop]) | beside
+    region.handles = beside.union(*(handles(each, block.body[first:stop]) for each in (name, *beside)))
     if not region.ends_with_release:
         needed = [i for i in range(first, stop) if any(is_mentioned(tree, h, block.body[i]) for h in region.handles)]
         region.last = max([region.last, *needed])
     region.needs_test = _must_ask(region, place)
     region.is_guarded = region.is_guarded or region.needs_test or bool(beside)
-    region.is_guarded = region.is_guarded or block.body[place.start] is not region.checkout
+    region.is_guarded = region.is_guarded or block.body[place.start] is not region.checkout or region.is_wrapped
     if place.is_around:
         check_around(region)
     _check_outside(region, stop)
@@ -186,50 +190,6 @@ def _must_ask(region: Region, place: Place) -> bool:
         return True
     asked = any(m.role is Role.TEST and region.holds(m.node) for m in mentions(region.tree, region.name))
     return bool(region.found.acquisition.steps) and asked and not place.is_within
-
-
-def checkout_of(tree: Tree, found: Found) -> tuple[str, cst.SimpleStatementLine, frozenset[str]]:
-    """The variable, the statement that takes it, and the variables that the same statement binds beside it."""
-    call = found.call.node
-    statement = tree.statement(call)
-    row = tree.row(call)
-    if not isinstance(tree.root, cst.FunctionDef):
-        raise RefusedError(f"line {row} is module-level code, whose names may be read elsewhere")
-    if found.acquisition.takes_receiver:
-        raise RefusedError(f"line {row} opens an object that is made elsewhere")
-    small = only(statement)
-    if isinstance(statement, cst.SimpleStatementLine) and small is None:
-        raise RefusedError(f"line {row} holds several statements")
-    beside: frozenset[str] = frozenset()
-    target: cst.BaseExpression
-    match small:
-        case cst.Assign(targets=[cst.AssignTarget(target=target)], value=value):
-            pass
-        case cst.AnnAssign(target=target, value=cst.BaseExpression() as value):
-            pass
-        case _:
-            raise RefusedError(f"line {row} does not bind it to a plain name in a statement of its own")
-    place = found.acquisition.position
-    if isinstance(target, cst.Tuple) and isinstance(place, int):
-        target, beside = _part(target, place)
-    elif place is not None:
-        raise RefusedError(f"line {row} gets the {found.acquisition.resource.noun} as a part of another value")
-    if not isinstance(target, cst.Name):
-        raise RefusedError(f"line {row} does not bind it to a plain name in a statement of its own")
-    taken = value.expression if isinstance(value, cst.Await) else value
-    if taken is not call:
-        raise RefusedError(f"line {row} makes the value of `{target.value}` of more than the checkout")
-    assert isinstance(statement, cst.SimpleStatementLine)
-    return target.value, statement, beside
-
-
-def _part(target: cst.Tuple, place: int) -> tuple[cst.BaseExpression, frozenset[str]]:
-    """The part of a target at a place, and the names of the others; the target itself where they are not all names."""
-    parts = [element.value for element in target.elements]
-    names = [part.value for part in parts if isinstance(part, cst.Name)]
-    if len(names) != len(parts) or not 0 <= place < len(parts) or len(set(names)) != len(names):
-        return target, frozenset()
-    return parts[place], frozenset(names) - {names[place]}
 
 
 def _reads(value: cst.CSTNode, name: str) -> bool:

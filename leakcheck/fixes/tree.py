@@ -8,10 +8,12 @@ Nothing here knows of connections.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import libcst as cst
 
+from leakcheck.cfg import graph as g
 from leakcheck.cfg.walk import children, walk
 
 if TYPE_CHECKING:
@@ -42,6 +44,12 @@ class Tree:
                 self._names.setdefault(node.value, []).append(node)
             for child in children(node):
                 self._parents[id(child)] = node
+
+    @cached_property
+    def calls(self) -> dict[int, g.Call]:
+        """The calls of the function as the analysis sees them, by the identity of their syntax."""
+        blocks = self.unit.graph.blocks if self.unit.graph is not None else []
+        return {id(i.node): i for block in blocks for i in block.instructions if isinstance(i, g.Call)}
 
     def parent(self, node: cst.CSTNode) -> cst.CSTNode | None:
         """The node around ``node``; None for the function itself."""
