@@ -40,7 +40,9 @@ _HOLDS = re.compile(
 _LISTENERS = frozenset({"add_listener", "add_log_listener", "add_notify_handler", "add_query_logger"})
 _CLOSING = frozenset({"close", "aclose"})
 _UNWRITTEN = frozenset({"abstractmethod", "abstractproperty", "overload"})
-_DOING = (cst.With, cst.Yield, cst.Raise, cst.For, cst.While, cst.Import, cst.ImportFrom, cst.Subscript)
+_DEPTH = 3
+"""How many objects may keep each other until one keeps the connection."""
+_DOING = (cst.Yield, cst.Raise, cst.For, cst.While, cst.Import, cst.ImportFrom, cst.Subscript)
 
 
 def giving(region: Region, program: Program) -> Iterator[Doubt]:
@@ -129,29 +131,36 @@ def _held_as_long(region: Region, program: Program) -> Iterator[Doubt]:
 
 def _after_owner(region: Region, program: Program) -> AfterRelease:
     """What becomes of a connection that an object keeps, where closing the object does nothing but give it back."""
-    resource = region.found.acquisition.resource
-    if region.found.acquisition.unopened or len(resource.attributes) != 1:
+    if region.found.acquisition.unopened:
+        return AfterRelease.KEPT
+    return _after(region.found.acquisition.resource, program, _handed_out(region, program))
+
+
+def _after(resource: DriverClass, program: Program, others: set[str], depth: int = _DEPTH) -> AfterRelease:
+    """The same of one kind of object; ``others`` are the classes of what may be there in its place."""
+    if len(resource.attributes) != 1 or not depth:
         return AfterRelease.KEPT
     ((attribute, held),) = resource.attributes.items()
-    kept = program.drivers.classes.get(held)
+    kept = program.functions.owners.resource(held)
     path, _, name = resource.id.rpartition(":")
     module = program.facts(path)
     method = resource.release.rpartition(".")[2].partition("(")[0]
-    if kept is None or module is None or name not in module.classes:
+    if module is None or name not in module.classes:
         return AfterRelease.KEPT
     owners = {name}
-    if kept.after_release is AfterRelease.ROLLED_BACK and "{pool}" in kept.release:
-        owners |= _handed_out(region, program)
+    after = _after(kept, program, set(), depth - 1) if kept.is_owner else kept.after_release
+    if after is AfterRelease.ROLLED_BACK and "{pool}" in kept.release:
+        owners |= others
         units = (program.functions.units.of(Function(path, f)) for f in module.classes[name].methods.values())
         if any(unit is not None and is_set_in(unit, program) for unit in units):
             return AfterRelease.KEPT
-    elif kept.after_release is not AfterRelease.CLOSED:
+    elif after is not AfterRelease.CLOSED:
         return AfterRelease.KEPT
     classes = [module.classes.get(owner) for owner in sorted(owners)]
     methods = [cls.methods.get(method) if cls is not None else None for cls in classes]
     closings = [program.functions.units.of(Function(path, one)) if one is not None else None for one in methods]
     only = all(unit is not None and _only_gives_back(unit, attribute, kept, program) for unit in closings)
-    return kept.after_release if only else AfterRelease.KEPT
+    return after if only else AfterRelease.KEPT
 
 
 def _handed_out(region: Region, program: Program) -> set[str]:
@@ -179,7 +188,7 @@ def _only_gives_back(unit: Unit, attribute: str, kept: DriverClass, program: Pro
     """Whether all that a method does is to close what its object has, or to give that one connection to its pool."""
     given = kept.release.rpartition(".")[2].partition("(")[0] if "{pool}" in kept.release else ""
     for node in own(unit.node):
-        if isinstance(node, _DOING):
+        if isinstance(node, _DOING) or (isinstance(node, cst.With) and not _is_locking(node, program)):
             return False
         if isinstance(node, cst.Call):
             called = ex.dotted(reduce(node.func)) or ""
@@ -189,6 +198,12 @@ def _only_gives_back(unit: Unit, attribute: str, kept: DriverClass, program: Pro
             if not (called.startswith("self.") and ends) and not program.calls.is_non_raising(called):
                 return False
     return True
+
+
+def _is_locking(block: cst.With, program: Program) -> bool:
+    return all(
+        isinstance(item.item, cst.Attribute) and program.calls.is_lock(item.item.attr.value) for item in block.items
+    )
 
 
 def _own_releases(region: Region, program: Program) -> Iterator[Doubt]:
