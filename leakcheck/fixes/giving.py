@@ -138,15 +138,16 @@ def _after_owner(region: Region, program: Program) -> AfterRelease:
 
 def _after(resource: DriverClass, program: Program, others: set[str], depth: int = _DEPTH) -> AfterRelease:
     """The same of one kind of object; ``others`` are the classes of what may be there in its place."""
-    if len(resource.attributes) != 1 or not depth:
-        return AfterRelease.KEPT
-    ((attribute, held),) = resource.attributes.items()
-    kept = program.functions.owners.resource(held)
     path, _, name = resource.id.rpartition(":")
     module = program.facts(path)
     method = resource.release.rpartition(".")[2].partition("(")[0]
-    if module is None or name not in module.classes:
+    if module is None or name not in module.classes or not depth:
         return AfterRelease.KEPT
+    held = {a: kind for a, kind in resource.attributes.items() if a not in module.classes[name].methods}
+    if len(held) != 1:
+        return AfterRelease.KEPT
+    ((attribute, kind),) = held.items()
+    kept = program.functions.owners.resource(kind)
     owners = {name}
     after = _after(kept, program, set(), depth - 1) if kept.is_owner else kept.after_release
     if after is AfterRelease.ROLLED_BACK and "{pool}" in kept.release:
