@@ -79,6 +79,14 @@ def test_one_commit_that_every_way_passes() -> None:
     assert fixed(START + BODY) == FIXED
 
 
+def test_the_one_pool_that_a_function_gives_is_handed_to_it() -> None:
+    giving = "\n\ndef get_pool():\n    return pool\n"
+    text = (START + BODY).replace("import pool", "import get_pool").replace("pool.", "get_pool().")
+    assert "    with with_transaction(get_pool()) as conn:\n" in fixed(text, HELPER + giving)
+    made = giving.replace("return pool", "return ThreadedConnectionPool(1, 10, 'dbname=shop')")
+    assert "with_transaction" not in fixed(text, HELPER + made)
+
+
 def test_handlers_that_only_roll_back_are_the_helpers() -> None:
     body = """\
     try:

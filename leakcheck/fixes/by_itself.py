@@ -93,15 +93,17 @@ def _check_taken(found: Found, unit: Unit, words: frozenset[str], program: Progr
 def _check_pool(found: Found, unit: Unit, words: frozenset[str], program: Program) -> None:
     """Neither an argument of the pool may switch it, nor one in a mapping that a file around it may write."""
     pool, place, session = found.acquisition.pool, found.acquisition.place, found.acquisition.resource.session
-    if pool is None or session is None:
+    if session is None or (pool is None and place is None):
         return
+    if pool is None and place is not None and _speaks(program.data(place[0]), words):
+        raise RefusedError("the pool may be one whose connections commit each statement by themselves")
     near = (
         [place[0], *(file for _, file in imported(program, place[0]))]
         if place is not None and program.facts(place[0])
         else []
     )
     spoken = any(_speaks(program.data(path), session.autocommit) for path in near if b"**" in program.data(near[0]))
-    if spoken or any(program.constructor_keyword(pool, word, unit.scope) for word in words):
+    if spoken or (pool is not None and any(program.constructor_keyword(pool, word, unit.scope) for word in words)):
         raise RefusedError(f"connections of `{pool}` may commit each statement by themselves")
 
 

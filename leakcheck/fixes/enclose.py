@@ -49,7 +49,7 @@ def context_of(region: Region) -> Context | None:
     is_async = acquisition.protocol.is_async or resource.release.startswith("await ")
     if is_async and not region.tree.unit.is_async:
         return None
-    if "{acquire}" not in resource.context and (region.is_given_arguments or acquisition.pool is None):
+    if "{acquire}" not in resource.context and (region.is_given_arguments or region.pool is None):
         return None
     expression = filled(resource.context, region)
     return Context(expression, is_async, commits=resource.context_commits)
@@ -72,9 +72,7 @@ def filled(template: str, region: Region) -> cst.BaseExpression:
         return region.call
     if template == "await {acquire}":
         return cst.Await(region.call)
-    return cst.parse_expression(
-        template.format(acquire=region.tree.text(region.call), pool=region.found.acquisition.pool)
-    )
+    return cst.parse_expression(template.format(acquire=region.tree.text(region.call), pool=region.pool))
 
 
 def releases_as_driver(region: Region, *, closing: bool = False) -> bool:
@@ -88,7 +86,7 @@ def releases_as_driver(region: Region, *, closing: bool = False) -> bool:
                 if base == region.name and name in methods and (name == "close" or not closing):
                     continue
             case cst.Call(func=cst.Attribute(value=base), args=[cst.Arg(value=cst.Name(value=given), keyword=None)]):
-                if not closing and given == region.name and region.tree.text(base) == region.found.acquisition.pool:
+                if not closing and given == region.name and region.tree.text(base) == region.pool:
                     continue
             case _:
                 pass

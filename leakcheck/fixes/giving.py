@@ -143,8 +143,11 @@ def _after(resource: DriverClass, program: Program, others: set[str], depth: int
     method = resource.release.rpartition(".")[2].partition("(")[0]
     if module is None or name not in module.classes or not depth:
         return AfterRelease.KEPT
-    held = {a: kind for a, kind in resource.attributes.items() if a not in module.classes[name].methods}
-    if len(held) != 1:
+    own_methods = module.classes[name].methods
+    held = {a: kind for a, kind in resource.attributes.items() if a not in own_methods}
+    begins = module.functions.get(own_methods.get("__init__", ""))
+    openers = resource.attributes.keys() - held.keys()  # methods that open it: else closing it may fail instead
+    if len(held) != 1 or (openers and (begins is None or not openers <= begins.calls.keys())):
         return AfterRelease.KEPT
     ((attribute, kind),) = held.items()
     kept = program.functions.owners.resource(kind)
@@ -235,7 +238,7 @@ def _special_releases(region: Region) -> Iterator[Doubt]:
 
 def _other_pools(region: Region) -> Iterator[Doubt]:
     """A release to what is not written as the pool that it came from: another would raise, now on more ways."""
-    pool = region.found.acquisition.pool
+    pool = region.pool
     if pool is None or region.found.acquisition.steps or "{pool}" not in region.found.acquisition.resource.release:
         return
     for node in region.removed.values():

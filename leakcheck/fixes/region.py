@@ -100,6 +100,15 @@ class Region(Struct, eq=False):
         return isinstance(self.call, cst.Call) and bool(self.call.args)
 
     @property
+    def pool(self) -> str | None:
+        """The pool that it is taken from, as it is written: a name, or the call of a function that gives the one."""
+        taken = self.found.acquisition
+        func = self.call.func if isinstance(self.call, cst.Call) else None
+        if taken.pool is not None or taken.place is None or taken.steps or not isinstance(func, cst.Attribute):
+            return taken.pool
+        return self.tree.text(func.value) if isinstance(func.value, cst.Call) and not func.value.args else None
+
+    @property
     def is_annotated(self) -> bool:
         """Whether the checkout is ``conn: Connection = …``."""
         return isinstance(only(self.checkout), cst.AnnAssign)

@@ -41,7 +41,7 @@ def release_of(region: Region) -> cst.BaseExpression:
         raise RefusedError(f"`{region.name}` is released in different ways: `{'`, `'.join(sorted(written))}`")
     for call in written.values():
         return _checked(region, call)
-    pool = acquisition.pool if not acquisition.steps else None
+    pool = region.pool if not acquisition.steps else None
     if "{pool}" in template and pool is None:
         raise RefusedError(f"which pool `{region.name}` must go back to is not visible here")
     return _checked(region, cst.parse_expression(template.format(name=region.name, pool=pool)))

@@ -122,7 +122,7 @@ def helped(region: Region, program: Program, source: Source, *, stays: bool) -> 
     elif stays or region.is_given_arguments:
         return None
     else:
-        given = cst.parse_expression(region.found.acquisition.pool or "")
+        given = cst.parse_expression(region.pool or "")
     known, edits = imported(region.tree, helper.module, helper.name, source)
     call = cst.Call(cst.parse_expression(known), [cst.Arg(cst.Name(region.name) if stays else given)])
     return Context(call, is_async=helper.is_async, edits=edits)
