@@ -25,6 +25,7 @@ from leakcheck.fixes.handed import handed_shape, is_handed, released_behind
 from leakcheck.fixes.hoist import HOISTED, hoisted
 from leakcheck.fixes.judge import Judge, Proposal, candidates_in, outer_name
 from leakcheck.fixes.naming import given_back, is_crowded, is_dropped, is_optional, is_unnamed, joined, named, parted
+from leakcheck.fixes.owned import owned_shape
 from leakcheck.fixes.region import region_of
 from leakcheck.fixes.restored import RESTORED, reset_shapes, restored_shapes
 from leakcheck.fixes.shapes import candidates
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from leakcheck.diagnostic import Edit
+    from leakcheck.fixes.giving import Doubt
+    from leakcheck.fixes.region import Region
     from leakcheck.fixes.shapes import Shape
     from leakcheck.ownership.found import Found
     from leakcheck.ownership.leak import Leak
@@ -141,11 +144,22 @@ class _Offer:
         elif is_unnamed(self._tree(found), found):
             return _Draft(leak, fix=self._fix_of_named(found))
         else:
-            region = region or region_of(self._tree(found), found, self._program)
-            best, doubt = applicability_of(region, self._program)
-            shapes = candidates(region, self._program, self._source)
+            shapes, (best, doubt) = self._shapes_of_region(found, region)
         proposals = (Proposal(found, Fix(s.message, s.edits, min(best, s.applicability)), s.said_again) for s in shapes)
         return _Draft(leak, next(proposals), proposals, best, doubt)
+
+    def _shapes_of_region(self, found: Found, region: Region | None) -> tuple[Iterator[Shape], Doubt]:
+        """The rewrites of a checkout whose release is this function's alone. Raises RefusedError."""
+        tree = self._tree(found)
+        try:
+            region = region or region_of(tree, found, self._program)
+        except RefusedError as refused:
+            try:
+                shape, doubt = owned_shape(tree, found, self._program, self._source)
+            except RefusedError:
+                raise refused from None
+            return iter([shape]), doubt
+        return candidates(region, self._program, self._source), applicability_of(region, self._program)
 
     def _shapes_of_session(self, found: SessionFound, kind: LeakKind) -> Iterator[Shape]:
         """The rewrites of what is held on a connection."""
