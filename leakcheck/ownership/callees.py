@@ -282,6 +282,11 @@ class Callees(QuietCalls):
                 return owners.key_of(symbol, name) if name is not None else None
         return None
 
+    def has_keywords(self, name: str) -> bool:
+        """Whether the name is that of the keyword arguments which this function is given: ``**kwargs``."""
+        facts = self._unit.facts
+        return facts is not None and any(p.kind == "**" and p.name == name for p in facts.parameters)
+
     def gives_receiver(self, call: g.Call) -> bool:
         """Whether the method of the project that is called gives the object that it is called on."""
         functions = (self._program.resolver.function(s)[0] for s in self.symbols(call) if isinstance(s, Function))

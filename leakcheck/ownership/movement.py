@@ -16,6 +16,7 @@ from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
 from leakcheck.ownership.constants import flag
 from leakcheck.ownership.obligation import EventKind, consumed
+from leakcheck.ownership.quiet import subscript_key
 from leakcheck.ownership.state import ALIASES, Box, Closure, Fact, Hold, Status
 
 if TYPE_CHECKING:
@@ -182,7 +183,12 @@ def store_attribute(obligation: Obligation, instruction: g.StoreAttribute, state
 
 
 def store_item(obligation: Obligation, instruction: g.StoreItem, state: State) -> Outcome:
-    """``base[...] = value``."""
+    """``base[...] = value``: the keyword arguments of this function are its own, and it passes them on."""
+    value = state.get(instruction.value)
+    if value is Hold.OWN and obligation.callees.has_keywords(instruction.base):
+        kept = Box(((subscript_key(instruction.node) if isinstance(instruction.node, cst.Subscript) else None, value),))
+        obligation.kept_at = obligation.kept_at or _spelled(instruction.base, kept)
+        return [state.bind({**consumed(instruction.value), instruction.base: kept})], []
     outcome = _store(obligation, instruction.value, state, instruction)
     if any(s.status is Status.MOVED for s in outcome[0]):
         return outcome[0], []

@@ -102,7 +102,7 @@ class QuietCalls:
             case g.LoadItem(node=cst.Subscript(value=base), key=str() as key):
                 return self.has_item(base, key)
             case g.StoreItem(node=cst.Subscript(value=base) as node):
-                return self.has_item(base, None) and isinstance(_literal_key(node), str)
+                return self.has_item(base, None) and isinstance(subscript_key(node), str)
             case g.Point(node=cst.ImportFrom() as node):
                 return self.is_quiet_import(node)
             case _:
@@ -203,7 +203,7 @@ class QuietCalls:
         return any(isinstance(o.releases, int) for _, o in self._program.drivers.methods_named(name))
 
 
-def _literal_key(node: cst.Subscript) -> str | int | None:
+def subscript_key(node: cst.Subscript) -> str | int | None:
     """The key of a subscript, where it is a literal."""
     only = node.slice[0].slice if len(node.slice) == 1 else None
     return literal_key(only.value) if isinstance(only, cst.Index) else None

@@ -23,6 +23,7 @@ from leakcheck.expression import (
     Sequence,
     annotation,
     from_ast,
+    last_name,
     only_lets_others_run,
 )
 from leakcheck.project.endings import is_stub, last_call, never_returns
@@ -195,13 +196,17 @@ class _Collector:
         """Note that a function is called; its last name, where it has one."""
         match func:
             case ast.Attribute(attr=name) | ast.Name(id=name):
-                known, reduced = self.calls.setdefault(name, []), from_ast(func)
-                if reduced not in known:
-                    known.append(reduced)
+                self.listed(name, func)
                 return name
-            case _:
-                self.unlisted = True
-                return None
+            case ast.Subscript() | ast.Call(func=ast.Attribute(), args=[_, *_]):  # one of the functions in a dict
+                self.listed(last_name(from_ast(func)) or "", func)
+        self.unlisted = True
+        return None
+
+    def listed(self, name: str, func: ast.expr) -> None:
+        known, reduced = self.calls.setdefault(name, []), from_ast(func)
+        if reduced not in known:
+            known.append(reduced)
 
     def return_(self, node: ast.Return, place: _Place) -> bool:
         if place.function is not None and node.value is not None:

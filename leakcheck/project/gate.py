@@ -17,6 +17,7 @@ from leakcheck.project.annotations import annotated_injections
 from leakcheck.project.facts import ENTERING, FunctionFacts, ModuleFacts, Statement
 from leakcheck.project.getters import opens, reads
 from leakcheck.project.imports import imported_files, star_imported_files
+from leakcheck.project.items import asked_for
 from leakcheck.project.names import Class, External, Function, Instance, Method, Scope
 from leakcheck.project.nesting import lends, may_nest
 from leakcheck.project.owning import may_own
@@ -301,7 +302,7 @@ def _from_elsewhere(program: Program, callee: ex.Expression, scope: Scope) -> bo
 
 def _hands_out_nothing(program: Program, callee: ex.Expression, scope: Scope) -> bool:
     """Whether the callee's name is none of those that hand something out, where all of them are known."""
-    if program.handed_out is None:
+    if program.handed_out is None or asked_for(callee) is not None:
         return False
     name = ex.last_name(callee) or ""
     if isinstance(callee, ex.Name):

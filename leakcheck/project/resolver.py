@@ -15,6 +15,7 @@ from leakcheck.project.aliases import Aliases
 from leakcheck.project.annotations import Annotations
 from leakcheck.project.facts import is_property
 from leakcheck.project.hierarchy import Hierarchy, plain_base
+from leakcheck.project.items import Items, asked_for
 from leakcheck.project.names import NOTHING, Class, External, Function, Instance, Method, ProjectModule, Scope, narrowed
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Resolver:
         self._drivers = source.drivers
         self.hierarchy = Hierarchy(source.facts, self.resolve)
         self.annotations = Annotations(source.drivers, Aliases(source.modules, source.facts), self.resolve)
+        self._items = Items(source, self)
         self._cache: dict[tuple[object, ...], Symbols] = {}
         self._active: set[tuple[object, ...]] = set()
         self._steps = 0
@@ -111,8 +113,8 @@ class Resolver:
                 return self.resolve(value, scope)
             case ex.Choice(options=options):
                 return [s for option in options for s in self.resolve(option, scope)]
-            case ex.Item(base=base, index=ex.Constant(value=int() as index)):
-                return self._position(base, index, scope)
+            case ex.Item(base=base, index=index):
+                return self._items.at(base, index, scope)
             case _:
                 return NOTHING
 
@@ -137,22 +139,6 @@ class Resolver:
                 for s in self.resolve(plain_base(base), Scope(scope.module))
                 if isinstance(s, (External, Class))
             )
-        return found
-
-    def _position(self, base: ex.Expression, index: int, scope: Scope) -> Iterable[Symbol]:
-        """Element ``index`` of what a project function returns as a tuple."""
-        call = base.value if isinstance(base, ex.Await) else base
-        if isinstance(call, ex.Sequence) and index < len(call.items):
-            return self.resolve(call.items[index], scope)
-        if not isinstance(call, ex.Call):
-            return NOTHING
-        found: list[Symbol] = []
-        for symbol in self.resolve(call.func, scope):
-            if isinstance(symbol, Function):
-                facts, inner = self.function(symbol)
-                for returned in facts.returned if facts and inner else ():
-                    if inner is not None and isinstance(returned, ex.Sequence) and index < len(returned.items):
-                        found.extend(self.resolve(returned.items[index], inner))
         return found
 
     # Names
@@ -348,7 +334,8 @@ class Resolver:
         method = call.func
         if not found and isinstance(method, ex.Attribute) and method.name == "run_until_complete" and call.args:
             found.extend(self.resolve(call.args[0], scope))
-        return found
+        asked = asked_for(call) if not found else None
+        return list(self._items.at(*asked, scope)) if asked is not None else found
 
     def _results(self, symbol: Symbol, call: ex.Call, scope: Scope) -> Iterable[Symbol]:
         """What calling ``symbol`` gives."""
