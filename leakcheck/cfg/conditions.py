@@ -248,12 +248,9 @@ def _outcome_of_yes(operator: cst.BaseCompOp, right: cst.BaseExpression) -> bool
 
 
 def _compared_names(left: cst.BaseExpression, right: cst.BaseExpression) -> tuple[str, str] | None:
-    """The two variables that a comparison compares."""
-    match left, right:
-        case cst.Name(value=one), cst.Name(value=other):
-            return one, other
-        case _:
-            return None
+    """The two variables, or attributes, that a comparison compares."""
+    one, other = ex.dotted(reduce(left)), ex.dotted(reduce(right))
+    return (one, other) if one is not None and other is not None else None
 
 
 def _looked_up(node: cst.Call) -> str | None:

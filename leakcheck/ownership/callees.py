@@ -51,6 +51,11 @@ class Callees(QuietCalls):
         """What project functions do with what they are given."""
         return self._program.functions.given
 
+    def is_parameter(self, name: str) -> bool:
+        """Whether the function is given it."""
+        facts = self._unit.facts
+        return facts is not None and any(p.name == name for p in facts.parameters)
+
     @property
     def statements(self) -> frozenset[str]:
         """Names of methods that run a statement."""

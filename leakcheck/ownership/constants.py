@@ -100,6 +100,12 @@ def written(instruction: g.Instruction) -> tuple[str, ...]:
             return (instruction.target,)  # type: ignore[attr-defined]  # all other instructions have one
 
 
+def _told(call: g.Call) -> frozenset[str]:
+    """The variables beside another argument of a call, on which may depend what becomes of that."""
+    names = frozenset(a.operand for a in call.arguments if a.operand.isidentifier())
+    return names if len(call.arguments) > 1 else frozenset()
+
+
 def _dereferences_none(instruction: g.Instruction, facts: Facts) -> bool:
     """Whether the instruction calls a method of None, or enters it, which does nothing but raise."""
     match instruction:
@@ -249,9 +255,10 @@ class Constants:
         return True
 
     def _live(self) -> dict[int, frozenset[str]]:
-        """Subjects that a branch at or after each block's start may ask for."""
+        """Subjects that a branch at or after each block's start may ask for, and what a callee may ask for."""
         live: dict[int, frozenset[str]] = {b.index: frozenset() for b in self.graph.blocks}
-        if not self.tested:
+        told = {id(i): _told(i) for b in self.graph.blocks for i in b.instructions if isinstance(i, g.Call)}
+        if not self.tested and not any(told.values()):
             return live
         predecessors: dict[int, list[g.BasicBlock]] = {}
         for block in self.graph.blocks:
@@ -274,6 +281,7 @@ class Constants:
                         needed.add(instruction.value)
                 elif not isinstance(instruction, (g.StoreAttribute, g.StoreItem)):
                     needed -= self.killed(instruction)
+                    needed |= told.get(id(instruction), frozenset())
             found = frozenset(needed)
             if found != live[block.index]:
                 live[block.index] = found

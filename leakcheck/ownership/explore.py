@@ -248,11 +248,13 @@ class Explorer:
         return state
 
     def _is_another_object(self, names: tuple[str, str], state: State) -> bool:
-        """Whether one of two variables holds what was taken here, and the other something that was there before."""
+        """Whether one of two variables, or attributes, holds the resource, and the other what was there before."""
         others = [name for name in names if state.get(name) not in ALIASES]
-        if not self.effects.is_taken_here or len(others) != 1:
+        if len(others) != 1 or not self.effects.is_foreign_to(others[0]):
             return False
-        return isinstance(state.get(others[0]), Fact | Link | None) and others[0] not in self._written_later()
+        root, dot, attribute = others[0].rpartition(".")
+        changed = {others[0], root, dot + attribute} & self._written_later()
+        return isinstance(state.get(others[0]), Fact | Link | None) and not changed
 
     def _written_later(self) -> frozenset[str]:
         """The variables that are given a value, perhaps made of the resource, once it was taken."""

@@ -111,10 +111,12 @@ class Obligation(Struct):
         """How the function calls the resource."""
         return self.bound_to or self.kept_at
 
-    @property
-    def is_taken_here(self) -> bool:
-        """Whether it is new: no variable held it before this function took it."""
-        return self.site is not None and not self.takes_receiver
+    def is_foreign_to(self, name: str) -> bool:
+        """Whether a variable that leads to something else cannot be it under another name.
+
+        No variable held what this function took itself; whoever handed it over may have handed it over twice.
+        """
+        return not self.takes_receiver and (self.site is not None or not self.callees.is_parameter(name))
 
     def value_of(self, operand: str, state: State) -> Value | None:
         """What an operand holds: a literal or a variable."""
