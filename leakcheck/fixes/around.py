@@ -88,6 +88,8 @@ def _reaches(region: Region, mention: Mention) -> bool:
 def _doubts(region: Region) -> Iterator[tuple[Applicability, str]]:
     """Where the original would have failed, or found nothing, when the checkout had not been reached."""
     tree, name = region.tree, region.name
+    if region.needs_none and region.is_annotated:
+        yield Applicability.UNSAFE, f"line {tree.row(region.checkout)} says of which type `{name}` is, behind its None"
     for parent in tree.ancestors(region.checkout):
         if parent is region.block:
             break

@@ -46,7 +46,7 @@ from leakcheck.ownership.summary import End
 from leakcheck.project.facts import is_static
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from leakcheck.fixes.giving import Doubt
     from leakcheck.fixes.places import Place
@@ -103,6 +103,7 @@ def _region(tree: Tree, found: Found, program: Program) -> Region:
         region = Region(tree, found, name, checkout, place.block, place.start, place.first, last)
         region.is_handed, region.is_around, region.may_be_none = True, place.is_around, is_none
         region.needs_test = place.is_around or (is_none and not place.is_within)
+        _extend(region)
         try:
             _check(region)
         except RefusedError as error:
@@ -126,6 +127,27 @@ def _last(place: Place, raising: set[int]) -> int | None:
     if not raising or raising - set().union(*held):
         return None
     return place.first + max(index for index, found in enumerate(held) if found)
+
+
+def _extend(region: Region) -> None:
+    """Take in what is still done with it before it goes on, as ``conn.autocommit = True``, which might raise, too."""
+    tree, body = region.tree, region.block.body
+    if any(True for _ in _transfers(region)):
+        return
+    known = (region.name, *handles(region.name, body[region.first :]))
+    while region.last + 1 < len(body):
+        small = only(body[region.last + 1])
+        if small is None or isinstance(small, cst.Return) or not any(is_mentioned(tree, one, small) for one in known):
+            return
+        region.last += 1
+        if any(True for _ in _transfers(region, [small])) or _releases(region, small):
+            region.last -= 1
+            return
+
+
+def _releases(region: Region, small: cst.CSTNode) -> bool:
+    released = releases_in(region.tree, region.found, region.name)
+    return any(id(node) in released for node in walk(small))
 
 
 def _check(region: Region) -> None:
@@ -157,9 +179,9 @@ def _check(region: Region) -> None:
     _check_caught(region)
 
 
-def _transfers(region: Region) -> Iterator[cst.CSTNode]:
-    """What in the region hands it on: those that the analysis saw, and what returns it."""
-    for statement in region.statements:
+def _transfers(region: Region, statements: Sequence[cst.CSTNode] | None = None) -> Iterator[cst.CSTNode]:
+    """What in the region, or in these, hands it on: those that the analysis saw, and what returns it."""
+    for statement in region.statements if statements is None else statements:
         for node in own(statement):
             returned = node.value if isinstance(node, cst.Return) else None
             if id(node) in region.found.exploration.handed_on or (returned is not None and _is_in(region, returned)):
