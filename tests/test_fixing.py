@@ -38,6 +38,7 @@ def cancel(order_id):
     finally:
         pool.putconn(conn)
 """
+SWALLOWING = f"{LEAK.rpartition('    conn.')[0]}    try:\n        conn.commit()\n    except ValueError:\n        pass\n"
 UNSAFE = LEAK.replace("conn.cursor().execute", "work(conn).execute")
 CRLF, CRLF_FIXED = (
     f"import sqlite3\r\n{more}\r\n\r\ndef f(sql):\r\n    {body}\r\n"
@@ -114,11 +115,12 @@ def test_show_fixes(capfd: pytest.CaptureFixture[str]) -> None:
         LEAK.encode(),
         LEAK.replace("\n", "\r\n").encode(),
         LEAK.rstrip("\n").encode(),
+        SWALLOWING.rstrip("\n").encode(),
         b"\xef\xbb\xbf" + LEAK.encode(),
         LEAK.replace("    ", "\t").encode(),
         ("# -*- coding: latin-1 -*-\n# Stra\xdfe\n" + LEAK).encode("latin-1"),
     ],
-    ids=["plain", "crlf", "no newline at the end", "mark", "tabs", "latin-1"],
+    ids=["plain", "crlf", "no newline at the end", "no newline behind a suite", "mark", "tabs", "latin-1"],
 )
 def test_the_patch_is_what_fix_writes(data: bytes, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     path = write("a.py", data)

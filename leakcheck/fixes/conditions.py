@@ -262,9 +262,10 @@ def _exits_of_finally(region: Region) -> Iterator[Doubt]:
             for inner in own(final) if final is not None else ():
                 if isinstance(inner, (cst.Return, cst.Break, cst.Continue)):
                     raise RefusedError(f"line {region.tree.row(inner)} leaves a `finally`")
-    for parent in region.tree.ancestors(region.checkout):
-        if isinstance(parent, cst.Finally):
-            raise RefusedError(f"line {region.tree.row(region.checkout)} takes it in a `finally`")
+    in_finally = any(isinstance(parent, cst.Finally) for parent in region.tree.ancestors(region.checkout))
+    for node in (n for statement in region.statements for n in own(statement)) if in_finally else ():
+        if isinstance(node, (cst.Return, cst.Break, cst.Continue)):
+            raise RefusedError(f"line {region.tree.row(node)} leaves the `finally` that takes it")
     yield from ()
 
 

@@ -63,8 +63,8 @@ def changed(part: Slice, node: cst.CSTNode, by: cst.CSTNode, source: Source) -> 
     if [line.rstrip("\r\n") for line in old] == [line.rstrip("\r\n") for line in new]:
         raise RefusedError("what would be written is there already")
     start = _common(old, new)
-    if start == len(old) and not source.text.endswith(("\r", "\n")):
-        raise RefusedError("the last line of the file has no end")
+    if start and start == len(old) and not source.text.endswith(("\r", "\n")):
+        start -= 1  # the last line of the file gets an end
     end = _common(old[start:][::-1], new[start:][::-1])
     first, last = start + 1 + part.row_offset, len(old) - end + part.row_offset
     inserted = "".join(new[start : len(new) - end])
