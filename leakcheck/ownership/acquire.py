@@ -11,7 +11,9 @@ from leakcheck import expression as ex
 from leakcheck.driver import DriverClass, Drivers, Operation, Protocol, gives_what_it_names
 from leakcheck.ownership.binding import made_on_connection, takes_from
 from leakcheck.ownership.conditional import Condition, condition_of
+from leakcheck.ownership.evidence import IMPORTED, evidence
 from leakcheck.ownership.pools import as_called, is_same, pool_place
+from leakcheck.ownership.queues import Queues
 from leakcheck.ownership.settled import is_settled, is_unseen
 from leakcheck.project.facts import ENTERING, is_static
 from leakcheck.project.names import Class, External, Function, Instance, Method, Scope, narrowed
@@ -28,10 +30,6 @@ if TYPE_CHECKING:
     from leakcheck.ownership.state import Fact
     from leakcheck.ownership.summary import Owned
     from leakcheck.project.names import Symbol, Symbols
-
-
-_IMPORTED = 4
-"""The weight of a driver's import among the evidence for what an unresolved receiver is."""
 
 
 class Acquisition(Struct, frozen=True):
@@ -82,6 +80,8 @@ class Acquisitions:
         self._program = program
         self._drivers: Drivers = program.drivers
         self._possible: dict[tuple[object, ...], bool] = {}
+        self.queues = Queues(program)
+        """What takes a connection from a queue that the project fills."""
 
     def possible(self, func: ex.Expression, scope: Scope) -> bool:
         """Whether some call of ``func`` takes something, whatever its arguments are and whoever awaits it.
@@ -93,7 +93,7 @@ class Acquisitions:
         known = self._possible.get(key)
         if known is None:
             known = self._possible[key] = self._is_possible(func, near)
-        return known or self._is_claimed(func, scope)
+        return known or self.queues.taken(func, scope) is not None or self._is_claimed(func, scope)
 
     def _is_possible(self, func: ex.Expression, scope: Scope) -> bool:
         if ex.last_name(func) in ENTERING.union(_ADVANCING):
@@ -106,7 +106,7 @@ class Acquisitions:
             return False
         if self._named(func) is not None or any(self._factories(func, scope)):
             return True
-        if not isinstance(func, ex.Attribute) or not any(self._evidence(func, scope)):
+        if not isinstance(func, ex.Attribute) or not any(evidence(self._program, func, scope)):
             return False
         return not is_settled(self._program.resolver.resolve(func.base, scope), self._drivers)
 
@@ -151,6 +151,10 @@ class Acquisitions:
             found = self._by_symbol(symbol, call, scope)
             if found is not None:
                 return found
+        queued = self.queues.taken(call.func, scope)
+        if queued is not None:
+            protocol = Protocol.COROUTINE if awaited() else Protocol.VALUE
+            return self._from(Acquisition(queued, protocol, None), call, scope)
         if is_settled(symbols, self._drivers):
             return self._by_claim(call, scope, awaited)
         by_name = self._by_name(call.func, scope, awaited)
@@ -317,7 +321,7 @@ class Acquisitions:
         """An unresolved receiver: the likeliest of what its method and its name may be."""
         in_coroutine = bool(scope.functions) and scope.functions[-1].is_async
         best: tuple[int, Operation] | None = None
-        for rank, operation in self._evidence(func, scope):
+        for rank, operation in evidence(self._program, func, scope):
             if operation.protocol.is_async is not awaited():
                 continue
             if operation.most_arguments is not None and len(call.args) > operation.most_arguments:
@@ -330,28 +334,8 @@ class Acquisitions:
             return None
         rank, operation = best
         resource = self._drivers.classes[operation.acquires or ""]
-        certain = not operation.bound or (rank >= _IMPORTED and not operation.protocol.is_async)
+        certain = not operation.bound or (rank >= IMPORTED and not operation.protocol.is_async)
         return self._from(Acquisition(resource, operation.protocol, None, certain=certain), call, scope)
-
-    def _evidence(self, func: ex.Attribute, scope: Scope) -> Iterator[tuple[int, Operation]]:
-        """What a method of an unresolved receiver may be, weighed: it is distinctive, or the receiver's name fits."""
-        identifiers = _called(func.base)
-        if any(word in identifier for word in ("mock", "fake") for identifier in identifiers):
-            return
-        if isinstance(func.base, ex.Item) and self._program.calls.is_lock(identifiers[0]):
-            return
-        likely = {class_id for each in identifiers for class_id in self._drivers.receiver_classes(each)}
-        for class_id, operation in self._drivers.methods_named(func.name):
-            if operation.acquires is None:
-                continue
-            packages = self._drivers.packages_of(class_id)
-            imported = any(p.partition(".")[0] in scope.module.packages for p in packages)
-            named = class_id in likely
-            if not (operation.distinctive or named):
-                continue
-            if packages and not imported and not operation.distinctive:
-                continue
-            yield (_IMPORTED if imported else 0) + (2 if named else 0) + (1 if not packages else 0), operation
 
 
 def _imports_module_of(known: DriverClass, scope: Scope) -> bool:
@@ -359,21 +343,6 @@ def _imports_module_of(known: DriverClass, scope: Scope) -> bool:
     modules = {name.rpartition(".")[0] for name in known.names}
     targets = (t for facts in (*(f.scope for f in scope.functions), scope.module.scope) for t in facts.imports.items())
     return any(target.rpartition(".")[0] in modules for _, found in targets for target in found)
-
-
-def _called(receiver: ex.Expression) -> tuple[str, ...]:
-    """What a receiver is called: ``app["pool"]`` is a pool, ``app[POOL_KEY]`` as well, one of ``engines`` an engine."""
-    if not isinstance(receiver, ex.Item):
-        return tuple(filter(None, (ex.last_name(receiver),)))
-    whole = (ex.last_name(receiver.base) or "").removesuffix("s")
-    match receiver.index:
-        case ex.Constant(value=str() as key):
-            pass
-        case ex.Name(id=key) | ex.Attribute(name=key) if key.isupper():
-            key = key.removesuffix("_KEY")
-        case _:
-            return (whole,)
-    return whole, key
 
 
 def _spelling(func: ex.Expression) -> str:

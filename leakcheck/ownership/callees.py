@@ -104,6 +104,8 @@ class Callees(QuietCalls):
                 if not is_released(operation, call, argument):
                     return None
                 return self._to_another_pool(call, pool) or operation
+        if self._program.acquisitions.queues.takes_back(call.func, resource, self._unit.scope):
+            return Operation(call.method or "", releases=0)
         lacking = self._lacking_method(call, argument)
         if lacking is not None:
             return lacking

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
+from leakcheck.ownership.queues import says_put
 from leakcheck.ownership.summary import End
 from leakcheck.project.facts import ENTERING
 from leakcheck.project.names import Class, Function
@@ -40,7 +41,7 @@ def giver(program: Program, unit: Unit, call: g.Call, acquisition: Acquisition) 
         if not isinstance(symbol, Function) or _asks_for_pool(program, symbol):
             continue
         for function, facts in _beside(program, symbol):
-            if not program.calls.says_release(facts.name):
+            if not program.calls.says_release(facts.name) and not says_put(facts.name, acquisition.resource):
                 continue
             effects = program.functions.given.parameters(function, acquisition.resource).values()
             if any(End.RELEASED in effect.normal for effect in effects):
