@@ -14,6 +14,7 @@ from leakcheck.handlers.constructions import given
 from leakcheck.handlers.places import chain
 from leakcheck.project.names import Class, External, Instance
 from leakcheck.project.nodes import walk
+from leakcheck.project.texts import sql_texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from leakcheck.handlers.syntax import Tree
     from leakcheck.ownership.program import Program
 
+_SQLITE = "sqlite"
+_ONLY_OF_SQLITE = "check_same_thread"
+"""An argument of its connections that no other driver has."""
 _BOUNDING = frozenset({"wait_for", "timeout", "timeout_at", "fail_after", "move_on_after", "async_timeout"})
 
 
@@ -63,8 +67,16 @@ class Waiting:
         pool, call = construction.made.pool, construction.call
         if pool is None or not pool.expires_by or _is_open(call):
             return False
-        embedded = any(isinstance(n, ast.Constant) and str(n.value).startswith("sqlite") for n in walk(call))
-        return not embedded and not given(call, pool.expires_by)
+        return not given(call, pool.expires_by) and not self._is_embedded(construction)
+
+    def _is_embedded(self, construction: Construction) -> bool:
+        """Whether the database is a file of the program's own, which drops no connections."""
+        call, scope = construction.call, construction.tree.scope(construction.call)
+        told = (n.value for n in walk(call) if isinstance(n, ast.Constant) and isinstance(n.value, str))
+        if any(text == _ONLY_OF_SQLITE or text.startswith(_SQLITE) for text in told):
+            return True
+        urls = sql_texts(ex.from_ast(call.args[0]), scope, self._program) if call.args else None
+        return bool(urls) and all(url.startswith(_SQLITE) for url in urls or ())
 
     def _takes(self, made: DriverClass, path: str) -> Iterator[tuple[Tree, ast.Call]]:
         """Every call of the project that takes a connection from a pool of this class, or from one named like it."""

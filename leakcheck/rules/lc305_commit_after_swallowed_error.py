@@ -58,7 +58,8 @@ No fix is offered: change the code by hand, as shown above.
 
 Only statements that the function itself executes are followed, on drivers that speak to nothing but PostgreSQL, and
 on SQLAlchemy where the same file shows the engine's URL. Another statement before the commit raises by itself, and an
-error that is raised again after the commit is not swallowed: neither is reported.
+error that is raised again after the commit is not swallowed: neither is reported. Nor is a transaction in which nothing
+was written but what failed: nothing else is lost there.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ class Run:
     aborted: bool = False
     """A statement failed in the open transaction."""
     worked: bool = False
-    """It was to keep some work: else its commit has nothing to save."""
+    """It was to keep some work besides what failed: else its commit has nothing to save."""
     useless: set[int] = field(default_factory=set)
     """The rows that set something for the transaction outside any."""
     unsaved: set[int] = field(default_factory=set)
@@ -124,8 +124,9 @@ class Watched:
         text, run = str(statement), self._run
         if kind_of(text) is Kind.COMMIT:
             self._committing(row)
-        run.worked = run.worked or text == WORK
-        if text not in _ENDS and run.next_fails():
+        fails = text not in _ENDS and run.next_fails()
+        run.worked = run.worked or (text == WORK and (run.aborted or not fails))
+        if fails:
             text, statement = FAILING, FAILING if isinstance(statement, str) else sqlalchemy.text(FAILING)
         try:
             result = execute(statement)

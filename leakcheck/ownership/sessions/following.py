@@ -17,7 +17,6 @@ from msgspec.structs import replace
 from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
 from leakcheck.driver import Protocol, WithEffect
-from leakcheck.driver_session import Begins
 from leakcheck.ownership.calling import operands
 from leakcheck.ownership.constants import written
 from leakcheck.ownership.effects import Effects
@@ -207,7 +206,7 @@ class Following(Effects, kw_only=True):
     ) -> tuple[list[State], list[State]]:
         """The states after all that one call says; a statement that ends something has done so even if it raises."""
         if transaction.is_refused(actions[0], before):
-            return [], [ending.refused(self, call, actions[0], before)]
+            return [], [transaction.refused(self, actions, ending.refused(self, call, actions[0], before))]
         state, known = before, len(self.takings)
         for action in actions:
             if state.status is Status.HELD:
@@ -217,7 +216,7 @@ class Following(Effects, kw_only=True):
         if is_setting and state.status is not Status.HELD and any(a.takes for a in actions):
             return [state], [self._on_dead_connection(instruction, before)]  # it sets back what was set before
         if any(a.takes for a in actions):
-            return [state], [self._failing(instruction, transaction.begun_by(self, actions[0], before))]
+            return [state], [transaction.failing(self, instruction, transaction.begun_by(self, actions[0], before))]
         if all(a.kind in transaction.ENDING or a.kind in ending.ENDING for a in actions):
             failed = state
             if any(a.kind is SqlKind.COMMIT for a in actions):
@@ -225,17 +224,7 @@ class Following(Effects, kw_only=True):
             else:
                 failed = self.done(instruction, state, by_statement=False)  # it only raises on a dead connection
             return [state], [failed]
-        return [state], [self._failing(instruction, state)]
-
-    def _failing(self, instruction: g.Instruction, state: State) -> State:
-        """The state after a statement that the server objects to."""
-        session, failed = state.session, transaction.failing(self, state)
-        in_transaction = session.open is Open.YES or (
-            session.open is Open.MAYBE and session.autocommit is None and self.driver.begins is Begins.FIRST_STATEMENT
-        )
-        if self.held is not None or not in_transaction:
-            return failed
-        return replace(failed, session=replace(failed.session, failed=session.failed or instruction))
+        return [state], [transaction.failing(self, instruction, state, wrote=before.session.wrote)]
 
     def _act(self, instruction: g.Instruction, call: g.Call, action: Action, state: State) -> State:
         """The state after one statement."""

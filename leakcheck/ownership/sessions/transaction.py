@@ -21,7 +21,7 @@ from leakcheck.ownership.state import Deferred, Hold, Scope, State, Status, refe
 from leakcheck.sql.event import SqlKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from leakcheck.ownership.obligation import Outcome
     from leakcheck.ownership.sessions.following import Following
@@ -69,10 +69,26 @@ def is_refused(action: Action, state: State) -> bool:
     return state.session.aborted and action.kind not in _ACCEPTED
 
 
-def failing(following: Following, state: State) -> State:
-    """What a statement that fails leaves: PostgreSQL goes on with nothing of the transaction."""
-    aborts = state.session.open is Open.YES and ending.is_postgresql(following)
-    return replace(state, session=replace(state.session, aborted=True)) if aborts else state
+def refused(following: Following, actions: Iterable[Action], state: State) -> State:
+    """The state after statements that the server refuses: what they would have written is lost, too."""
+    writes = following.held is None and any(action.kind in MAY_WRITE for action in actions)
+    return wrote(state) if writes else state
+
+
+def failing(following: Following, instruction: g.Instruction, state: State, *, wrote: bool | None = None) -> State:
+    """What a statement that fails leaves: PostgreSQL goes on with nothing of the transaction.
+
+    ``wrote``: whether something was perhaps written before it; what failed has written nothing itself.
+    """
+    session, held = state.session, following.held
+    aborts = session.open is Open.YES and ending.is_postgresql(following)
+    failed = replace(session, aborted=True) if aborts else session
+    begins = following.driver.begins is Begins.FIRST_STATEMENT
+    inside = session.open is Open.YES or (session.open is Open.MAYBE and session.autocommit is None and begins)
+    if held is None and inside:
+        written = session.wrote if wrote is None else wrote
+        failed = replace(failed, failed=session.failed or instruction, wrote=written)
+    return replace(state, session=failed)
 
 
 def after(following: Following, call: g.Call, action: Action, state: State) -> State:
