@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from leakcheck.ownership.program import Program
     from leakcheck.source import Source
 
+_LEAVING = (cst.Return, cst.Continue, cst.Break, cst.Yield)
 _CATCHING = frozenset({"suppress", "raises"})
 
 
@@ -136,18 +137,18 @@ def _extend(region: Region) -> None:
         return
     known = (region.name, *handles(region.name, body[region.first :]))
     while region.last + 1 < len(body):
-        small = only(body[region.last + 1])
-        if small is None or isinstance(small, cst.Return) or not any(is_mentioned(tree, one, small) for one in known):
+        following = body[region.last + 1]
+        leaves_it = any(isinstance(node, _LEAVING) for node in own(following))
+        if leaves_it or not any(is_mentioned(tree, one, following) for one in known):
+            return
+        if any(True for _ in _transfers(region, [following])) or _releases(region, following):
             return
         region.last += 1
-        if any(True for _ in _transfers(region, [small])) or _releases(region, small):
-            region.last -= 1
-            return
 
 
-def _releases(region: Region, small: cst.CSTNode) -> bool:
+def _releases(region: Region, statement: cst.CSTNode) -> bool:
     released = releases_in(region.tree, region.found, region.name)
-    return any(id(node) in released for node in walk(small))
+    return any(id(node) in released for node in walk(statement))
 
 
 def _check(region: Region) -> None:
