@@ -17,6 +17,7 @@ from leakcheck.cfg import graph as g
 from leakcheck.cfg.walk import reduce, walk
 from leakcheck.diagnostic import Applicability
 from leakcheck.driver import WithEffect
+from leakcheck.fixes.captured import is_allowed, is_harmless
 from leakcheck.fixes.giving import Doubt, giving, graph_calls
 from leakcheck.fixes.guards import asks_if_bound, guards, leaves_without
 from leakcheck.fixes.order import later_call
@@ -49,7 +50,8 @@ def applicability_of(region: Region, program: Program) -> Doubt:
     moved = [*_moved(region)] if not region.is_handed else []
     for mention in mentions(region.tree, region.name):
         binds = mention.role is Role.BOUND and region.is_around
-        if region.holds(mention.node) and not binds and not region.hands_on(mention.node):
+        captured = mention.role is Role.CAPTURED and is_allowed(region, mention)
+        if region.holds(mention.node) and not binds and not captured and not region.hands_on(mention.node):
             _check_role(region, mention)
     doubts = [*moved, *_doubts(region, program)]
     return min(doubts, key=lambda doubt: doubt[0], default=(Applicability.SAFE, ""))
@@ -94,6 +96,7 @@ def _doubts(region: Region, program: Program) -> Iterator[Doubt]:
     yield from _unasked_none(region)
     yield from region.doubts
     yield from giving(region, program)
+    yield from _captured(region)
     yield from _arguments(region, program)
     yield from _order(region, program)
     yield from _guarded_releases(region)
@@ -170,6 +173,14 @@ def begins_with(statement: cst.CSTNode, name: str) -> bool:
                 node = inner
             case _:
                 return False
+
+
+def _captured(region: Region) -> Iterator[Doubt]:
+    """Whoever is given a function that uses the connection may call it when that is gone."""
+    for mention in mentions(region.tree, region.name):
+        if mention.role is Role.CAPTURED and not region.is_handed and not is_harmless(region, mention):
+            row = region.tree.row(mention.node)
+            yield Applicability.UNSAFE, f"line {row} captures `{region.name}`, for whoever calls that later"
 
 
 def _arguments(region: Region, program: Program) -> Iterator[Doubt]:

@@ -20,6 +20,7 @@ from msgspec import Struct, field
 from leakcheck.cfg import graph as g
 from leakcheck.cfg.walk import walk
 from leakcheck.fixes.around import check_around
+from leakcheck.fixes.captured import helpers, is_allowed
 from leakcheck.fixes.checkout import checkout_of
 from leakcheck.fixes.guards import guards, leaves_without
 from leakcheck.fixes.handles import handles, made_by
@@ -178,7 +179,8 @@ def _extend(region: Region, place: Place) -> None:
     if not used:
         raise _UnusedError(f"`{name}` is not used after line {tree.row(region.checkout)}")
     region.last = used[-1]
-    region.handles = beside.union(*(handles(each, block.body[first:stop]) for each in (name, *beside)))
+    leading = (handles(each, block.body[first:stop]) for each in (name, *beside))
+    region.handles = beside.union(helpers(tree, name), *leading)
     if not region.ends_with_release:
         needed = [i for i in range(first, stop) if any(is_mentioned(tree, h, block.body[i]) for h in region.handles)]
         region.last = max([region.last, *needed])
@@ -300,8 +302,10 @@ def _check_outside(region: Region, stop: int) -> None:
     order = tree.unit.order(region.checkout)
     for mention in mentions(tree, name):
         node, row = mention.node, tree.row(mention.node)
-        if mention.role in (Role.SHARED, Role.CAPTURED):
+        if mention.role is Role.SHARED or (mention.role is Role.CAPTURED and not is_allowed(region, mention)):
             raise RefusedError(f"line {row} {mention.role.value} `{name}`")
+        if mention.role is Role.CAPTURED:
+            continue
         if id(node) in inside or id(node) in later or mention.role is Role.BOUND or is_bound_before(region, node):
             continue
         if tree.unit.order(node) > order or _share_a_loop(region, node):

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 import libcst as cst
 from msgspec import Struct
 
-from leakcheck.fixes.tree import is_variable
+from leakcheck.fixes.tree import is_variable, own
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,7 +73,38 @@ def mentions(tree: Tree, name: str, root: cst.CSTNode | None = None) -> Iterator
 
 
 def _mentions(tree: Tree, name: str, root: cst.CSTNode | None) -> Iterator[Mention]:
-    return (_mention(tree, node) for node in tree.names(name, root) if is_variable(node, tree.parent(node)))
+    named = (node for node in tree.names(name, root) if is_variable(node, tree.parent(node)))
+    return (_mention(tree, node) for node in named if not _is_another(tree, node))
+
+
+def _is_another(tree: Tree, node: cst.Name) -> bool:
+    """Whether a name stands for a variable that a function inside of this one has for itself."""
+    current: cst.CSTNode = node
+    parameter = tree.parent(node)
+    if isinstance(parameter, cst.Param) and parameter.name is node:
+        return tree.is_nested(node)
+    for around in tree.ancestors(node):
+        if around is tree.root:
+            return False
+        if isinstance(around, (cst.FunctionDef, cst.Lambda)) and current is around.body and _binds(tree, around, node):
+            return True
+        current = around
+    return False
+
+
+def _binds(tree: Tree, function: cst.FunctionDef | cst.Lambda, name: cst.Name) -> bool:
+    """Whether a function has a variable of this name: a parameter, or what it assigns and does not declare."""
+    bound = False
+    for node in (n for n in own(function) if isinstance(n, cst.Name) and n.value == name.value):
+        parent = tree.parent(node)
+        if isinstance(parent, cst.NameItem):
+            return False
+        is_parameter = isinstance(parent, cst.Param) and parent.name is node
+        assigns = isinstance(parent, (cst.AssignTarget, cst.AsName)) or (
+            isinstance(parent, (cst.AnnAssign, cst.For)) and parent.target is node
+        )
+        bound = bound or is_parameter or assigns
+    return bound
 
 
 def is_mentioned(tree: Tree, name: str, root: cst.CSTNode) -> bool:
