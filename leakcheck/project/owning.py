@@ -40,7 +40,8 @@ def is_owned(program: Program, func: ex.Expression, function: FunctionFacts) -> 
     if not _opens(program, func):
         return False
     bound = [name for name, values in function.scope.assignments.items() if any(_is_call(v, func) for v in values)]
-    return any(_is_treated(program, function, ex.Name(name)) for name in bound)
+    lender = func.base if isinstance(func, ex.Attribute) else None
+    return any(_is_treated(program, function, ex.Name(name), lender) for name in bound)
 
 
 def _opens(program: Program, func: ex.Expression) -> bool:
@@ -62,11 +63,11 @@ def _is_call(value: ex.Expression, func: ex.Expression) -> bool:
     return isinstance(value, ex.Call) and value.func == func
 
 
-def _is_treated(program: Program, function: FunctionFacts, holder: ex.Name) -> bool:
-    """Whether the name is used like a connection, and closed or given to something that gives back."""
+def _is_treated(program: Program, function: FunctionFacts, holder: ex.Name, lender: ex.Expression | None) -> bool:
+    """Whether the name is used like a connection, and closed or given to something that gives back: its lender may."""
     if not any(ex.Attribute(holder, name) in function.calls.get(name, ()) for name in program.calls.connection_methods):
         return False
-    return any(base is None or base == holder for base in _closing(program, function.calls))
+    return any(base in (None, holder, lender) for base in _closing(program, function.calls))
 
 
 def _closing(program: Program, calls: dict[str, list[ex.Expression]]) -> Iterator[ex.Expression | None]:
