@@ -67,7 +67,11 @@ def _gives_back(region: Region, mention: Mention) -> bool:
     if not isinstance(part, cst.Attribute):
         return True
     operation = region.found.acquisition.resource.methods.get(part.attr.value)
-    return operation is not None and (operation.releases is not None or bool(operation.near_miss))
+    call = region.tree.parent(part)
+    if operation is None:
+        return False
+    is_called = isinstance(call, cst.Call) and call.func is part
+    return not is_called or operation.releases is not None or bool(operation.near_miss)
 
 
 def _outermost(tree: Tree, node: cst.CSTNode) -> cst.CSTNode | None:

@@ -16,6 +16,7 @@ from leakcheck.calls import load_calls
 from leakcheck.cfg.walk import reduce, walk
 from leakcheck.diagnostic import Applicability
 from leakcheck.fixes.conditions import DYNAMIC, TOOL_COMMENT
+from leakcheck.fixes.outliving import functions_called
 from leakcheck.fixes.roles import Role, mentions
 from leakcheck.fixes.speech import SPLITS
 from leakcheck.fixes.tree import TRIES, own
@@ -113,8 +114,9 @@ def _passing(stretch: Stretch, inside: Sequence[cst.BaseStatement]) -> Iterator[
                 yield _UNSAFE, f"line {row} {mention.role.value} `{name}`"
             elif mention.role is Role.ARGUMENT and mention.call is not None:
                 called = ex.last_name(reduce(mention.call.func)) or ""
-                borrows = load_calls().is_borrowing(ex.dotted(reduce(mention.call.func)) or called)
                 instruction = stretch.speech.instruction(mention.call)
+                is_project = bool(functions_called(tree, instruction))
+                borrows = load_calls().is_borrowing(ex.dotted(reduce(mention.call.func)) or called) and not is_project
                 quiet = instruction is not None and callees is not None and callees.is_quiet(instruction)
                 if not borrows and not quiet:
                     yield _UNSAFE, f"line {row} passes `{name}` to `{called}()`"

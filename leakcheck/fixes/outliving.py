@@ -160,12 +160,13 @@ class _Search:
         """Whether a call may keep one of its arguments, which needs the connection."""
         instruction, callees = body.calls.get(id(call)), body.tree.unit.callees
         name = ex.last_name(reduce(call.func)) or ""
-        borrows = self._program.calls.is_borrowing(ex.dotted(reduce(call.func)) or name)
-        if borrows or name in CONSUMERS or _receiver(call.func) in body.names:
+        if name in CONSUMERS or _receiver(call.func) in body.names:
             return False
         if instruction is not None and callees is not None and _only_builds(callees.symbols(instruction)):
             return False  # what it builds is what leads on to it
         functions = functions_called(body.tree, instruction)
+        if not functions and self._program.calls.is_borrowing(ex.dotted(reduce(call.func)) or name):
+            return False
         if not functions and instruction is not None and callees is not None and callees.is_quiet(instruction):
             return False
         given = [place for place, argument in arguments_of(call) if needs(argument, body.names, is_data)]
