@@ -1,9 +1,12 @@
-"""Pools that are told to clear what is set on a connection whenever that goes back, or is taken.
+"""Pools that are told to clear what is set on a connection whenever that goes back, or is taken; or that lend one once.
 
 pool = ConnectionPool(dsn, reset=clean)        →   what `clean` does not reset is not looked for
 
 @event.listens_for(engine, "checkin")          →   in any file of the project that resets, or sets, something
 def clean(connection, record): …
+
+engine = create_engine(url)                    →   what is set on the only connection that its function takes of it,
+with engine.connect() as conn: …                   nobody gets
 """
 
 from __future__ import annotations
@@ -11,16 +14,28 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import libcst as cst
+
 from leakcheck import expression as ex
+from leakcheck.cfg.walk import walk
+from leakcheck.driver import ClassKind
+from leakcheck.ownership.pools import is_global
 from leakcheck.ownership.sessions.session import HeldKind
+from leakcheck.project.names import External, Symbol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from leakcheck.ownership.found import SessionFound
     from leakcheck.ownership.program import Program
+    from leakcheck.ownership.unit import Unit
 
 _IN_TRANSACTION = (HeldKind.TRANSACTION, HeldKind.SAVEPOINT)
+_SETTINGS = (HeldKind.ROLE, HeldKind.AUTHORIZATION, HeldKind.SETTING)
+"""What harms nobody but the next borrower; a lock that is kept bars others meanwhile."""
+_LENDS_NOTHING = frozenset({"close", "dialect", "dispose", "driver", "echo", "name", "url"})
+"""What else may be asked of an engine or a pool."""
+_LOOPS = (cst.For, cst.While, cst.CompFor)
 _LISTENING = ("listens_for", "listen")
 _RESETS = re.compile(rb"(?i)[\"';]\s*(?:RESET|DISCARD|SET)\s|set_config|advisory_unlock|(?:reset|clear|clean)\w*\(")
 """What a function says that resets something, or has a helper that is called so."""
@@ -38,10 +53,39 @@ class Cleared:
         driver, pool = found.connection.driver, found.connection.acquisition.pool
         if found.held.kind in _IN_TRANSACTION or not driver.pooled:
             return False
+        if found.held.kind in _SETTINGS and pool is not None and self._lends_once(found, pool):
+            return True
         keywords = driver.cleared_by if pool is not None else ()
         if any(self._program.constructor_keyword(pool or "", keyword, found.unit.scope) for keyword in keywords):
             return True
         return bool(driver.cleared_on) and self._listens(found.unit.path, driver.cleared_on)
+
+    def _lends_once(self, found: SessionFound, pool: str) -> bool:
+        """Whether a pool is built in the function that takes this one connection of it, and nobody else sees it."""
+        unit, facts = found.unit, found.unit.facts
+        values = facts.scope.assignments.get(pool, ()) if facts is not None else ()
+        if facts is None or len(values) != 1 or is_global(self._program, unit.scope.module, facts, pool):
+            return False
+        made = values[0].value if isinstance(values[0], ex.Await) else values[0]
+        symbols = self._program.resolver.resolve(made.func, unit.scope) if isinstance(made, ex.Call) else ()
+        taken = found.connection.found
+        if taken is None or not symbols or not all(self._builds_pool(s) for s in symbols):
+            return False
+        named = _uses(unit, pool)
+        (built, *_), calls = named, {id(n) for n in walk(taken.call.node)}
+        again = any(
+            not calls.isdisjoint(inside) and id(built) not in inside
+            for loop in walk(unit.node)
+            if isinstance(loop, _LOOPS)
+            for inside in [{id(n) for n in walk(loop)}]
+        )
+        return not again and len(named) == 2 and id(named[1]) in calls
+
+    def _builds_pool(self, symbol: Symbol) -> bool:
+        drivers = self._program.drivers
+        made = drivers.calls.get(symbol.name) if isinstance(symbol, External) else None
+        known = drivers.classes.get(made.returns or "") if made is not None else None
+        return known is not None and known.kind is ClassKind.POOL
 
     def _listens(self, path: str, events: tuple[str, ...]) -> bool:
         """Whether a function of the project that is called on such events of a pool resets, or sets, something."""
@@ -67,3 +111,9 @@ class Cleared:
                 if _RESETS.search(text) is not None:
                     return True
         return False
+
+
+def _uses(unit: Unit, pool: str) -> list[cst.Name]:
+    """Where a function has this name, but for what lends nothing."""
+    asked = {id(n.value) for n in walk(unit.node) if isinstance(n, cst.Attribute) and n.attr.value in _LENDS_NOTHING}
+    return [n for n in walk(unit.node) if isinstance(n, cst.Name) and n.value == pool and id(n) not in asked]
