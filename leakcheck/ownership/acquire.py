@@ -17,7 +17,7 @@ from leakcheck.ownership.queues import Queues
 from leakcheck.ownership.settled import is_settled, is_unseen
 from leakcheck.project.facts import ENTERING, is_static
 from leakcheck.project.names import Class, External, Function, Instance, Method, Scope, narrowed
-from leakcheck.project.owning import CONNECTION, is_owned
+from leakcheck.project.owning import CONNECTION, is_owned, opens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -80,6 +80,7 @@ class Acquisitions:
         self._program = program
         self._drivers: Drivers = program.drivers
         self._possible: dict[tuple[object, ...], bool] = {}
+        self._claimed: dict[tuple[object, ...], bool] = {}
         self.queues = Queues(program)
         """What takes a connection from a queue that the project fills."""
 
@@ -171,8 +172,14 @@ class Acquisitions:
 
     def _is_claimed(self, func: ex.Expression, scope: Scope) -> bool:
         """Whether the function treats what comes of a callee of which nothing is known as its own connection."""
-        own = bool(scope.functions) and is_owned(self._program, func, scope.functions[-1])
-        return own and is_unseen(self._program, func, scope)
+        if not scope.functions or not opens(self._program, func):
+            return False
+        key = (func, scope.module.path, scope.functions[-1].qualname)
+        known = self._claimed.get(key)
+        if known is None:
+            own = is_owned(self._program, func, scope.functions[-1])
+            known = self._claimed[key] = own and is_unseen(self._program, func, scope)
+        return known
 
     def _by_claim(self, call: ex.Call, scope: Scope, awaited: Callable[[], bool]) -> Acquisition | None:
         if not self._is_claimed(call.func, scope):

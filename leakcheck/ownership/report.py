@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
 from leakcheck.diagnostic import Severity, Step, StepKind
+from leakcheck.driver import UseAfterRelease
 from leakcheck.ownership.leak import Leak, LeakKind
 from leakcheck.ownership.likelihood import Likelihood, likelihood
 from leakcheck.ownership.obligation import EventKind
@@ -96,6 +97,8 @@ def _release_leak(found: Found, *, module_level: bool, within: bool = False) -> 
             return None  # by name alone, and the value is not even kept: a lock, a signal
         if _is_generator(found) and all(_is_yielded_in_loop(found, e) for e in quiet or leaks):
             return None  # whoever runs the loop has it
+        if _is_never_used(found):
+            return None
         kind = LeakKind.DISCARDED
     elif not ended and any(e.state.get(g.RETURN) is Hold.DERIVED for e in leaks):
         kind = LeakKind.DISCARDED
@@ -209,6 +212,15 @@ def _is_generator(found: Found) -> bool:
     if unit.facts is None or not unit.facts.is_generator:
         return False
     return not any(ex.last_name(d) in _MANAGING for d in unit.facts.decorators)
+
+
+def _is_never_used(found: Found) -> bool:
+    """Whether it is bound to nothing and holds nothing: a session takes a connection at its first statement."""
+    graph, held = found.unit.graph, found.call.target
+    if graph is None or found.acquisition.resource.use_after_release is not UseAfterRelease.REOPENS:
+        return False
+    calls = (i for block in graph.blocks for i in block.instructions if isinstance(i, g.Call))
+    return not any(held in (call.receiver, *(a.operand for a in call.arguments)) for call in calls)
 
 
 def _is_yielded_in_loop(found: Found, ending: Ending) -> bool:

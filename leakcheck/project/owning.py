@@ -32,19 +32,17 @@ def may_own(program: Program, function: FunctionFacts) -> bool:
     calls = function.calls
     if program.calls.connection_methods.isdisjoint(calls) or not any(_closing(program, calls)):
         return False
-    return any(_opens(program, callee) for found in calls.values() for callee in found)
+    return any(opens(program, callee) for found in calls.values() for callee in found)
 
 
 def is_owned(program: Program, func: ex.Expression, function: FunctionFacts) -> bool:
     """Whether the function treats what calling ``func`` gives as a connection that it must close."""
-    if not _opens(program, func):
-        return False
     bound = [name for name, values in function.scope.assignments.items() if any(_is_call(v, func) for v in values)]
     lender = func.base if isinstance(func, ex.Attribute) else None
     return any(_is_treated(program, function, ex.Name(name), lender) for name in bound)
 
 
-def _opens(program: Program, func: ex.Expression) -> bool:
+def opens(program: Program, func: ex.Expression) -> bool:
     """Whether a callee is called like what opens a connection: a class is made, and opens what it likes."""
     calls = program.calls
     return _says_connection(ex.last_name(func) or "", calls.connection_words, calls.session_words)
