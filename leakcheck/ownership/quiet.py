@@ -188,6 +188,11 @@ class QuietCalls:
         """The calls of which a test expects that they raise."""
         return self._used.expected
 
+    @property
+    def tried(self) -> frozenset[int]:
+        """The calls that a ``try`` makes alone, and goes on where they raise."""
+        return self._used.tried
+
     def is_entered(self, call: g.Call) -> bool:
         """Whether the call's result is what a ``with`` statement enters, awaited or not."""
         return id(call.node) in self._used.entered

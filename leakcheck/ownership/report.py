@@ -44,7 +44,7 @@ def reported(found: Found, *, in_main: bool, module_level: bool, within: bool = 
         leaks.append(main)
     expected = found.effects.callees.expected_to_raise
     faults = [f for f in found.exploration.faults if not module_level and id(f[1].instruction.node) not in expected]
-    faults = [fault for fault in faults if _is_after_release(found, *fault)]
+    faults = [fault for fault in faults if _is_after_release(found, *fault) and not _is_reckoned_with(found, fault[1])]
     leaks += [_fault_leak(found, *fault) for fault in faults]
     return [replace(leak, severity=leak.severity.lowered()) for leak in leaks] if in_main else leaks
 
@@ -177,6 +177,16 @@ def _is_after_release(found: Found, node: Node, event: Event, before: tuple[Even
         return True
     events = (*(e for hop in found.exploration.path(node) for e in hop.events), *before)
     return any(e.kind is EventKind.RELEASE for e in events)
+
+
+def _is_reckoned_with(found: Found, event: Event) -> bool:
+    """Whether it is a use that raises after the release, and the code goes on where it does."""
+    tried = found.effects.callees.tried
+    return (
+        event.kind is EventKind.USED_AFTER
+        and event.note == UseAfterRelease.RAISES
+        and id(event.instruction.node) in tried
+    )
 
 
 def _fault_leak(found: Found, node: Node, event: Event, before: tuple[Event, ...]) -> Leak:

@@ -31,7 +31,8 @@ class Usage(Struct, frozen=True):
     ``run``: somebody may run its coroutine; ``awaited``: under ``await`` or in ``async with``; ``spawned``: runs as a
     task of its own; ``fetching``: its value, or that of a subscript, is what something is given back to; ``raised``: it
     makes the exception of a ``raise``; ``expected``: a test expects it to raise, under ``with pytest.raises(...)`` and
-    its like or in front of ``self.fail()``, or to be None; ``entered``: a ``with`` enters it, awaited or not.
+    its like or in front of ``self.fail()``, or to be None; ``entered``: a ``with`` enters it, awaited or not;
+    ``tried``: a ``try`` makes it alone, and goes on where it raises.
     """
 
     run: frozenset[int]
@@ -41,6 +42,7 @@ class Usage(Struct, frozen=True):
     raised: frozenset[int]
     expected: frozenset[int]
     entered: frozenset[int]
+    tried: frozenset[int]
 
 
 def entered_by(root: cst.CSTNode) -> set[int]:
@@ -58,7 +60,10 @@ def usage_of(root: cst.CSTNode, gives_back: Callable[[str], bool]) -> Usage:
     fetching: set[int] = set()
     raised: set[int] = set()
     expected: set[int] = set()
+    tried: set[int] = set()
     for node in walk(root):
+        if isinstance(node, cst.Try) and _goes_on(node):
+            tried.update(id(n) for n in walk(node.body) if isinstance(n, cst.Call))
         match node:
             case cst.Await(expression=inner):
                 awaited.update(id(n) for n in _spine(inner))
@@ -104,11 +109,19 @@ def usage_of(root: cst.CSTNode, gives_back: Callable[[str], bool]) -> Usage:
         raised=frozenset(raised),
         expected=frozenset(expected),
         entered=frozenset(entered_by(root)),
+        tried=frozenset(tried),
     )
 
 
 def _expects(manager: cst.BaseExpression) -> bool:
     return isinstance(manager, cst.Call) and "raises" in (ex.last_name(reduce(manager.func)) or "").lower()
+
+
+def _goes_on(attempt: cst.Try) -> bool:
+    """Whether a ``try`` makes one statement, and no handler of it raises: ``try: conn.rollback()``."""
+    if len(attempt.body.body) != 1 or not attempt.handlers:
+        return False
+    return not any(isinstance(node, cst.Raise) for handler in attempt.handlers for node in walk(handler))
 
 
 def _says_too_late(statement: cst.CSTNode) -> bool:
