@@ -20,6 +20,7 @@ from leakcheck.ownership.acquire import Acquisition
 from leakcheck.ownership.at_once import opens_when_made
 from leakcheck.ownership.conditional import Condition, condition_of
 from leakcheck.ownership.found import opened_holder
+from leakcheck.ownership.owners import offered
 from leakcheck.ownership.reopening import Reopening
 from leakcheck.ownership.summary import Owned
 from leakcheck.project.facts import gives_itself, is_property, is_self, is_static
@@ -50,7 +51,7 @@ class Openings:
             resource = self._owners.resource(owned.resource)
             releases = self._owners.releasing_methods(cls, attribute, resource)
             again = Reopening(self._program, cls, attribute, releases).methods()
-            releases = {name: is_async for name, is_async in releases.items() if name not in again}
+            releases = offered(releases, again)
             if not self._owners.are_told(releases) or "__del__" in releases:
                 continue
             if self._owners.arranges(cls, attribute, resource, releases):

@@ -29,7 +29,7 @@ from leakcheck.project.hierarchy import INITIALISERS
 from leakcheck.project.names import Class, Function, Instance, Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Container, Iterable, Iterator, Mapping
 
     from leakcheck.ownership.given import Given
     from leakcheck.ownership.program import Program
@@ -269,7 +269,7 @@ class Owners:
         """The class as a resource, if its users have a way to give back what it keeps, and it does not see to that."""
         methods = self.releasing_methods(cls, attribute, resource)
         again = Reopening(self._program, cls, attribute, methods).methods()
-        methods = {name: is_async for name, is_async in methods.items() if name not in again}
+        methods = offered(methods, again)
         if not methods or "__del__" in methods or self.arranges(cls, attribute, resource, methods):
             return None
         return self.register(cls, attribute, resource, methods)
@@ -321,6 +321,15 @@ class Owners:
     def resource(self, resource_id: str) -> DriverClass:
         """A resource by id: a driver's class, or a project class that owns one."""
         return self._program.drivers.classes.get(resource_id) or self._resources[resource_id]
+
+
+def offered(methods: Mapping[str, bool], again: Container[str]) -> dict[str, bool]:
+    """Those of the methods by which users of an object may give back: not what only its class can call, or opens it.
+
+    ``again`` are the methods that open it anew.
+    """
+    private = {name for name in methods if name.startswith("__") and not name.endswith("__")}
+    return {name: is_async for name, is_async in methods.items() if name not in again and name not in private}
 
 
 def _calls_on_self(method: FunctionFacts, names: Iterable[str]) -> bool:
