@@ -73,6 +73,7 @@ class Calls(Struct, frozen=True):
     patterns: frozenset[str]
     non_raising_methods: Mapping[str, frozenset[str]]  # method → words the receiver may end in
     release_names: frozenset[str]
+    release_verbs: frozenset[str]
     release_objects: frozenset[str]
     connection_words: frozenset[str]
     connection_methods: frozenset[str]
@@ -127,7 +128,8 @@ class Calls(Struct, frozen=True):
 
     def says_release(self, dotted: str) -> bool:
         """Whether the name of an unresolved function says that it gives its argument back."""
-        return _says_release(dotted.rpartition(".")[2], self.release_names, self.release_objects)
+        name = dotted.rpartition(".")[2]
+        return _says_release(name, self.release_names, self.release_verbs, self.release_objects)
 
     def is_lock(self, name: str) -> bool:
         """Whether the name of what ``with`` enters says that it is a lock."""
@@ -164,12 +166,13 @@ def _fits(parts: list[str], pattern: str) -> bool:
 
 
 @cache
-def _says_release(name: str, verbs: frozenset[str], objects: frozenset[str]) -> bool:
-    for ending in endings(name.strip("_")):  # some ending must be a verb and then objects only
-        verb, last = ending, "all"
-        while verb and verb not in verbs and last in objects:
+def _says_release(name: str, names: frozenset[str], verbs: frozenset[str], objects: frozenset[str]) -> bool:
+    for ending in endings(name.strip("_")):  # some ending must be such a name, or a verb, and then objects only
+        verb, last, sought = ending, "all", names
+        while verb and verb not in sought and last in objects:
             verb, _, last = verb.rpartition("_")
-        if verb in verbs and last in objects:
+            sought = names | verbs
+        if verb in sought and last in objects:
             return True
     return False
 
@@ -189,6 +192,7 @@ def load_calls() -> Calls:
         patterns=frozenset(document["non-raising"]) | exceptions,
         non_raising_methods=methods,
         release_names=frozenset(document["release-names"]),
+        release_verbs=frozenset(document["release-verbs"]),
         release_objects=frozenset(document["release-objects"]),
         connection_words=frozenset(document["connection-words"]),
         connection_methods=frozenset(document["connection-methods"]),

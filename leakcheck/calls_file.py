@@ -24,6 +24,7 @@ _FILE_KEYS: dict[str, tuple[type, ...]] = {
     "slow": (list,),
     "transactions": (list,),
     "release-names": (list,),
+    "release-verbs": (list,),
     "release-objects": (list,),
     "connection-words": (list,),
     "connection-methods": (list,),

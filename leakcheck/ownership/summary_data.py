@@ -92,10 +92,11 @@ def _effect_data(effect: Effect) -> dict[str, Any]:
         "attribute": effect.attribute,
         "quiet": sorted(end.value for end in effect.quiet),
         "told": sorted([end.value, answer.value] for end, answer in effect.told),
+        "presumed": effect.presumed,
     }
 
 
 def _effect(data: Mapping[str, Any]) -> Effect:
     normal, raised, quiet = (frozenset(map(End, data[key])) for key in ("normal", "raised", "quiet"))
     told = frozenset((End(end), Fact(answer)) for end, answer in data["told"])
-    return Effect(normal, raised, data["attribute"], quiet, told)
+    return Effect(normal, raised, data["attribute"], quiet, told, data["presumed"])
