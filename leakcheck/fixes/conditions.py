@@ -18,7 +18,7 @@ from leakcheck.cfg.walk import reduce, walk
 from leakcheck.diagnostic import Applicability
 from leakcheck.driver import WithEffect
 from leakcheck.fixes.captured import is_allowed, is_harmless
-from leakcheck.fixes.giving import Doubt, giving, graph_calls
+from leakcheck.fixes.giving import Doubt, giving
 from leakcheck.fixes.guards import asks_if_bound, guards, leaves_without
 from leakcheck.fixes.order import later_call
 from leakcheck.fixes.outliving import outliving
@@ -137,7 +137,7 @@ def _has_left_without(region: Region, node: cst.CSTNode) -> bool:
 
 def _fails_on_none(region: Region) -> bool:
     """Whether with None the first thing that the region does is to fail."""
-    quiet = graph_calls(region)
+    quiet = region.tree.calls
     callees = region.tree.unit.callees
     for statement in region.statements:
         if begins_with(statement, region.name):
@@ -186,7 +186,7 @@ def _captured(region: Region) -> Iterator[Doubt]:
 def _arguments(region: Region, program: Program) -> Iterator[Doubt]:
     """Whoever is given the connection may only look at it."""
     unit = region.tree.unit
-    calls = graph_calls(region)
+    calls = region.tree.calls
     for mention in mentions(region.tree, region.name):
         call = mention.call
         if mention.role is not Role.ARGUMENT or not region.holds(mention.node) or _is_removed(region, call):
@@ -218,7 +218,7 @@ def _order(region: Region, program: Program) -> Iterator[Doubt]:
     """Nothing that can be seen from outside may come to stand before a release that it stood behind."""
     for node in region.removed.values():
         if region.holds(node):
-            found = later_call(region, node, graph_calls(region), program)
+            found = later_call(region, node, region.tree.calls, program)
             if found is not None:
                 row = region.tree.row(found)
                 yield Applicability.UNSAFE, f"line {row} would run before the release instead of after it"

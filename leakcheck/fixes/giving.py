@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from leakcheck import expression as ex
-from leakcheck.cfg import graph as g
 from leakcheck.cfg.walk import reduce, walk
 from leakcheck.diagnostic import Applicability
 from leakcheck.driver_session import AfterRelease
@@ -56,11 +55,6 @@ def giving(region: Region, program: Program) -> Iterator[Doubt]:
     yield from _other_pools(region)
 
 
-def graph_calls(region: Region) -> dict[int, g.Call]:
-    """The calls of the function as the analysis sees them, by the identity of their syntax."""
-    return region.tree.calls
-
-
 def _session(region: Region, program: Program) -> Iterator[Doubt]:
     """A connection that goes back to a pool must not take session state with it."""
     resource = region.found.acquisition.resource
@@ -85,7 +79,7 @@ def _session(region: Region, program: Program) -> Iterator[Doubt]:
 
 def _given_by_others(region: Region, program: Program) -> Iterator[Doubt]:
     """Which method of several with one name is called is not known: each must hand out what is given back alike."""
-    callees, call = region.tree.unit.callees, graph_calls(region).get(id(region.call))
+    callees, call = region.tree.unit.callees, region.tree.calls.get(id(region.call))
     symbols = callees.symbols(call) if callees is not None and call is not None else ()
     functions = [symbol for symbol in symbols if isinstance(symbol, Function)]
     if not region.found.acquisition.steps or len(functions) < 2:
@@ -105,7 +99,7 @@ def _given_by_others(region: Region, program: Program) -> Iterator[Doubt]:
 
 def _perhaps_async(region: Region) -> Iterator[Doubt]:
     """A factory that is known by its name alone may make what must be awaited, where the function speaks of that."""
-    callees, call = region.tree.unit.callees, graph_calls(region).get(id(region.call))
+    callees, call = region.tree.unit.callees, region.tree.calls.get(id(region.call))
     acquisition = region.found.acquisition
     if callees is None or call is None or callees.symbols(call) or acquisition.protocol.is_async:
         return
@@ -169,7 +163,7 @@ def _after(resource: DriverClass, program: Program, others: set[str], depth: int
 
 def _handed_out(region: Region, program: Program) -> set[str]:
     """The classes of what a helper returns, now this, now that; an empty name where it makes it elsewhere."""
-    callees, call = region.tree.unit.callees, graph_calls(region).get(id(region.call))
+    callees, call = region.tree.unit.callees, region.tree.calls.get(id(region.call))
     names: set[str] = set()
     for symbol in callees.symbols(call) if callees is not None and call is not None else ():
         unit = program.functions.units.of(symbol) if isinstance(symbol, Function) else None
@@ -212,7 +206,7 @@ def _is_locking(block: cst.With, program: Program) -> bool:
 
 def _own_releases(region: Region, program: Program) -> Iterator[Doubt]:
     """A release by a function of the program's own now runs on more paths: it must do nothing but release."""
-    callees, calls = region.tree.unit.callees, graph_calls(region)
+    callees, calls = region.tree.unit.callees, region.tree.calls
     for node in region.removed.values():
         for inner in walk(node):
             instruction = calls.get(id(inner))

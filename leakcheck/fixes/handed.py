@@ -25,7 +25,7 @@ from leakcheck.driver import ReleaseTwice
 from leakcheck.fixes.around import check_around
 from leakcheck.fixes.checkout import checkout_of
 from leakcheck.fixes.conditions import applicability_of
-from leakcheck.fixes.giving import giving, graph_calls
+from leakcheck.fixes.giving import giving
 from leakcheck.fixes.guards import guards
 from leakcheck.fixes.handles import handles
 from leakcheck.fixes.nullness import may_be_none
@@ -279,7 +279,7 @@ def _may_keep(region: Region, call: cst.Call, program: Program) -> bool:
     """Whether a call that raises may have kept the connection that it is given."""
     tree = region.tree
     given = [place for place, value in arguments_of(call) if is_mentioned(tree, region.name, value)]
-    instruction, callees = graph_calls(region).get(id(call)), tree.unit.callees
+    instruction, callees = tree.calls.get(id(call)), tree.unit.callees
     if not given or instruction is None or callees is None:
         return bool(given)
     if callees.is_quiet(instruction) or (

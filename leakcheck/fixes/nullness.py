@@ -46,9 +46,7 @@ def _generator(tree: Tree, found: Found) -> g.Call | None:
     """The call that makes the generator of which ``next(…)`` takes the first."""
     match found.call.node:
         case cst.Call(func=cst.Name(value="next" | "anext"), args=[cst.Arg(value=cst.Call() as inner)]):
-            blocks = tree.unit.graph.blocks if tree.unit.graph is not None else []
-            calls = (i for block in blocks for i in block.instructions if isinstance(i, g.Call))
-            return next((call for call in calls if call.node is inner), None)
+            return tree.calls.get(id(inner))
         case _:
             return None
 

@@ -268,15 +268,12 @@ def _call(node: cst.CSTNode) -> cst.CSTNode:
 
 def _gives_back(tree: Tree, found: Found, mention: Mention) -> bool:
     """Whether a call that mentions the variable is one of the driver's releases, also where no path reaches it."""
-    call, callees, graph = mention.call, tree.unit.callees, tree.unit.graph
+    callees = tree.unit.callees
     operation = found.acquisition.resource.methods.get(mention.attribute)
     if operation is not None:
         return bool(operation.near_miss) or operation.releases == "receiver"
-    if mention.role is not Role.ARGUMENT or callees is None or graph is None:
-        return False
-    instructions = (i for block in graph.blocks for i in block.instructions)
-    instruction = next((i for i in instructions if isinstance(i, g.Call) and i.node is call), None)
-    if instruction is None:
+    instruction = tree.calls.get(id(mention.call)) if mention.role is Role.ARGUMENT else None
+    if callees is None or instruction is None:
         return False
     return any(isinstance(s, Method) and s.operation.releases is not None for s in callees.symbols(instruction))
 

@@ -42,9 +42,7 @@ class Speech:
     """Answers about the calls of one function."""
 
     def __init__(self, tree: Tree, program: Program) -> None:
-        graph = tree.unit.graph
-        blocks = graph.blocks if graph is not None else []
-        self._calls = {id(i.node): i for block in blocks for i in block.instructions if isinstance(i, g.Call)}
+        self._calls = tree.calls
         self._statements = Statements(tree.unit, program)
         self._drivers = program.drivers
 
