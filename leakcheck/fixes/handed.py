@@ -161,11 +161,7 @@ def _check(region: Region) -> None:
             raise RefusedError(f"line {tree.row(mention.node)} {mention.role.value} `{name}`")
     region.handles = handles(name, region.statements)
     transfers = [*_transfers(region)]
-    small = [
-        next((n for n in (node, *tree.ancestors(node)) if isinstance(n, cst.BaseSmallStatement)), node)
-        for node in transfers
-    ]
-    region.handing = frozenset(map(id, small))
+    region.handing = frozenset(id(_small(tree, node)) for node in transfers)
     released = releases_in(tree, region.found, name)
     region.removed = {key: node for key, node in released.items() if region.holds(node)}
     if region.is_around:

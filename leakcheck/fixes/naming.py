@@ -128,11 +128,11 @@ def named(tree: Tree, found: Found, source: Source) -> Edit:
 def _free_name(tree: Tree, found: Found) -> str:
     """A name that the function, and what is nested in it, does not know. Raises RefusedError."""
     names = _NAMES.get(found.acquisition.resource.noun, _OTHER_NAMES)
-    for name in names:
-        if next(tree.names(name), None) is None:
-            return name
-    row = tree.row(found.call.node)
-    raise RefusedError(f"`{'` and `'.join(names)}` are in use already: give the checkout of line {row} a name")
+    free = tree.free_name(names)
+    if free is None:
+        row = tree.row(found.call.node)
+        raise RefusedError(f"`{'` and `'.join(names)}` are in use already: give the checkout of line {row} a name")
+    return free
 
 
 def _is_first(tree: Tree, taken: cst.CSTNode, statement: cst.CSTNode) -> bool:

@@ -111,7 +111,7 @@ def _is_whole(region: Region) -> bool:
 
 
 def _free_name(tree: Tree, name: str) -> str:
-    for own in (f"own_{name}", f"opened_{name}"):
-        if next(tree.names(own), None) is None:
-            return own
-    raise RefusedError(f"`own_{name}` is in use already")
+    free = tree.free_name((f"own_{name}", f"opened_{name}"))
+    if free is None:
+        raise RefusedError(f"`own_{name}` is in use already")
+    return free

@@ -17,7 +17,7 @@ from leakcheck.cfg import graph as g
 from leakcheck.cfg.walk import children, walk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from leakcheck.ownership.unit import Unit
 
@@ -61,6 +61,10 @@ class Tree:
             yield from self._names.get(name, ())
         else:
             yield from (node for node in walk(root) if isinstance(node, cst.Name) and node.value == name)
+
+    def free_name(self, names: Iterable[str]) -> str | None:
+        """The first of these names that the function, and what is nested in it, does not know."""
+        return next((name for name in names if name not in self._names), None)
 
     def ancestors(self, node: cst.CSTNode) -> Iterator[cst.CSTNode]:
         """The nodes around ``node``, the nearest first, the function last."""
