@@ -78,12 +78,10 @@ class Openings:
     def _opened(self, cls: Class) -> Iterator[tuple[str, Owned, set[str]]]:
         """The attributes in which methods keep what they take, each with the names of those methods."""
         found: dict[str, tuple[Owned, set[str]]] = {}
-        for module, method in self._methods(cls):
-            keeps = any(
-                assigned_in == method.qualname and not isinstance(value, ex.Constant)
-                for values in module.classes[method.owner or ""].attributes.values()
-                for value, assigned_in in values
-            )
+        lineage = self._program.resolver.hierarchy.lineage(cls)
+        keeping = {(module.path, method) for _, facts, module in lineage for method in facts.keeping}
+        for module, method in self._methods(cls) if keeping else ():
+            keeps = (module.path, method.qualname) in keeping
             if not keeps or method.name in _NOT_OPENING or not matters(self._program, module, method):
                 continue
             summary = self._program.summary(Function(module.path, method.qualname))

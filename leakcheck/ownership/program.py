@@ -106,6 +106,8 @@ class Program:
         self._data: dict[str, bytes] = {}
         self._kept_bytes = 0
         self._triggered: dict[str, bool] = {}
+        self.imports: dict[str, tuple[str, ...]] = {}
+        """The project files that files import, as far as anybody asked."""
         self._sources: dict[str, Source | Failure] = {}
         self._facts: dict[str, ModuleFacts | Failure] = {}
         self._syntaxes: dict[str, Syntax] = {}

@@ -51,6 +51,12 @@ def entered_by(root: cst.CSTNode) -> set[int]:
     return {id(item.expression if isinstance(item, cst.Await) else item) for item in items}
 
 
+_TELLING = frozenset({
+    cst.Try, cst.Await, cst.With, cst.Raise, cst.Assert, cst.Call, cst.Return, cst.Lambda, cst.Assign, cst.NamedExpr,
+})  # fmt: skip
+"""Syntax that tells how a call in it is used."""
+
+
 def usage_of(root: cst.CSTNode, gives_back: Callable[[str], bool]) -> Usage:
     """The usage of the calls in a function; ``gives_back`` tells of a name whether such methods release an argument."""
     run: set[int] = set()
@@ -62,6 +68,8 @@ def usage_of(root: cst.CSTNode, gives_back: Callable[[str], bool]) -> Usage:
     expected: set[int] = set()
     tried: set[int] = set()
     for node in walk(root):
+        if type(node) not in _TELLING:
+            continue
         if isinstance(node, cst.Try) and _goes_on(node):
             tried.update(id(n) for n in walk(node.body) if isinstance(n, cst.Call))
         match node:

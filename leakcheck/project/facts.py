@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
-from leakcheck.expression import Call, Name, last_name
+from leakcheck.expression import Call, Constant, Name, last_name
 
 if TYPE_CHECKING:
     from leakcheck.expression import Expression
@@ -128,6 +128,12 @@ class ClassFacts(Struct):
         assigned = [(name, values[0]) for name, values in self.attributes.items() if len(values) == 1]
         in_body = [(name, value) for name, (value, method) in assigned if method is None and isinstance(value, Call)]
         return {name: made for name, value in in_body for keyword, made in value.keywords if keyword in FACTORIES}
+
+    @property
+    def keeping(self) -> set[str]:
+        """The qualified names of the methods that assign something to an attribute, constants aside."""
+        assigned = (pair for values in self.attributes.values() for pair in values)
+        return {method for value, method in assigned if method is not None and not isinstance(value, Constant)}
 
     @property
     def has_special_metaclass(self) -> bool:

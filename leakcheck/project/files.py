@@ -164,7 +164,10 @@ class _Walk:
                         if entry.is_dir(follow_symlinks=False):
                             pending.append(entry.path)
                         elif entry.name.endswith(SUFFIXES):
-                            self._entry(entry.path)
+                            if entry.is_file(follow_symlinks=False):
+                                self._files.add(entry.path)
+                            else:
+                                self._entry(entry.path)
             except OSError as error:
                 self._passed[directory] = f"cannot be listed: {error.strerror}"
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from leakcheck.ownership.program import Program
 
 _MARK = b"\xef\xbb\xbf"
+_NAME = re.compile(rb"\w+")
 _IMPORT = re.compile(
     rb"^[ \t]*(?:from[ \t]+([.\w]+)[ \t]+import[ \t]+(\([^)]*\)|[^\n#]*)|import[ \t]+([.\w]+))", re.MULTILINE
 )
@@ -30,13 +31,19 @@ def star_imported_files(program: Program, path: str) -> Iterator[str]:
             yield found
 
 
-def imported_files(program: Program, path: str) -> Iterator[str]:
+def imported_files(program: Program, path: str) -> tuple[str, ...]:
     """The project files that a file's imports may mean, submodules among them."""
-    for match in _IMPORT.finditer(program.data(path).removeprefix(_MARK)):
+    if path not in program.imports:
+        spelled = dict.fromkeys(_imported(program.data(path).removeprefix(_MARK)))
+        found = (program.modules.find(spelling, path) for spelling in spelled)
+        program.imports[path] = tuple(dict.fromkeys(file for file in found if file is not None))
+    return program.imports[path]
+
+
+def _imported(data: bytes) -> Iterator[str]:
+    """What the imports of a file may name: modules, and members of these, which may be modules."""
+    for match in _IMPORT.finditer(data):
         module = (match[1] or match[3]).decode("ascii", "replace")
-        names = re.findall(rb"\w+", match[2] or b"")
-        spellings = [module, *(f"{module}{'' if module.endswith('.') else '.'}{n.decode()}" for n in names)]
-        for spelling in spellings:
-            found = program.modules.find(spelling, path)
-            if found is not None:
-                yield found
+        yield module
+        base = module if module.endswith(".") else f"{module}."
+        yield from (base + name.decode() for name in _NAME.findall(match[2] or b""))

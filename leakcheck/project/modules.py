@@ -10,6 +10,7 @@ are known from data. Nothing depends on which files are checked.
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 from leakcheck.project.files import displayed
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
 _MAPPED = {"ansible_collections.": 3}
 """Names under which a loader shows a whole project: how many of their first words the project's files lack."""
@@ -66,12 +67,8 @@ class Modules:
 
     def _files_in(self, folder: str, *, recurse: bool) -> tuple[str, ...]:
         if (folder, recurse) not in self._files:
-            found: list[str] = []
-            for base, folders, files in os.walk(folder or "."):
-                folders[:] = [f for f in folders if not f.startswith(".") and f != "__pycache__"] if recurse else []
-                prefix = base.removeprefix("./") if base != "." else ""
-                found.extend(os.path.join(prefix, f) for f in files if f.endswith(".py"))
-            self._files[folder, recurse] = tuple(found)
+            found = _tree(folder, frozenset({"__pycache__"})) if recurse else _tree(folder, None)
+            self._files[folder, recurse] = tuple(itertools.chain.from_iterable(found))
         return self._files[folder, recurse]
 
     def project_of(self, path: str) -> tuple[str, ...]:
@@ -106,9 +103,8 @@ class Modules:
 
     def _walk(self, top: str) -> list[str]:
         found: list[str] = []
-        for base, folders, files in os.walk(top):
-            folders[:] = sorted(f for f in folders if not f.startswith(".") and f not in _PRUNED)
-            found.extend(os.path.join(base, f) for f in sorted(files) if f.endswith(".py"))
+        for files in _tree(top, _PRUNED):
+            found += files
             if len(found) > _MOST_FILES:
                 return []
         return [displayed(each, self._here) for each in found]
@@ -257,3 +253,26 @@ class Modules:
                 entries = frozenset()
             self._listings[folder] = entries
         return entries
+
+
+def _tree(top: str, left_out: Collection[str] | None) -> Iterator[list[str]]:
+    """The Python files of a folder, then of each folder below it but hidden ones and those ``left_out``, by name.
+
+    With None, of the folder alone. Links to folders are not followed; what cannot be listed is empty.
+    """
+    pending = [top]
+    while pending:
+        folder = pending.pop()
+        try:
+            with os.scandir(folder or ".") as entries:
+                found = sorted(entries, key=lambda entry: entry.name)
+        except OSError:
+            continue
+        yield [os.path.join(folder, e.name) for e in found if e.name.endswith(".py") and not e.is_dir()]
+        if left_out is not None:
+            below = [
+                e.name
+                for e in reversed(found)
+                if not e.name.startswith(".") and e.name not in left_out and e.is_dir(follow_symlinks=False)
+            ]
+            pending += (os.path.join(folder, name) for name in below)

@@ -7,6 +7,7 @@ cur.execute("SELECT 1")       →   not
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -54,7 +55,7 @@ _WRAPPING = re.compile(r"exec|query|run|sql|statement|command|cmd|fetch|to_threa
 _METHODS = frozenset({"begin", "start_transaction"})
 _CLOSING = "close"
 """Closing ends a transaction too, and nothing can be wrong with that: what closes only need not be followed."""
-_MAY_COMMIT = re.compile(rb"(?i)\bwith\b|[\"';]\s*(?:COMMIT|END)\b")
+_MAY_COMMIT = re.compile(rb"(?im)^\s*(?:async\s+)?with\b|[\"';]\s*(?:COMMIT|END)\b")
 """What ends a transaction beside a call of ``commit``."""
 _ENDS = re.compile(rb"(?i)[\"';]\s*(?:COMMIT|END|ROLLBACK|ABORT)\b|\.(?:commit|rollback)\b")
 _RESETS = re.compile(rb"(?i)[\"';]\s*(?:RESET|DISCARD)\s|\bSET\s+ROLE\s+NONE|\bAUTHORIZATION\s+DEFAULT")
@@ -147,8 +148,11 @@ def takes_plainly(data: bytes) -> bool:
 
 def taking_rows(data: bytes) -> tuple[int, ...]:
     """The rows on which a statement that takes something plainly stands."""
-    ends = [match.end() for match in _SQL.finditer(data)]
-    return tuple(data.count(b"\n", 0, end) + 1 for end in ends)
+    rows, row, counted = list[int](), 1, 0
+    for match in _SQL.finditer(data):
+        row, counted = row + data.count(b"\n", counted, match.end()), match.end()
+        rows.append(row)
+    return tuple(rows)
 
 
 def taking_names(module: ModuleFacts) -> frozenset[bytes]:
@@ -178,11 +182,17 @@ def starts(function: FunctionFacts, text: str, vocabulary: Vocabulary) -> bool:
     return may_execute(function, vocabulary) and takes_something(text.encode())
 
 
+@cache
+def _wraps(name: str) -> bool:
+    """Whether a function of the project with this name may execute what it is given; most names come again."""
+    return _WRAPPING.search(name) is not None
+
+
 def may_execute(function: FunctionFacts, vocabulary: Vocabulary) -> bool:
     """Whether a function calls something that could send SQL, as far as names say."""
     calls = function.calls.keys()
     executes = not vocabulary.executing.isdisjoint(calls) or not _METHODS.isdisjoint(calls)
-    return executes or any(_WRAPPING.search(name) for name in calls)
+    return executes or any(map(_wraps, calls))
 
 
 def imports_slow(program: Program, module: ModuleFacts) -> bool:

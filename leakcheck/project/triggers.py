@@ -62,7 +62,10 @@ class Triggers:
         self._method = re.compile(rb"\.\s*(?:" + _either(methods) + rb")\b" + _NO_VALUE)
         self._spelled = tuple(sorted(spelled))
         self._methods = tuple(b"." + name.encode() for name in sorted(set().union(*named.values())))
-        self._receiver = re.compile(b"|".join(_called_on(words, names) for words, names in sorted(named.items())))
+        self._receivers = tuple(
+            (re.compile(rb"\.\s*(?:" + _either(names) + rb")\b"), re.compile(rb"(?i:" + _either(words) + _BEFORE))
+            for words, names in sorted(named.items())
+        )
         self._alone = frozenset(_encoded(alone))
         self._factories = _encoded({word.replace("_", "").lower() for word in factories})
         self._used = _encoded(f".{name}(" for name in calls.connection_methods)
@@ -93,12 +96,20 @@ class Triggers:
         words = _words(data)
         if self._imports(data, words & self._taking) and self._takes_with_package(data, words):
             return True
-        if any(method in data for method in self._methods) and self._receiver.search(data) is not None:
+        if any(method in data for method in self._methods) and self._is_called_on_receiver(data):
             return True
         if not words.isdisjoint(self._alone):
             return True
         folded = data.lower().replace(b"_", b"")
         return any(word in folded for word in self._factories)
+
+    def _is_called_on_receiver(self, data: bytes) -> bool:
+        """Whether a method is called on something that is named like a pool."""
+        return any(
+            receiver.search(data, max(0, call.start() - _NEAR), call.start()) is not None
+            for method, receiver in self._receivers
+            for call in method.finditer(data)
+        )
 
     def _takes_with_package(self, data: bytes, words: AbstractSet[bytes]) -> bool:
         if self._method.search(data) is not None or any(word in data and name in data for word, name in self._spelled):
@@ -123,6 +134,10 @@ def _by_root(packages: Iterable[str]) -> dict[bytes, set[bytes]]:
     return found
 
 
+_BEFORE = rb")(?:\(\s*\))?\s*\Z"
+"""What stands between a receiver's last word and its method."""
+_NEAR = 100
+"""Bytes before a method in which the end of its receiver stands."""
 _NO_VALUE = rb"(?!\s*(?:\.|\[|=[^=]))"
 """What follows a method that is called or handed on, and not an attribute that something is read of or put in."""
 
@@ -131,11 +146,6 @@ def _import_of(packages: Iterable[bytes]) -> re.Pattern[bytes]:
     """A line that imports one of these packages or a member of it, or imports it from somewhere."""
     names = b"|".join(map(re.escape, sorted(packages)))
     return re.compile(rb"\b(?:import|from)\b[^\n]*(?:\\\r?\n[^\n]*)*\b(?:" + names + rb")\b")
-
-
-def _called_on(receivers: Iterable[str], methods: Iterable[str]) -> bytes:
-    """One of these methods, called on a name that ends in one of these words."""
-    return rb"(?i:" + _either(receivers) + rb")(?:\(\s*\))?\s*\.\s*(?:" + _either(methods) + rb")\b"
 
 
 def _encoded(words: Iterable[str]) -> tuple[bytes, ...]:
