@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import builtins
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +78,9 @@ class Calls(Struct, frozen=True):
     release_objects: frozenset[str]
     connection_words: frozenset[str]
     connection_methods: frozenset[str]
+    connection_functions: frozenset[str]
     session_words: frozenset[str]
+    ending_hooks: frozenset[str]
     locks: frozenset[str]
     borrowing: frozenset[str]
     building: frozenset[str]
@@ -115,6 +118,10 @@ class Calls(Struct, frozen=True):
         return any(
             name in (dotted, last) or (name.endswith("*") and last.startswith(name[:-1])) for name in self.borrowing
         )
+
+    def is_ending_hook(self, method: str) -> bool:
+        """Whether a toolkit calls the method of this name of its objects when they end."""
+        return any(fnmatchcase(method, pattern) for pattern in self.ending_hooks)
 
     def effect(self, dotted: str) -> CallEffect | None:
         """What this call does with its argument: by qualified name, else by method name and receiver."""
@@ -196,9 +203,11 @@ def load_calls() -> Calls:
         release_objects=frozenset(document["release-objects"]),
         connection_words=frozenset(document["connection-words"]),
         connection_methods=frozenset(document["connection-methods"]),
+        connection_functions=frozenset(document["connection-functions"]),
         session_words=frozenset(document["session-words"]),
+        ending_hooks=frozenset(document["ending-hooks"]),
         locks=frozenset(document["locks"]),
-        borrowing=frozenset(document["borrowing"]),
+        borrowing=frozenset(document["borrowing"] + document["connection-functions"]),
         building=frozenset(document["building"]),
         slow=frozenset(name for name in document["slow"] if "*" not in name),
         slow_patterns=tuple(name for name in document["slow"] if "*" in name),

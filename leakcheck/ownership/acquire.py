@@ -158,7 +158,7 @@ class Acquisitions:
             return self._from(Acquisition(queued, protocol, None), call, scope)
         if is_settled(symbols, self._drivers):
             return self._by_claim(call, scope, awaited)
-        by_name = self._by_name(call.func, scope, awaited)
+        by_name = self._by_name(call, scope, awaited)
         if by_name is not None:
             return by_name
         if isinstance(call.func, ex.Attribute):
@@ -201,12 +201,14 @@ class Acquisitions:
             if not scope.module.packages.isdisjoint(self._drivers.packages_of(known.id)):
                 yield known, known.methods["__call__"]
 
-    def _by_name(self, func: ex.Expression, scope: Scope, awaited: Callable[[], bool]) -> Acquisition | None:
-        named = self._named(func)
+    def _by_name(self, call: ex.Call, scope: Scope, awaited: Callable[[], bool]) -> Acquisition | None:
+        named = self._named(call.func)
         if named is not None:
             return self._by_operation(named)
         in_coroutine = bool(scope.functions) and scope.functions[-1].is_async
-        for known, made in self._factories(func, scope):
+        for known, made in self._factories(call.func, scope):
+            if made.most_arguments is not None and len(call.args) > made.most_arguments:
+                continue
             is_async = any(o.awaited for o in self._drivers.classes[made.acquires or ""].methods.values())
             if is_async is not in_coroutine:
                 continue

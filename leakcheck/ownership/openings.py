@@ -52,11 +52,11 @@ class Openings:
             releases = self._owners.releasing_methods(cls, attribute, resource)
             again = Reopening(self._program, cls, attribute, releases).methods()
             releases = offered(releases, again)
-            if not self._owners.are_told(releases) or "__del__" in releases:
+            if not self._owners.are_told(releases):
                 continue
-            if self._owners.arranges(cls, attribute, resource, releases):
+            if self._owners.endings.ends_itself(cls, attribute, resource, releases):
                 continue
-            openings = self._openings(cls, {*opening}.difference(releases))
+            openings = self._openings(cls, attribute, {*opening}.difference(releases))
             openings = {n: o for n, o in openings.items() if n not in releases and again.get(n, True)}
             wrapped = self._owners.register(cls, attribute, resource, releases, openings)
             given = self._given(cls, attribute)
@@ -105,7 +105,7 @@ class Openings:
                 if names:
                     yield attribute or "", Owned(resource.id, None, None, each.acquisition.steps), names
 
-    def _openings(self, cls: Class, direct: set[str]) -> dict[str, Operation]:
+    def _openings(self, cls: Class, attribute: str, direct: set[str]) -> dict[str, Operation]:
         """The methods and properties that open it, some of them by way of others."""
         methods = [(module, method) for module, method in self._methods(cls) if method.name not in _NOT_OPENING]
         properties = {m.name for _, m in methods if is_property(m)}
@@ -121,7 +121,7 @@ class Openings:
                 protocol=Protocol.COROUTINE if method.is_async else Protocol.VALUE,
                 opens_first=not self._program.vocabulary.executing.isdisjoint(method.calls),
                 tells=_tells(method),
-                gives_itself=gives_itself(method),
+                gives_itself=gives_itself(method) or _gives_kept(method, attribute),
             )
             for _, method in methods
             if method.name in opening
@@ -154,6 +154,12 @@ def _opens(method: FunctionFacts, attribute: str, openings: Collection[str]) -> 
     callees = (c for found in method.calls.values() for c in found)
     holders = (opened_holder(callee, attribute, openings) for callee in callees)
     return any(holder is not None and is_self(holder) for holder in holders)
+
+
+def _gives_kept(method: FunctionFacts, attribute: str) -> bool:
+    """Whether a method returns what its object keeps, by which that can be given back, too."""
+    kept = (isinstance(r, ex.Attribute) and r.name == attribute and is_self(r.base) for r in method.returned)
+    return not is_property(method) and any(kept)
 
 
 def _tells(method: FunctionFacts) -> bool:

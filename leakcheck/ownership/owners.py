@@ -15,11 +15,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
-from leakcheck.driver import RECEIVER, DriverClass, Operation, Protocol
+from leakcheck.driver import DriverClass, Operation, Protocol
 from leakcheck.framework import load_frameworks
 from leakcheck.ownership.acquire import Acquisition
 from leakcheck.ownership.conditional import condition_of
 from leakcheck.ownership.described import EXITS, described, speaking
+from leakcheck.ownership.ending import Endings
 from leakcheck.ownership.leak import LeakKind
 from leakcheck.ownership.program import Failure
 from leakcheck.ownership.reopening import Reopening
@@ -50,6 +51,8 @@ class Owners:
         self._given = given
         self._resources: dict[str, DriverClass] = {}
         self._keepers: dict[tuple[Class, str], bool] = {}
+        self.endings = Endings(program, self.may_inherit_anything)
+        """Which objects end by what others than their users do."""
 
     # Construction
 
@@ -270,7 +273,7 @@ class Owners:
         methods = self.releasing_methods(cls, attribute, resource)
         again = Reopening(self._program, cls, attribute, methods).methods()
         methods = offered(methods, again)
-        if not methods or "__del__" in methods or self.arranges(cls, attribute, resource, methods):
+        if not methods or self.endings.ends_itself(cls, attribute, resource, methods):
             return None
         return self.register(cls, attribute, resource, methods)
 
@@ -294,21 +297,6 @@ class Owners:
         """Whether what gives back what an object keeps sends something before: what it then leaves is not known."""
         methods = (method for _, method in self._methods(cls) if method.name in releases or method.name in EXITS)
         return any(not _SENDING.isdisjoint(method.calls) for method in methods)
-
-    def arranges(self, cls: Class, attribute: str, resource: DriverClass, releases: Iterable[str]) -> bool:
-        """Whether making an object hands one of these methods on to be called later: ``atexit.register(self.stop)``.
-
-        So does a ``lambda: self.stop()``, or ``self.conn.close``. The object sees to its end itself then.
-        """
-        own = [f"{attribute}.{name}" for name, o in resource.methods.items() if o.releases == RECEIVER]
-        methods = "|".join(map(re.escape, (*releases, *own)))
-        for owner, init, _ in self._program.resolver.hierarchy.initialisers(cls):
-            if not init.parameters:
-                return False
-            text = self._program.rows(owner.path, init.row, init.last_row).decode(errors="replace")
-            method = rf"{re.escape(init.parameters[0].name)}\.(?:{methods})"
-            return re.search(rf"[(,=]\s*{method}\s*[,)]|\blambda\b[^:\n]*:\s*{method}\(", text) is not None
-        return False
 
     def are_told(self, releases: Iterable[str]) -> bool:
         """Whether one of these methods is there to give back: it is called so, or leaves a ``with``."""

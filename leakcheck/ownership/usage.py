@@ -100,7 +100,7 @@ def usage_of(root: cst.CSTNode, gives_back: Callable[[str], bool]) -> Usage:
                 if name in _SPAWNERS:
                     spawned.update(id(a.value) for a in args)
                 if args and isinstance(func, cst.Attribute) and gives_back(func.attr.value):
-                    fetching.add(id(func.value))
+                    fetching.add(id(_fetched(func.value)))
             case cst.Return() | cst.Lambda():
                 run.update(id(n) for n in walk(node) if isinstance(n, cst.Call))
             case cst.Assign(value=value) | cst.NamedExpr(value=value):
@@ -119,6 +119,13 @@ def usage_of(root: cst.CSTNode, gives_back: Callable[[str], bool]) -> Usage:
         entered=frozenset(entered_by(root)),
         tried=frozenset(tried),
     )
+
+
+def _fetched(receiver: cst.BaseExpression) -> cst.BaseExpression:
+    """What fetches the pool: the call in ``get_database().pool``."""
+    while isinstance(receiver, cst.Attribute):
+        receiver = receiver.value
+    return receiver
 
 
 def _expects(manager: cst.BaseExpression) -> bool:

@@ -28,6 +28,7 @@ from leakcheck.expression import (
 )
 from leakcheck.project.endings import is_stub, last_call, never_returns
 from leakcheck.project.facts import SELF, ClassFacts, FunctionFacts, ModuleFacts, Parameter, ScopeFacts, Statement
+from leakcheck.project.fallbacks import fallbacks_of
 from leakcheck.project.named_tuples import NAMED_TUPLE, fields_of
 from leakcheck.project.nodes import walk
 
@@ -362,6 +363,7 @@ _COLLECTORS: dict[type[ast.AST], Callable[..., bool]] = {
     ast.NamedExpr: _Collector.walrus_,
     ast.For: _Collector.for_,
     ast.AsyncFor: _Collector.for_,
+    ast.Try: lambda _, node, place: place.scope.fallbacks.update(fallbacks_of(node)) is not None,
     ast.With: _Collector.with_,
     ast.AsyncWith: _Collector.with_,
     ast.Call: _Collector.call_,

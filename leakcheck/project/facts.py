@@ -46,6 +46,8 @@ class ScopeFacts(Struct):
     annotations: dict[str, Expression] = field(default_factory=dict)
     functions: dict[str, str] = field(default_factory=dict)
     classes: dict[str, str] = field(default_factory=dict)
+    fallbacks: set[str] = field(default_factory=set)
+    """Imported names that are bound again where the import fails: to what counts only there."""
 
     def assign(self, name: str, value: Expression) -> None:
         """Add an expression to those that the name is bound to."""
@@ -62,6 +64,7 @@ class ScopeFacts(Struct):
         self.annotations |= later.annotations
         self.functions |= later.functions
         self.classes |= later.classes
+        self.fallbacks |= later.fallbacks
 
 
 class FunctionFacts(Struct):

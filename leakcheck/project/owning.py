@@ -30,7 +30,8 @@ CONNECTION = "generic.Connection"
 def may_own(program: Program, function: FunctionFacts) -> bool:
     """Whether a function calls what is called like an opening, and methods by which a connection is used and closed."""
     calls = function.calls
-    if program.calls.connection_methods.isdisjoint(calls) or not any(_closing(program, calls)):
+    using = program.calls.connection_methods | program.calls.connection_functions
+    if using.isdisjoint(calls) or not any(_closing(program, calls)):
         return False
     return any(opens(program, callee) for found in calls.values() for callee in found)
 
@@ -63,9 +64,30 @@ def _is_call(value: ex.Expression, func: ex.Expression) -> bool:
 
 def _is_treated(program: Program, function: FunctionFacts, holder: ex.Name, lender: ex.Expression | None) -> bool:
     """Whether the name is used like a connection, and closed or given to something that gives back: its lender may."""
-    if not any(ex.Attribute(holder, name) in function.calls.get(name, ()) for name in program.calls.connection_methods):
+    methods = program.calls.connection_methods
+    used = any(ex.Attribute(holder, name) in function.calls.get(name, ()) for name in methods)
+    if not used and not any(_is_given(program, value, holder) for value in _values(function)):
         return False
     return any(base in (None, holder, lender) for base in _closing(program, function.calls))
+
+
+def _values(function: FunctionFacts) -> Iterator[ex.Expression]:
+    for values in function.scope.assignments.values():
+        yield from values
+    yield from function.returned
+
+
+def _is_given(program: Program, value: ex.Expression, holder: ex.Name) -> bool:
+    """Whether a value is made by what uses a connection, and of this one: ``pd.read_sql(query, conn).to_dict()``."""
+    while not isinstance(value, ex.Call) or ex.last_name(value.func) not in program.calls.connection_functions:
+        match value:
+            case ex.Call(func=inner) | ex.Attribute(base=inner) | ex.Item(base=inner):
+                value = inner
+            case ex.Await(value=inner) | ex.Element(value=inner) | ex.Entered(value=inner):
+                value = inner
+            case _:
+                return False
+    return holder in value.args or holder in dict(value.keywords).values()
 
 
 def _closing(program: Program, calls: dict[str, list[ex.Expression]]) -> Iterator[ex.Expression | None]:

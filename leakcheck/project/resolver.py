@@ -178,8 +178,10 @@ class Resolver:
             )
 
     def _bound(self, name: str, facts: ScopeFacts, scope: Scope) -> Iterable[Symbol]:
-        for target in facts.imports.get(name, ()):
-            yield from self.imported(target, scope.module.path)
+        imported = [s for target in facts.imports.get(name, ()) for s in self.imported(target, scope.module.path)]
+        yield from imported
+        if name in facts.fallbacks and any(not isinstance(symbol, External) for symbol in imported):
+            return  # the import does not fail: it brings something of the project
         if name in facts.functions:
             yield Function(scope.module.path, facts.functions[name])
         if name in facts.classes:

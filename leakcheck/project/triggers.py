@@ -68,7 +68,11 @@ class Triggers:
         )
         self._alone = frozenset(_encoded(alone))
         self._factories = _encoded({word.replace("_", "").lower() for word in factories})
-        self._used = _encoded(f".{name}(" for name in calls.connection_methods)
+        used = (
+            *(f".{name}(" for name in calls.connection_methods),
+            *(f"{name}(" for name in calls.connection_functions),
+        )
+        self._used = _encoded(used)
         self._opened = re.compile(rb"(?i)=\s*(?:await\s)?[\w.()]*(?:" + _either(calls.connection_words) + rb")\w*\(")
 
     def in_(self, data: bytes) -> bool:
