@@ -223,6 +223,26 @@ def test_the_block_of_the_connection_itself_commits() -> None:
         assert "with_transaction" not in fixed(OWN_BLOCK.replace(old, new))
 
 
+def test_handlers_that_only_roll_back_are_the_helpers_where_no_server_can_be_gone() -> None:
+    tried = """\
+    conn = get_db()
+    try:
+        notify(0)
+        conn.execute("INSERT INTO orders VALUES (?)", (name,))
+        conn.commit()
+    except Exception:
+        conn.rollback()
+        conn.close()
+        raise
+    conn.close()
+"""
+    found = fixed(VIEW.partition("    conn = ")[0] + tried)
+    assert found.endswith(
+        "    with with_transaction(get_db()) as conn:\n        notify(0)\n"
+        '        conn.execute("INSERT INTO orders VALUES (?)", (name,))\n'
+    )
+
+
 ENTERED = """\
 import sqlite3
 

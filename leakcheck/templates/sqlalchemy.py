@@ -39,9 +39,10 @@ def with_transaction(engine: Engine) -> Iterator[Connection]:
     try:
         try:
             yield conn
-            # In a transaction in which a statement has failed PostgreSQL would answer ROLLBACK to COMMIT, without an
-            # error; this raises.
-            conn.execute(text("SELECT 1"))
+            if conn.in_transaction():
+                # Where a statement of it has failed PostgreSQL would answer ROLLBACK to COMMIT, without an error; this
+                # raises.
+                conn.execute(text("SELECT 1"))
             conn.commit()
         except BaseException:
             _roll_back(conn)

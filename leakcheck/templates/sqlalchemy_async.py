@@ -40,9 +40,10 @@ async def with_transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection
     try:
         try:
             yield conn
-            # In a transaction in which a statement has failed PostgreSQL would answer ROLLBACK to COMMIT, without an
-            # error; this raises.
-            await conn.execute(text("SELECT 1"))
+            if conn.in_transaction():
+                # Where a statement of it has failed PostgreSQL would answer ROLLBACK to COMMIT, without an error; this
+                # raises.
+                await conn.execute(text("SELECT 1"))
             await conn.commit()
         except BaseException:
             await _roll_back(conn)

@@ -27,7 +27,12 @@ from .observed import TABLE, Observer, Outcome, Way
 from .pools import opened, prepare
 from .server import running
 
-HELPERS = {"psycopg2": "psycopg2", "psycopg2-plain": "psycopg2-connect", "sqlalchemy": "sqlalchemy"}
+HELPERS = {
+    "psycopg2": "psycopg2",
+    "psycopg2-plain": "psycopg2-connect",
+    "psycopg": "psycopg",
+    "sqlalchemy": "sqlalchemy",
+}
 """The helper for each kind of program whose fixes use one."""
 _MODULE, FUNCTION = "transactions", "with_transaction"
 
@@ -44,7 +49,7 @@ class Compared:
 
 def compare(seed: int, observer: Observer, driver: str, *, helper: bool = False) -> Compared:
     """Fix one function, with the helper for its driver or without, and run both."""
-    text = leaky(seed, DRIVERS[driver])
+    text = leaky(seed, DRIVERS[driver], commits=helper and seed % 4 > 0)
     if helper:
         sys.modules[_MODULE] = import_module(f"leakcheck.templates.{HELPERS[driver].replace('-', '_')}")
     new = _fixed(text, HELPERS[driver] if helper else None)

@@ -28,6 +28,8 @@ class Driver:
     is_async: bool = False
     managers: tuple[str, ...] = ()
     """What ``with`` statements enter that end a transaction and not the checkout."""
+    begun: tuple[tuple[str, ...], str] | None = None
+    """How a transaction is begun that a variable holds, and how that is committed."""
 
 
 _PSYCOPG2 = "from psycopg2.pool import ThreadedConnectionPool"
@@ -54,21 +56,22 @@ DRIVERS = {
         ),
         Driver(
             "sqlalchemy", "sqlalchemy", ("from sqlalchemy import Engine, text",), "pool: Engine", "pool.connect()",
-            (), "conn.execute(text({}))", "conn.close()",
+            (), "conn.execute(text({}))", "conn.close()", begun=(("begun = conn.begin()",), "begun.commit()"),
         ),
         Driver(
             "asyncpg", "asyncpg", ("from asyncpg import Pool",), "pool: Pool", "await pool.acquire()",
             (), "await conn.execute({})", "await pool.release(conn)",
             methods=False, begins=True, is_async=True, managers=("conn.transaction()",),
+            begun=(("begun = conn.transaction()", "await begun.start()"), "await begun.commit()"),
         ),
     )
 }  # fmt: skip
 FLAGS = ("a", "b")
 
 
-def leaky(seed: int, driver: Driver) -> str:
-    """The text of a module with one function, ``handle``."""
-    return _Writer(Random(f"{driver.name}:{seed}"), driver).text()
+def leaky(seed: int, driver: Driver, *, commits: bool = False) -> str:
+    """The text of a module with one function, ``handle``; where it ``commits``, mostly on every way that ends well."""
+    return _Writer(Random(f"{driver.name}:{seed}{':commits' * commits}"), driver).text(commits=commits)
 
 
 class _Writer:
@@ -79,8 +82,11 @@ class _Writer:
         self._number = 0
         self._loops = 0
 
-    def text(self) -> str:
+    def text(self, *, commits: bool) -> str:
         """The module."""
+        if commits:
+            self._committing()
+            return "\n".join(self._lines) + "\n"
         tidy = self._driver.begins and not self._driver.is_async  # its pool passes on what is set and begun
         ways = ("plain", "plain", "plain", "opened", "pair", "maybe", "tried", "bound")
         way = "plain" if tidy else self._random.choice(ways)
@@ -103,7 +109,8 @@ class _Writer:
             self._put(1, "try:")
         for line in prepare:
             self._put(depth, line)
-        if tidy or (self._driver.begins and self._chance(0.6)):
+        often = 0.6 if self._driver.begins else 0.2 if self._driver.begun is not None else 0
+        if tidy or self._chance(often):
             self._transaction(depth)
         else:
             self._block(depth, self._random.randint(2, 5))
@@ -178,6 +185,84 @@ class _Writer:
         self._put(3, self._driver.release)
         self._put(2, self._random.choice(("raise", "return 'failed'")))
 
+    def _committing(self) -> None:
+        """One commit at the end of the work: what a helper that commits is for, or one step from it."""
+        self._put(0, f"{self._keyword} handle({self._driver.pool}, flags, work, log):")
+        if self._chance(0.3):
+            self._put(1, self._other())
+        self._put(1, f"conn = {self._driver.take}")
+        guarded = self._chance(0.25)
+        depth = 2 if guarded else 1
+        if guarded:
+            self._put(1, "try:")
+        is_block = bool(self._driver.prepare) and self._chance(0.2)
+        if is_block:
+            self._put(depth, "with conn.cursor() as cur:")
+            depth += 1
+        for line in self._driver.prepare if not is_block else ():
+            self._put(depth, line)
+        if self._chance(0.3):
+            self._asked_first(depth)
+        self._work(depth, self._random.randint(1, 4))
+        self._put(depth, "conn.commit()")
+        depth -= is_block
+        if self._driver.prepare and not is_block and self._chance(0.5):
+            self._put(depth, self._random.choice(("rows = cur.rowcount", "cur.close()")))
+        if self._chance(0.4):
+            self._put(depth, self._other())
+        if self._chance(0.8):
+            self._put(depth, self._driver.release)
+        if self._chance(0.4):
+            self._put(depth, self._other())
+        self._put(depth, "return 'done'")
+        if guarded:
+            self._put(1, self._random.choice(("except Exception:", "except BaseException:", "except ValueError:")))
+            self._rollback(2)
+            if self._chance(0.4):
+                self._put(2, self._driver.release)
+            self._put(2, self._random.choice(("raise", "raise", "return 'failed'")))
+
+    def _asked_first(self, depth: int) -> None:
+        """A way out before anything is written."""
+        self._number += 1
+        self._put(depth, self._say(f"SELECT {self._number} FROM kept"))
+        self._put(depth, f"if flags.{self._random.choice(FLAGS)}:")
+        if self._chance(0.5):
+            self._put(depth + 1, self._driver.release)
+        self._put(depth + 1, "return 'nothing'")
+
+    def _work(self, depth: int, length: int) -> None:
+        """Statements that go on to the commit or raise; now and then any other."""
+        for _ in range(length):
+            choice = self._random.random()
+            if depth > 3 or choice < 0.4:
+                self._put(depth, self._insert())
+            elif choice < 0.55:
+                self._put(depth, self._other())
+            elif choice < 0.7:
+                self._put(depth, f"if flags.{self._random.choice(FLAGS)}:")
+                self._work(depth + 1, self._random.randint(1, 2))
+                if self._chance(0.4):
+                    if self._chance(0.5):
+                        self._put(depth + 1, self._driver.release)
+                    self._put(depth + 1, "raise ValueError('early')")
+            elif choice < 0.8:
+                self._put(depth, "for item in (1, 2):")
+                self._work(depth + 1, self._random.randint(1, 2))
+                if self._chance(0.4):
+                    self._put(depth + 1, f"if flags.{self._random.choice(FLAGS)}:")
+                    self._put(depth + 2, self._random.choice(("break", "continue")))
+            elif choice < 0.88:
+                self._put(depth, "try:")
+                self._work(depth + 1, self._random.randint(1, 2))
+                self._put(depth, "except Exception:")
+                self._put(depth + 1, "log('failed')")
+                self._put(depth + 1, "raise")
+            elif choice < 0.92:
+                self._put(depth, "conn.commit()")
+            else:
+                self._statement(depth)
+
     def _after_handler(self, *, released: bool) -> None:
         if self._lines[-1].endswith("finally:"):
             self._put(2, self._driver.release if released or self._chance(0.5) else "log('done')")
@@ -203,9 +288,13 @@ class _Writer:
         self._put(depth, "return 'done'")
 
     def _transaction(self, depth: int) -> None:
-        self._put(depth, self._say("BEGIN"))
+        begin, commit = (self._say("BEGIN"),), self._say("COMMIT")
+        if self._driver.begun is not None and (not self._driver.begins or self._chance(0.5)):
+            begin, commit = self._driver.begun
+        for line in begin:
+            self._put(depth, line)
         self._block(depth, self._random.randint(1, 3))
-        self._put(depth, self._say("COMMIT"))
+        self._put(depth, commit)
         if self._chance(0.3):
             self._put(depth, self._other())
 

@@ -31,7 +31,8 @@ _TAKING = ("getconn", "connect", "acquire", "connection")
 _LATER = ("acquire", "connection")
 """What takes nothing before it is awaited or entered."""
 _GIVING = ("putconn", "release")
-_ENDING = ("commit", "rollback")
+_BEGINNING = ("transaction", "begin")
+_ENDING = ("commit", "rollback", "start")
 
 Fault = tuple[str, int]
 """The words of a call, and which of those with the same words."""
@@ -47,7 +48,7 @@ class Failure(StrEnum):
 
 Way = tuple[tuple[bool, ...], Fault | None, Failure]
 """The flags, the call that fails, and how."""
-_OF_PYTHON = ("log ", "work ", "take", "transaction", "cursor")
+_OF_PYTHON = ("log ", "work ", "take", "transaction", "begin", "cursor")
 """Calls that say nothing to the server when they fail."""
 
 
@@ -129,8 +130,8 @@ class Spy:
             return lambda: (run.check("cursor"), Spy(found(), run))[1]
         if name == "execute":
             return self._executing(found)
-        if name == "transaction":
-            run.check("transaction")
+        if name in _BEGINNING:
+            return lambda *given: (run.check(name), Spy(found(*given), run))[1]
         if name in _ENDING:
             return lambda: (run.check(name), found())[1]
         return found
@@ -148,6 +149,13 @@ class Spy:
             return execute(statement)
 
         return say
+
+    async def __aenter__(self) -> object:
+        return await self._real.__aenter__()
+
+    async def __aexit__(self, *error: object) -> bool | None:
+        result: bool | None = await self._real.__aexit__(*error)
+        return result
 
     def __enter__(self) -> Self:
         entered = self._real.__enter__()
