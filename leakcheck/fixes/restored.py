@@ -29,6 +29,8 @@ from leakcheck.fixes.splice import in_place, rebuilt
 from leakcheck.fixes.stretch import check_kept
 from leakcheck.fixes.tree import RefusedError, own
 from leakcheck.ownership.leak import LeakKind
+from leakcheck.ownership.obligation import EventKind
+from leakcheck.ownership.sessions.ending import NOT_AWAITED
 from leakcheck.ownership.sessions.session import ENDS as ENDING
 from leakcheck.ownership.sessions.session import HeldKind
 from leakcheck.sql.event import SqlKind
@@ -240,8 +242,15 @@ def reset_shapes(stretch: Stretch, source: Source) -> Iterator[Shape]:
     held = stretch.found.held
     if stretch.connection is None or held.kind not in (HeldKind.ROLE, HeldKind.AUTHORIZATION, HeldKind.SETTING):
         raise RefusedError(f"what resets that of line {stretch.row} is not visible")
-    found = [(n, said[1]) for n in own(stretch.tree.root) if (said := stretch.speech.of_one(n)) is not None]
-    resets = [(n, [e.kind for e in said]) for n, said in found if stretch.order(n) > stretch.order(stretch.call)]
+    forgotten = _forgotten(stretch)
+    found = [(n, *said) for n in own(stretch.tree.root) if (said := stretch.speech.of_one(n)) is not None]
+    found = [one for one in found if stretch.order(one[0]) > stretch.order(stretch.call)]
+    resets = [(n, [e.kind for e in said]) for n, _, said in found]
+    for statement, call, _ in found:
+        assert isinstance(statement, cst.SimpleStatementLine)
+        if id(call) in forgotten:
+            yield _awaited(stretch, statement, call, source)
+            return
     for statement, kinds in resets:
         assert isinstance(statement, cst.SimpleStatementLine)
         if kinds == [SqlKind.DISCARD_ALL]:
@@ -259,6 +268,22 @@ def reset_shapes(stretch: Stretch, source: Source) -> Iterator[Shape]:
             yield _committed(stretch, statement, source)
             return
     raise RefusedError(f"the reset of what line {stretch.row} sets is no statement of its own")
+
+
+def _forgotten(stretch: Stretch) -> set[int]:
+    """The calls that make a coroutine which nobody awaits."""
+    exploration = stretch.found.exploration
+    hops = [hop for hop in exploration.hops.values() if hop is not None]
+    seen = [event for one in (*hops, *exploration.endings) for event in one.events]
+    return {id(e.instruction.node) for e in seen if e.kind is EventKind.NEAR_MISS and e.note == NOT_AWAITED}
+
+
+def _awaited(stretch: Stretch, statement: cst.SimpleStatementLine, call: cst.Call, source: Source) -> Shape:
+    """The reset that is sent."""
+    new = statement.with_changes(body=[cst.Expr(cst.Await(call))])
+    edit = in_place(stretch.tree, _block_of(stretch, statement), statement, [new], source)
+    message = f"Await the reset of line {stretch.tree.row(statement)}"
+    return Shape(TRY_FINALLY, message, (edit,), Applicability.UNSAFE)
 
 
 def _beside(stretch: Stretch, statement: cst.SimpleStatementLine, source: Source, *, keeps: bool) -> Shape:

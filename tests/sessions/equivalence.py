@@ -110,7 +110,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             total += len(wrong)
             ways = sum(one.ways for one in fixed)
             helped = sum(f"import {FUNCTION}" in (one.fixed or "") for one in fixed)
-            counts = f"{len(fixed)} fixed ({helped} by the helper), {ways} ways"
+            begun = sum("suppress(" in (one.fixed or "") for one in fixed)
+            counts = f"{len(fixed)} fixed ({helped} by the helper, {begun} transactions that are begun), {ways} ways"
             print(f"{name}: {len(found)} programs, {counts}, {len(wrong)} differ", flush=True)
             for one in wrong[: options.show]:
                 print(f"{one.original}\n---\n{one.fixed}\n", *one.differences[:3], sep="\n")
