@@ -46,9 +46,7 @@ def owned_shape(tree: Tree, found: Found, program: Program, source: Source) -> t
     region = _region(tree, found)
     doubt = applicability_of(region, program)
     name, own = region.name, _free_name(tree, region.name)
-    region.name = own
-    call = release_of(region)
-    region.name = name
+    call = release_of(region, own)
     small = only(region.checkout)
     assert isinstance(small, cst.Assign)
     both = small.with_changes(targets=[*small.targets, cst.AssignTarget(cst.Name(own))])

@@ -30,21 +30,25 @@ if TYPE_CHECKING:
 _CONTINUED = re.compile(r"\\\r?\n")
 
 
-def release_of(region: Region) -> cst.BaseExpression:
-    """The release as the program writes it, else as the driver's file does. Raises RefusedError."""
+def release_of(region: Region, name: str = "") -> cst.BaseExpression:
+    """The release as the program writes it, else as the driver's file does. Raises RefusedError.
+
+    ``name`` is another variable that holds the connection, for what nothing in the region releases.
+    """
+    name = name or region.name
     acquisition = region.found.acquisition
     template = acquisition.resource.release
     if "leaving" in template or template.endswith(":"):
-        raise RefusedError(f"nothing but leaving its `with` releases `{region.name}`")
+        raise RefusedError(f"nothing but leaving its `with` releases `{name}`")
     written = {region.tree.text(call).strip(): call for call in _true_releases(region)}
     if len(written) > 1:
-        raise RefusedError(f"`{region.name}` is released in different ways: `{'`, `'.join(sorted(written))}`")
+        raise RefusedError(f"`{name}` is released in different ways: `{'`, `'.join(sorted(written))}`")
     for call in written.values():
-        return _checked(region, call)
+        return _checked(region, call, name)
     pool = region.pool if not acquisition.steps else None
     if "{pool}" in template and pool is None:
-        raise RefusedError(f"which pool `{region.name}` must go back to is not visible here")
-    return _checked(region, cst.parse_expression(template.format(name=region.name, pool=pool)))
+        raise RefusedError(f"which pool `{name}` must go back to is not visible here")
+    return _checked(region, cst.parse_expression(template.format(name=name, pool=pool)), name)
 
 
 def _true_releases(region: Region) -> list[cst.BaseExpression]:
@@ -60,12 +64,12 @@ def _true_releases(region: Region) -> list[cst.BaseExpression]:
     return found
 
 
-def _checked(region: Region, release: cst.BaseExpression) -> cst.BaseExpression:
+def _checked(region: Region, release: cst.BaseExpression, name: str) -> cst.BaseExpression:
     """The release, if it reads nothing that the region may change."""
     text = region.tree.text(release)
     if isinstance(release, cst.Await) and not region.tree.unit.is_async:
         raise RefusedError(f"`{text}` needs an `async def`")
-    read = {region.tree.text(n) for n in walk(release) if isinstance(n, (cst.Name, cst.Attribute))} - {region.name}
+    read = {region.tree.text(n) for n in walk(release) if isinstance(n, (cst.Name, cst.Attribute))} - {name}
     for statement in region.statements:
         for node in walk(statement):
             for target in _targets(node):
