@@ -273,8 +273,8 @@ def reset_shapes(stretch: Stretch, source: Source) -> Iterator[Shape]:
 def _forgotten(stretch: Stretch) -> set[int]:
     """The calls that make a coroutine which nobody awaits."""
     exploration = stretch.found.exploration
-    hops = [hop for hop in exploration.hops.values() if hop is not None]
-    seen = [event for one in (*hops, *exploration.endings) for event in one.events]
+    seen = [event for hop in exploration.hops.values() if hop is not None for event in hop.events]
+    seen += [event for ending in exploration.endings for event in ending.events]
     return {id(e.instruction.node) for e in seen if e.kind is EventKind.NEAR_MISS and e.note == NOT_AWAITED}
 
 
