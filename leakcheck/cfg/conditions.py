@@ -123,7 +123,7 @@ class ConditionLowering(AssignmentLowering):
                 self.fork(node, Test(TestKind.BOUND, bound, outcome=isinstance(operator, cst.In)), true, false)
                 return
             yes = _outcome_of_yes(operator, right)
-            if yes is not None and isinstance(node.left, (cst.Subscript, cst.Call)) and not is_pure(reduce(node.left)):
+            if yes is not None and asks_for_yes(node):
                 operand = self.value(node.left)
                 forget = operand if operand.startswith("%") else None
                 self.fork(node, Test(TestKind.YES, operand, outcome=yes), true, false, forget=forget)
@@ -205,6 +205,13 @@ def null_test(node: cst.Comparison) -> tuple[cst.BaseExpression, bool] | None:
         if isinstance(other, cst.Name) and other.value == "None":
             return (subject, negated) if isinstance(subject, (cst.Name, cst.NamedExpr, cst.Call, cst.Await)) else None
     return None
+
+
+def asks_for_yes(node: cst.Comparison) -> bool:
+    """Whether it compares what a call, or an item of it, gives with true or 1: ``cur.fetchone()[0] == 1``."""
+    operator, right = node.comparisons[0].operator, node.comparisons[0].comparator
+    yes = _outcome_of_yes(operator, right) if len(node.comparisons) == 1 else None
+    return yes is not None and isinstance(node.left, (cst.Subscript, cst.Call)) and not is_pure(reduce(node.left))
 
 
 def _open_test(node: cst.BaseExpression) -> Test | None:

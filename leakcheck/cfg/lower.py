@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from leakcheck import expression as ex
-from leakcheck.cfg.conditions import ConditionLowering, null_test
+from leakcheck.cfg.conditions import ConditionLowering, asks_for_yes, null_test
 from leakcheck.cfg.graph import (
     ANY_EXCEPTION,
     CANCELLED,
@@ -194,7 +194,7 @@ class ExpressionLowering(ConditionLowering):
             target = self.temporary()
             self.emit(NullTest(node, target, null[0].value, null[1]))
             return target
-        if null is not None:
+        if null is not None or asks_for_yes(node):
             return self._truth_value(node)
         self.use(node.left)
         for comparison in node.comparisons:

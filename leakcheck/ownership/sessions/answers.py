@@ -22,6 +22,10 @@ _FETCHING = frozenset({
 })  # fmt: skip
 """What gives the rows of a statement."""
 _NOT_READING = frozenset({"execute", "executemany", "close", "cursor"})
+_TAKING_OUT = _FETCHING | {"get"}
+"""What gives a part of an answer that is in hand: a row that is a dictionary has ``get``."""
+_SAME = ("bool", "int", "any", "all")
+"""Functions whose result is true where what they are given says that it was taken."""
 
 
 def gives_answer(following: Following, call: g.Call, state: State) -> bool:
@@ -30,5 +34,6 @@ def gives_answer(following: Following, call: g.Call, state: State) -> bool:
     of_answer = any(state.get(o) is Fact.ANSWER for o in given if o is not None)
     reads = not state.session.worked and any(state.get(o) is Hold.DERIVED for o in given if o is not None)
     following.answered = following.answered or of_answer or (reads and call.method not in _NOT_READING)
-    fetches = call.method in _FETCHING
-    return fetches if reads else of_answer and (fetches or ex.dotted(call.func) in ("bool", "any", "all"))
+    if reads:
+        return call.method in _FETCHING
+    return of_answer and (call.method in _TAKING_OUT or ex.dotted(call.func) in _SAME)

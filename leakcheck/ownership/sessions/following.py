@@ -23,7 +23,7 @@ from leakcheck.ownership.effects import Effects
 from leakcheck.ownership.obligation import EventKind, Outcome, consumed, missed
 from leakcheck.ownership.reach import LEAVING
 from leakcheck.ownership.sessions import answers, autocommit, connections, ending, transaction
-from leakcheck.ownership.sessions.session import Held, HeldKind, Open, Taken
+from leakcheck.ownership.sessions.session import TAKES, Held, HeldKind, Open, Taken
 from leakcheck.ownership.sessions.statements import Action, Statements
 from leakcheck.ownership.sessions.turns import NO_TURNS, Turns
 from leakcheck.ownership.state import Fact, Hold, Said, Scope, State, Status, Value, refers
@@ -217,7 +217,7 @@ class Following(Effects, kw_only=True):
             return [state], [self._on_dead_connection(instruction, before)]  # it sets back what was set before
         if any(a.takes for a in actions):
             return [state], [transaction.failing(self, instruction, transaction.begun_by(self, actions[0], before))]
-        if all(a.kind in transaction.ENDING or a.kind in ending.ENDING for a in actions):
+        if all(a.kind in transaction.SURE or a.kind in ending.ENDING for a in actions):
             failed = state
             if any(a.kind is SqlKind.COMMIT for a in actions):
                 failed = transaction.after_failed_commit(self, instruction, before)
@@ -239,7 +239,8 @@ class Following(Effects, kw_only=True):
             state = transaction.after(self, call, action, state)
         if state.status is Status.HELD and self.held is not None:
             changed = state.session.changed or action.kind in transaction.MAY_WRITE
-            state = replace(state, session=replace(state.session, worked=True, changed=changed))
+            worked = state.session.worked or action.kind not in TAKES
+            state = replace(state, session=replace(state.session, worked=worked, changed=changed))
         return state
 
     def _take(self, instruction: g.Instruction, call: g.Call, action: Action, state: State) -> State:
@@ -248,6 +249,8 @@ class Following(Effects, kw_only=True):
         inside = state.session.open is not Open.NO or ending.is_perhaps_begun(self, state)
         fresh = inside and held.kind is not HeldKind.TRANSACTION
         starting = replace(state.session, fresh=fresh, resetting=False, worked=False, changed=False)
+        if self.names:
+            starting = replace(starting, wrote=False)  # what others wrote before is not what makes its COMMIT fail
         if held.kind is HeldKind.TRANSACTION:
             starting = replace(starting, open=Open.YES, manual=action.operation is None)
             scope = state.get(call.target)

@@ -5,12 +5,13 @@ The connection's own leak comes first: where it is lost, what is open on it is n
 
 from __future__ import annotations
 
+from itertools import dropwhile
 from typing import TYPE_CHECKING
 
 import libcst as cst
 
 from leakcheck import expression as ex
-from leakcheck.cfg.walk import reduce
+from leakcheck.cfg.walk import reduce, walk
 from leakcheck.diagnostic import Severity, Step, StepKind
 from leakcheck.driver_session import Begins
 from leakcheck.ownership.leak import Leak, LeakKind
@@ -193,7 +194,16 @@ def _is_alone(found: SessionFound, *, ends_elsewhere: Callable[[bool], bool]) ->
     if name.startswith(_OPENING_NAMES):
         return False
     role = found.held.kind in (HeldKind.ROLE, HeldKind.AUTHORIZATION)
-    return any(e.state.session.worked for e in found.exploration.endings) and not ends_elsewhere(role)
+    works = any(e.state.session.worked for e in found.exploration.endings)
+    works = works or found.connection.outside or _calls_back(found)
+    return works and not ends_elsewhere(role)
+
+
+def _calls_back(found: SessionFound) -> bool:
+    """Whether the function then calls what it, or the one around it, was given to call: ``return view(request)``."""
+    given = {p.name for facts in found.unit.scope.functions for p in facts.parameters}
+    behind = dropwhile(lambda node: node is not found.call.node, walk(found.unit.node))
+    return any(isinstance(n, cst.Call) and isinstance(n.func, cst.Name) and n.func.value in given for n in behind)
 
 
 _OPENING_NAMES = (

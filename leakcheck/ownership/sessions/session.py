@@ -63,8 +63,8 @@ class Session(Struct, frozen=True):
     ``manual``: the open transaction was begun by SQL. ``autocommit`` is None where it is not known. ``scopes`` are the
     ``with`` blocks that began a transaction, with what was open before. ``fresh``: what is followed was set in the open
     transaction, so that a rollback undoes it; ``resetting``: it was reset there, so that a rollback undoes that.
-    ``worked``: something was sent since what is followed was set; ``changed``: something that may write, by what has
-    the connection, so that a rollback loses it.
+    ``worked``: something was sent since what is followed was set, besides what sets something more; ``changed``:
+    something that may write, by what has the connection, so that a rollback loses it.
     ``saved``: a commit made it last; ``undone``: in a function that is given the connection, a rollback ended it if
     the caller had set it in the open transaction.
     ``wrote``: something was perhaps written in the open transaction, so that its COMMIT may fail.

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from leakcheck.ownership.sessions.following import Following
     from leakcheck.ownership.sessions.statements import Action
 
-ENDING = frozenset({SqlKind.COMMIT, SqlKind.ROLLBACK})
+_ENDING = frozenset({SqlKind.COMMIT, SqlKind.ROLLBACK})
+SURE = _ENDING | {SqlKind.ROLLBACK_TO, SqlKind.RELEASE_SAVEPOINT}
+"""What the server only refuses where there is nothing to end."""
 _OUTSIDE = frozenset({SqlKind.BEGIN, SqlKind.COMMIT, SqlKind.ROLLBACK, SqlKind.SET_AUTOCOMMIT})
 """What a driver that begins by itself does not begin for; all of these are read before."""
 _ACCEPTED = frozenset({SqlKind.COMMIT, SqlKind.ROLLBACK, SqlKind.ROLLBACK_TO, SqlKind.CHAIN})
