@@ -374,7 +374,8 @@ class _Search:
             facts = dict(constants.start[graph.entry.index])
             facts.update(dict.fromkeys(connection.names, Hold.OWN))
             opened = Open.NO if connection.outside else Open.MAYBE
-            state = State(Status.HELD, tuple(sorted(facts.items())), session=Session(open=opened, wrote=True))
+            session = Session(opened, autocommit=connection.autocommit, wrote=True)
+            state = State(Status.HELD, tuple(sorted(facts.items())), session=session)
             return explorer.run(graph.entry, 0, state)
         for block, position, instruction in seeds(graph, connection.found.call.node):
             facts = constants.before(block, position)

@@ -18,15 +18,17 @@ from leakcheck.cfg import graph as g
 from leakcheck.cfg.walk import reduce
 from leakcheck.driver_session import Begins, OpenAtRelease
 from leakcheck.ownership.pools import constructors
-from leakcheck.project.names import External
+from leakcheck.project.facts import SELF
+from leakcheck.project.names import Class, External
 from leakcheck.project.texts import sql_texts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from leakcheck.driver_session import Session as DriverSession
     from leakcheck.ownership.found import Found
     from leakcheck.ownership.program import Program
+    from leakcheck.ownership.unit import Unit
     from leakcheck.project.names import Scope
 
 _HIDING = ("kwargs", "execution_options", "init", "configure")
@@ -55,6 +57,26 @@ def initial(found: Found, driver: DriverSession, program: Program) -> bool | Non
         found, driver, program
     )
     return None if hidden or found.acquisition.steps else False
+
+
+def of_its_object(names: Iterable[str], unit: Unit, driver: DriverSession, program: Program) -> bool | None:
+    """The same of a connection that an object keeps; False where its class makes it so, and nothing switches it."""
+    attributes = {n.partition(".")[2] for n in names if n.partition(".")[0] in SELF}
+    owner, path = unit.scope.owner, unit.path
+    if owner is None or any(f".{name}".encode() in program.peek(path) for name in driver.autocommit):
+        return None
+    made: list[ex.Expression] = []
+    for _, facts, _ in program.resolver.hierarchy.lineage(Class(path, owner)):
+        kept = (value for name in sorted(attributes) for value, _ in facts.attributes.get(name, ()))
+        made += [v.value if isinstance(v, ex.Await) else v for v in kept if v != ex.Constant(None)]
+    for value in (v for v in made if isinstance(v, ex.Call)):
+        taken = program.acquisitions.at(value, unit.scope, awaited=lambda: True)
+        if taken is None or taken.pool is not None or taken.resource.session != driver:
+            continue
+        hidden = not value.args and not value.keywords  # `connect(**options)`
+        switched = any(name in driver.autocommit for name, _ in value.keywords)
+        return None if len(made) > 1 or hidden or switched else False
+    return None
 
 
 def _is_perhaps_unpacked(found: Found, driver: DriverSession, program: Program) -> bool:

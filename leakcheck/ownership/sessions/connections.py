@@ -133,7 +133,8 @@ def given(names: Iterable[str], unit: Unit, program: Program, *, certain: bool) 
     known = frozenset({*names, *_beside(names, unit, program)})
     driver = resource.session or UNKNOWN_DRIVER
     torn_down, outside = _is_torn_down(known, unit, program), _runs_outside(unit, driver, program)
-    return Connection(acquisition, driver, known, torn_down=torn_down, outside=outside)
+    own = autocommit.of_its_object(known, unit, driver, program) if driver.nests else None
+    return Connection(acquisition, driver, known, autocommit=own, torn_down=torn_down, outside=outside)
 
 
 def _runs_outside(unit: Unit, driver: DriverSession, program: Program) -> bool:

@@ -152,6 +152,8 @@ def _counts(found: SessionFound, ending: Ending) -> bool:
             return not (ending.state.raised and (anyway or found.connection.torn_down or _is_inner(found)))
         case HeldKind.LOCK:
             return True
+        case HeldKind.SAVEPOINT:
+            return found.connection.autocommit is False and not ending.state.raised
         case HeldKind.ROLE | HeldKind.AUTHORIZATION:
             # Whoever gave the connection rolls back what a failed function did, which undoes it where it was set in
             # the caller's transaction.
