@@ -76,6 +76,7 @@ class Leak(Struct, frozen=True):
     noun: str  # "connection", "session", …: what the driver's file calls the resource
     gap: bool = False  # only what stands between taking it and the `try` that gives it back loses it
     paused_by: str = ""  # the commit by which a session gave its connection back with what is held
+    may_be_local: bool = False  # a setting that may be set for the transaction only
     handed_on: bool = False  # other paths hand it to the caller, who must get it open
     undo: str = ""  # the method in which an object of this kind gives back what it keeps: `tearDown`
     function: str = ""  # the qualified name of the function around it; "" at module level

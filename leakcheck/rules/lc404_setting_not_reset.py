@@ -70,12 +70,13 @@ from leakcheck.rule import Rule
 
 def say(leak: Leak) -> str:
     """The headline: what is kept, and the remedy."""
-    has_local = leak.release.startswith("RESET")  # PostgreSQL alone has both
     if leak.paused_by:
         gone = f"goes back to the pool with `{leak.paused_by}`: the next borrower gets it"
-        remedy = "use SET LOCAL in each transaction" if has_local else f"set it back before: `{leak.release}`"
+        remedy = "use SET LOCAL in each transaction" if leak.may_be_local else f"set it back before: `{leak.release}`"
         return f"`{leak.acquire}` {gone}; {remedy}"
-    remedy = f"use SET LOCAL, or `{leak.release}` in `finally`" if has_local else f"`{leak.release}` in `finally`"
+    remedy = (
+        f"use SET LOCAL, or `{leak.release}` in `finally`" if leak.may_be_local else f"`{leak.release}` in `finally`"
+    )
     return f"`{leak.acquire}` outlives this checkout: the next borrower gets it; {remedy}"
 
 

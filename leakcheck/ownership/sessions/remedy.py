@@ -40,6 +40,15 @@ def remedy(held: Held, dialect: str) -> str:
     ending = _OTHERWISE.get(held.by) or _ENDINGS[held.kind]
     if held.by is SqlKind.SET and _USES.match(held.text):
         ending = "USE …"
-    elif held.by is SqlKind.SET and (dialect == "mysql" or "@@" in held.text or held.name in _OF_MYSQL):
+    elif held.by is SqlKind.SET and _is_of_mysql(held, dialect):
         ending = "SET SESSION {name} = DEFAULT"
     return ending.format(name=held.name or "…")
+
+
+def may_be_local(held: Held, dialect: str) -> bool:
+    """Whether the server has a form of the statement that ends with the transaction: PostgreSQL's SET LOCAL."""
+    return held.by is SqlKind.SET and not _USES.match(held.text) and not _is_of_mysql(held, dialect)
+
+
+def _is_of_mysql(held: Held, dialect: str) -> bool:
+    return dialect == "mysql" or "@@" in held.text or held.name in _OF_MYSQL

@@ -17,6 +17,7 @@ from leakcheck.driver_session import Begins
 from leakcheck.ownership.leak import Leak, LeakKind
 from leakcheck.ownership.obligation import EventKind
 from leakcheck.ownership.sessions.ending import ROLLED_BACK
+from leakcheck.ownership.sessions.remedy import may_be_local
 from leakcheck.ownership.sessions.session import HeldKind
 from leakcheck.ownership.sessions.swallowed import is_swallowed
 from leakcheck.ownership.state import Status
@@ -232,6 +233,7 @@ def _leak(found: SessionFound, kind: LeakKind, severity: Severity, ending: Endin
         reason=_reason(found, ending),
         noun=_NOUNS[held.kind],
         paused_by=_paused_by(found, ending),
+        may_be_local=may_be_local(held, found.connection.driver.dialect),
     )
 
 
