@@ -56,7 +56,7 @@ def _words(region: Region) -> frozenset[str]:
 
 def _check_handed(step: Step, words: frozenset[str], program: Program) -> None:
     """Nothing in the function where this step happens may switch it, nor may whoever is given it there."""
-    unit, found = _found_at(step, program)
+    unit, found = found_at(step, program)
     if any(_says(node, words) for node in walk(unit.node)):
         raise RefusedError(f"`{unit.name}` may have the connection commit each statement by itself")
     name = found.effects.bound_to
@@ -67,7 +67,7 @@ def _check_handed(step: Step, words: frozenset[str], program: Program) -> None:
         _check_taken(found, unit, words, program)
 
 
-def _found_at(step: Step, program: Program) -> tuple[Unit, Found]:
+def found_at(step: Step, program: Program) -> tuple[Unit, Found]:
     """The function where a step takes the connection, and what is found there."""
     facts = program.facts(step.path)
     for function in facts.functions.values() if facts is not None else ():

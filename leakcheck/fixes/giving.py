@@ -18,6 +18,7 @@ from leakcheck.diagnostic import Applicability
 from leakcheck.driver_session import AfterRelease
 from leakcheck.fixes.roles import mentions
 from leakcheck.fixes.session_state import dirt, is_set_in, texts
+from leakcheck.fixes.shared import shared
 from leakcheck.fixes.tree import RefusedError, own
 from leakcheck.project.names import Class, Function
 
@@ -48,6 +49,7 @@ def giving(region: Region, program: Program) -> Iterator[Doubt]:
     """What speaks for leaving it to a reader. Raises RefusedError."""
     yield from _session(region, program)
     yield from _given_by_others(region, program)
+    yield from shared(region, program)
     yield from _perhaps_async(region)
     yield from _held_as_long(region, program)
     yield from _own_releases(region, program)

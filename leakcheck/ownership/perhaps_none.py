@@ -33,16 +33,37 @@ def perhaps_none(
     graph: g.ControlFlowGraph, constants: Constants, gives_none: Callable[[g.Call], bool]
 ) -> frozenset[Part]:
     """The parts of what is returned as which None reaches the exit; ``gives_none``: whether a call may give it."""
-    start: dict[int, set[Place]] = {graph.entry.index: {(g.RETURN, None)}}
+
+    def gives(instruction: g.Instruction) -> bool:
+        return isinstance(instruction, g.Call) and gives_none(instruction)
+
+    return returned(graph, constants, g.NONE.__eq__, gives, ruled_out=_ruled_out, always=True)
+
+
+def returned(
+    graph: g.ControlFlowGraph,
+    constants: Constants,
+    is_one: Callable[[str], bool],
+    gives: Callable[[g.Instruction], bool],
+    *,
+    ruled_out: Callable[[g.Test | None], set[Place]] = lambda _: set(),
+    always: bool = False,
+) -> frozenset[Part]:
+    """The parts of what is returned as which something reaches the exit.
+
+    ``is_one``: whether a name is one; ``gives``: whether the target of an instruction is one behind it; ``ruled_out``:
+    what is none behind an edge with a test; ``always``: whether what returns nothing returns one.
+    """
+    start: dict[int, set[Place]] = {graph.entry.index: {(g.RETURN, None)} if always else set()}
     queue = deque([graph.entry])
     while queue:
         block = queue.popleft()
         places = before_last = set(start[block.index])
         for instruction in block.instructions:
             before_last = set(places)
-            _step(places, instruction, gives_none)
+            _step(places, instruction, is_one, gives)
         for edge in constants.taken(block):
-            reaching = before_last if edge.raised is not None else places - _ruled_out(edge.test)
+            reaching = before_last if edge.raised is not None else places - ruled_out(edge.test)
             known = start.get(edge.target.index)
             if known is None or not reaching <= known:
                 start[edge.target.index] = reaching | (known or set())
@@ -51,21 +72,26 @@ def perhaps_none(
 
 
 Place = tuple[str, Part]
-"""A variable that may hold None, or a part of what it holds."""
+"""A variable that may hold one, or a part of what it holds."""
 
 
-def _step(places: set[Place], instruction: g.Instruction, gives_none: Callable[[g.Call], bool]) -> None:
-    """Apply one instruction to the places that may hold None."""
+def _step(
+    places: set[Place],
+    instruction: g.Instruction,
+    is_one: Callable[[str], bool],
+    gives: Callable[[g.Instruction], bool],
+) -> None:
+    """Apply one instruction to the places that may hold one."""
     now: set[Place] = set()
     match instruction:
         case g.Move(target=target, value=value) | g.Await(target=target, value=value):
             now = {(target, part) for name, part in places if name == value}
-            if value == g.NONE:
+            if is_one(value):
                 now.add((target, None))
-        case g.Call(target=target):
-            now = {(target, None)} if gives_none(instruction) else set()
+        case g.Call(target=target) | g.LoadItem(target=target) | g.LoadAttribute(target=target):
+            now = {(target, None)} if gives(instruction) else set()
         case g.Build(target=target, items=items):
-            now = {(target, key) for key, operand in items if operand == g.NONE or (operand, None) in places}
+            now = {(target, key) for key, operand in items if is_one(operand) or (operand, None) in places}
             now.discard((target, None))  # of an item whose key is not known, nothing is said
         case _:
             pass
