@@ -175,7 +175,15 @@ def _extend(region: Region, place: Place) -> None:
     while not place.is_around and first < stop and leaves_without(block.body[first], name):
         region.first = first = first + 1
         region.is_guarded = region.leaves_without = True
-    used = [i for i in range(first, stop) if any(is_mentioned(tree, one, block.body[i]) for one in (name, *beside))]
+    seen = {
+        id(m.node) for m in mentions(tree, name) if m.role is not Role.BOUND and not is_bound_before(region, m.node)
+    }
+    used = [
+        i
+        for i in range(first, stop)
+        if any(id(node) in seen for node in walk(block.body[i]))
+        or any(is_mentioned(tree, one, block.body[i]) for one in beside)
+    ]
     if not used:
         raise _UnusedError(f"`{name}` is not used after line {tree.row(region.checkout)}")
     region.last = used[-1]
