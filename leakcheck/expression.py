@@ -224,6 +224,8 @@ def from_ast(node: ast.expr | None, depth: int = 0) -> Expression:
         case ast.Dict(keys=keys, values=items):
             known = tuple(k.value if isinstance(k, ast.Constant) else ... for k in keys)
             return Sequence(tuple(from_ast(i, depth) for i in items), known)
+        case ast.DictComp(value=value):
+            return Sequence((from_ast(value, depth),), (...,))
         case ast.Tuple(elts=items) | ast.List(elts=items):
             return Sequence(tuple(from_ast(i, depth) for i in items))
         case ast.IfExp(body=body, orelse=orelse):

@@ -8,6 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from leakcheck import expression as ex
+from leakcheck.calls import CallKind
 from leakcheck.driver import DriverClass, Drivers, Operation, Protocol, gives_what_it_names
 from leakcheck.ownership.binding import made_on_connection, takes_from
 from leakcheck.ownership.conditional import Condition, condition_of
@@ -152,7 +153,7 @@ class Acquisitions:
             found = self._by_symbol(symbol, call, scope)
             if found is not None:
                 return found
-        queued = self.queues.taken(call.func, scope)
+        queued = self.queues.taken(call.func, scope, awaited=awaited())
         if queued is not None:
             protocol = Protocol.COROUTINE if awaited() else Protocol.VALUE
             return self._from(Acquisition(queued, protocol, None), call, scope)
@@ -169,6 +170,14 @@ class Acquisitions:
                 if by_evidence is not None:
                     return by_evidence
         return self._by_claim(call, scope, awaited)
+
+    def innermost(self, call: ex.Call, scope: Scope) -> ex.Call:
+        """The call whose result a call passes on: ``connect(dsn)`` of ``wait_for(connect(dsn), 3)``, or itself."""
+        effect = self._effect(call.func, self._program.resolver.resolve(call.func, scope))
+        if effect is None or effect.kind is not CallKind.PASSES or effect.argument >= len(call.args):
+            return call
+        made = call.args[effect.argument]
+        return self.innermost(made, scope) if isinstance(made, ex.Call) else call
 
     def _is_claimed(self, func: ex.Expression, scope: Scope) -> bool:
         """Whether the function treats what comes of a callee of which nothing is known as its own connection."""

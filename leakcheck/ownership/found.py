@@ -11,7 +11,7 @@ from msgspec import Struct
 from leakcheck import expression as ex
 from leakcheck.calls import load_calls
 from leakcheck.cfg import graph as g
-from leakcheck.cfg.walk import reduce
+from leakcheck.cfg.walk import reduce, walk
 from leakcheck.ownership.obligation import EventKind
 from leakcheck.ownership.sessions.remedy import remedy
 from leakcheck.ownership.state import Hold, Status
@@ -59,12 +59,12 @@ class Found(Struct, eq=False):
     @property
     def release_text(self) -> str:
         """The call that would give the resource back: as the function writes it, else as the driver's file does."""
-        name, pool = self.effects.name or self.kept_in or "conn", self.acquisition.pool or "pool"
+        name = self.effects.name or self.kept_in or "conn"
         nodes = [i.node for i in self.exploration.releases.values()]
         awaited = [n for n in nodes if isinstance(n, cst.Await)]
         inside = {id(n.expression) for n in awaited}
         calls = [n for n in nodes if isinstance(n, cst.Call) and id(n) not in inside]
-        written = [self.unit.part.text(n) for n in (*awaited, *calls) if self._is_plain(n)]
+        written = [self._as_awaited(n) for n in (*awaited, *calls) if self._is_plain(n)]
         words = rf"\b{re.escape(name)}\b" + (r"|^(await )?self\.\w+\(\)$" if name.startswith("self.") else "")
         telling = [text for text in written if len(text) <= _LONGEST and re.search(words, text)]
         if telling:
@@ -72,7 +72,24 @@ class Found(Struct, eq=False):
                 telling, key=lambda text: (load_calls().says_release(text.partition("(")[0]), telling.count(text))
             )
         template = self.giver() or self.acquisition.resource.release
-        return template.format(name=name, pool=pool)
+        return template.format(name=name, pool=self.pool_text)
+
+    @property
+    def pool_text(self) -> str:
+        """What the pool is called where the resource is taken: ``POOLS[name]`` where it has no name of its own."""
+        taken, node = self.acquisition, self.call.node
+        receiver = node.func.value if isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute) else None
+        if taken.pool is None and not taken.steps and isinstance(receiver, cst.Subscript):
+            text = self.unit.part.text(receiver)
+            if len(text) <= _LONGEST and text.isprintable():
+                return text
+        return taken.pool or "pool"
+
+    def _as_awaited(self, release: cst.BaseExpression) -> str:
+        """A release as the function writes it, with the ``await`` in front of what a queue's own `put()` gives."""
+        text = self.unit.part.text(release)
+        awaited = any(isinstance(n, cst.Await) and n.expression is release for n in walk(self.unit.node))
+        return f"await {text}" if awaited else text
 
     def _is_plain(self, release: cst.BaseExpression) -> bool:
         """Whether a release is named like one, and not told how: ``close=True`` may not be right elsewhere."""

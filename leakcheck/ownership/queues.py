@@ -36,6 +36,9 @@ TAKING = {
     "popleft": "generic.Stacked",
 }
 """Methods that take something out, and what a connection is that comes out by them."""
+_AWAITED = {"generic.Queued": "generic.QueuedInLoop"}
+"""What it is where the method is awaited: so is what puts it back."""
+_LENT = frozenset({*TAKING.values(), *_AWAITED.values()})
 _PUTTING = frozenset({"put", "put_nowait", "append", "appendleft"})
 _Key = tuple[str, str | None, str]
 
@@ -47,15 +50,16 @@ class Queues:
         self._program = program
         self._known: dict[_Key, bool] = {}
 
-    def taken(self, func: ex.Expression, scope: Scope) -> DriverClass | None:
+    def taken(self, func: ex.Expression, scope: Scope, *, awaited: bool = False) -> DriverClass | None:
         """What a call of ``func`` takes out of a queue that holds connections."""
         if not isinstance(func, ex.Attribute) or func.name not in TAKING or not self._holds(func.base, scope):
             return None
-        return self._program.drivers.classes[TAKING[func.name]]
+        lent = TAKING[func.name]
+        return self._program.drivers.classes[_AWAITED.get(lent, lent) if awaited else lent]
 
     def takes_back(self, func: ex.Expression, resource: DriverClass, scope: Scope) -> bool:
         """Whether a call of ``func`` puts what was taken out of a queue back in one."""
-        if resource.id not in TAKING.values() or not isinstance(func, ex.Attribute) or func.name not in _PUTTING:
+        if resource.id not in _LENT or not isinstance(func, ex.Attribute) or func.name not in _PUTTING:
             return False
         return self._holds(func.base, scope)
 
@@ -66,11 +70,11 @@ class Queues:
             return False
         if key not in self._known:
             self._known[key] = False  # what a queue is filled with may come from it
-            self._known[key] = any(self._is_connection(put, place) for put, place in self._put_in(*key))
+            self._known[key] = any(self._is_connection(made, place) for made, place in self._put_in(*key))
         return self._known[key]
 
-    def _put_in(self, path: str, owner: str | None, name: str) -> Iterator[tuple[ex.Expression, Scope]]:
-        """What the functions of a class, or of a file, put in: the callees that give it, each where it stands."""
+    def _put_in(self, path: str, owner: str | None, name: str) -> Iterator[tuple[ex.Call, Scope]]:
+        """What the functions of a class, or of a file, put in: the calls that make it, each where it stands."""
         holder = "self\\." if owner is not None else ""
         putting = rf"{holder}{name}\.(?:{'|'.join(sorted(_PUTTING))})"
         pattern = re.compile(rf"(?<![\w.]){putting}\(\s*(?:await\s+)?([\w.]+)([(),])")
@@ -78,9 +82,9 @@ class Queues:
             text = self._program.rows(module.path, first, last).decode(errors="replace")
             for put, follows in pattern.findall(text):
                 if follows == "(":
-                    yield ex.of_names(put), scope
+                    yield ex.Call(ex.of_names(put)), scope
                 else:
-                    yield from ((callee, scope) for callee in _callees(put, scope))
+                    yield from ((made, scope) for made in _calls(put, scope))
 
     def _places(self, path: str, owner: str | None) -> Iterator[tuple[ModuleFacts, int, int, Scope]]:
         """The rows in which something may be put in."""
@@ -99,15 +103,16 @@ class Queues:
                 if not _PUTTING.isdisjoint(statement.calls):
                     yield module, statement.first_row, statement.last_row, Scope(module)
 
-    def _is_connection(self, callee: ex.Expression, scope: Scope) -> bool:
-        """Whether calling this gives a connection."""
-        found = self._program.acquisitions.at(ex.Call(callee), scope, awaited=lambda: False)
+    def _is_connection(self, made: ex.Call, scope: Scope) -> bool:
+        """Whether a call gives a connection."""
+        acquisitions = self._program.acquisitions
+        found = acquisitions.at(acquisitions.innermost(made, scope), scope, awaited=lambda: False)
         return found is not None and found.position is None and found.resource.kind is ClassKind.CONNECTION
 
 
 def says_put(name: str, resource: DriverClass) -> bool:
     """Whether the name of a function says that it puts a connection back in the queue that it comes from."""
-    return resource.id in TAKING.values() and name.strip("_").partition("_")[0] in _PUTTING
+    return resource.id in _LENT and name.strip("_").partition("_")[0] in _PUTTING
 
 
 def _key(holder: ex.Expression, scope: Scope) -> _Key | None:
@@ -122,10 +127,10 @@ def _key(holder: ex.Expression, scope: Scope) -> _Key | None:
             return None
 
 
-def _callees(name: str, scope: Scope) -> Iterator[ex.Expression]:
-    """What is called for the values that a name is bound to."""
+def _calls(name: str, scope: Scope) -> Iterator[ex.Call]:
+    """The calls that make the values which a name is bound to."""
     around: list[ScopeFacts] = [function.scope for function in scope.functions] or [scope.module.scope]
     for value in (v for facts in around for v in facts.assignments.get(name, ())):
-        given = value.value if isinstance(value, ex.Await) else value
-        if isinstance(given, ex.Call):
-            yield given.func
+        made = value.value if isinstance(value, ex.Await) else value
+        if isinstance(made, ex.Call):
+            yield made

@@ -151,7 +151,7 @@ def _leak(
     part, resource = found.unit.part, found.acquisition.resource
     node = at if at is not None else found.call.node
     holder = name or found.effects.name
-    release = resource.release.format(name=holder or "conn", pool=found.acquisition.pool or "pool")
+    release = resource.release.format(name=holder or "conn", pool=found.pool_text)
     if holder is not None and holder in (found.effects.name, found.kept_in):
         release = found.release_text
     return Leak(

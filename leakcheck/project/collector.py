@@ -240,6 +240,12 @@ class _Collector:
                         value.items[index] if paired and isinstance(value, Sequence) else Item(value, Constant(index))
                     )
                     self.bind(element, part, place)
+            case ast.Subscript(value=ast.Attribute(value=ast.Name(id=base), attr=attr), slice=key) if (
+                base in SELF and owner is not None and function is not None
+            ):
+                owner.filled.setdefault(attr, []).append((_filled(key, value), function.qualname))
+            case ast.Subscript(value=ast.Name(id=name), slice=key):
+                scope.filled.setdefault(name, []).append(_filled(key, value))
             case ast.Starred(value=inner):
                 self.bind(inner, OPAQUE, place)
             case _:
@@ -372,6 +378,11 @@ _COLLECTORS: dict[type[ast.AST], Callable[..., bool]] = {
     ast.YieldFrom: _Collector.yield_,
 }
 """What is collected from each kind of node; True: do not look inside."""
+
+
+def _filled(key: ast.expr, value: Expression) -> Sequence:
+    """A dict of which only one item is known."""
+    return Sequence((value,), (key.value if isinstance(key, ast.Constant) else ...,))
 
 
 def _parameters(arguments: ast.arguments) -> list[Parameter]:

@@ -13,7 +13,7 @@ from msgspec import Struct, field
 from leakcheck.expression import Call, Constant, Name, last_name
 
 if TYPE_CHECKING:
-    from leakcheck.expression import Expression
+    from leakcheck.expression import Expression, Sequence
 
 _PLAIN_METACLASSES = ("ABCMeta", "type")
 _CACHING = frozenset({"cache", "lru_cache", "cached_property", "cache_resource", "alru_cache"})
@@ -43,6 +43,8 @@ class ScopeFacts(Struct):
     modules: list[str] = field(default_factory=list)
     """Dotted modules imported whole: ``import app.db``."""
     assignments: dict[str, list[Expression]] = field(default_factory=dict)
+    filled: dict[str, list[Sequence]] = field(default_factory=dict)
+    """What is put into a dict under a key, by the name of the dict: ``POOLS[key] = …``."""
     annotations: dict[str, Expression] = field(default_factory=dict)
     functions: dict[str, str] = field(default_factory=dict)
     classes: dict[str, str] = field(default_factory=dict)
@@ -59,6 +61,8 @@ class ScopeFacts(Struct):
             self.imports.setdefault(target, []).extend(values)
         for name, bound in later.assignments.items():
             self.assignments.setdefault(name, []).extend(bound)
+        for name, items in later.filled.items():
+            self.filled.setdefault(name, []).extend(items)
         self.star_imports += later.star_imports
         self.modules += later.modules
         self.annotations |= later.annotations
@@ -121,6 +125,8 @@ class ClassFacts(Struct):
     methods: dict[str, str] = field(default_factory=dict)
     attributes: dict[str, list[tuple[Expression, str | None]]] = field(default_factory=dict)
     """Attribute → assigned expressions, each with the qualified name of the method that assigns it."""
+    filled: dict[str, list[tuple[Sequence, str]]] = field(default_factory=dict)
+    """Attribute → what methods put into it under a key, each with the qualified name of the method."""
     annotations: dict[str, Expression] = field(default_factory=dict)
     keys: list[str] = field(default_factory=list)
     """Annotated names of the body in order: the fields of a dataclass."""

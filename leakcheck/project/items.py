@@ -4,6 +4,8 @@ FACTORIES = {"pg": connect_pg, "lite": connect_lite}
 FACTORIES["pg"]      →   connect_pg
 FACTORIES[kind]      →   either of them
 FACTORIES.get(kind)  →   the same
+
+A dict that is filled item by item, ``POOLS[name] = create_pool()``, holds what any function puts into it.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from leakcheck.project.names import NOTHING, Class, Function, Instance, ProjectM
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from leakcheck.project.facts import ModuleFacts
     from leakcheck.project.names import Symbol, Symbols
     from leakcheck.project.resolver import FactsSource, Resolver
 
@@ -100,6 +103,8 @@ class Items:
                 for value, method in facts.attributes.get(base.name, ()):
                     inside = Scope.of(module, module.functions[method]) if method else Scope(module, (), cls.qualname)
                     yield value, inside
+                for item, method in facts.filled.get(base.name, ()):
+                    yield item, Scope.of(module, module.functions[method])
 
     def _assigned_to_name(self, name: str, scope: Scope) -> Iterator[_Placed]:
         for depth in range(len(scope.functions), -1, -1):
@@ -107,6 +112,8 @@ class Items:
             inside = Scope(scope.module, scope.functions[:depth], scope.owner)
             values, targets = facts.assignments.get(name, ()), facts.imports.get(name, ())
             yield from ((value, inside) for value in values)
+            items = ((item, inside) for item in facts.filled.get(name, ()))
+            yield from items if depth else self._filled(name, scope.module)
             for target in targets:
                 member = self._source.modules.member(target, scope.module.path)
                 yield from self._assigned_in(*member) if member is not None else ()
@@ -118,3 +125,12 @@ class Items:
         facts = self._source.facts(path)
         if facts is not None:
             yield from ((value, Scope(facts)) for value in facts.scope.assignments.get(name, ()))
+            yield from self._filled(name, facts)
+
+    def _filled(self, name: str, module: ModuleFacts) -> Iterator[_Placed]:
+        """What a file, or a function of it, puts into a dict that the file keeps by a name."""
+        yield from ((item, Scope(module)) for item in module.scope.filled.get(name, ()))
+        for function in module.functions.values():
+            if name in function.scope.filled and not function.binds(name):
+                inside = Scope.of(module, function)
+                yield from ((item, inside) for item in function.scope.filled[name])
