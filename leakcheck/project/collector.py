@@ -27,10 +27,11 @@ from leakcheck.expression import (
     only_lets_others_run,
 )
 from leakcheck.project.endings import is_stub, last_call, never_returns
-from leakcheck.project.facts import SELF, ClassFacts, FunctionFacts, ModuleFacts, Parameter, ScopeFacts, Statement
+from leakcheck.project.facts import SELF, ClassFacts, FunctionFacts, ModuleFacts, ScopeFacts, Statement
 from leakcheck.project.fallbacks import fallbacks_of
 from leakcheck.project.named_tuples import NAMED_TUPLE, fields_of
 from leakcheck.project.nodes import walk
+from leakcheck.project.parameters import parameters_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -308,7 +309,7 @@ class _Collector:
             first_row=min([node.lineno, *(d.lineno for d in node.decorator_list)]),
             row=node.lineno,
             last_row=node.end_lineno or node.lineno,
-            parameters=_parameters(node.args),
+            parameters=parameters_of(node.args),
             returns=annotation(from_ast(node.returns)) if node.returns else None,
             decorators=tuple(from_ast(d) for d in node.decorator_list),
             is_async=isinstance(node, ast.AsyncFunctionDef),
@@ -383,26 +384,6 @@ _COLLECTORS: dict[type[ast.AST], Callable[..., bool]] = {
 def _filled(key: ast.expr, value: Expression) -> Sequence:
     """A dict of which only one item is known."""
     return Sequence((value,), (key.value if isinstance(key, ast.Constant) else ...,))
-
-
-def _parameters(arguments: ast.arguments) -> list[Parameter]:
-    found = []
-    positional = [*arguments.posonlyargs, *arguments.args]
-    defaults: list[ast.expr | None] = [None] * (len(positional) - len(arguments.defaults)) + [*arguments.defaults]
-    for arg, default in zip(positional, defaults, strict=True):
-        found.append(_parameter(arg, default, "positional"))
-    if arguments.vararg:
-        found.append(_parameter(arguments.vararg, None, "*"))
-    for arg, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
-        found.append(_parameter(arg, default, "keyword"))
-    if arguments.kwarg:
-        found.append(_parameter(arguments.kwarg, None, "**"))
-    return found
-
-
-def _parameter(arg: ast.arg, default: ast.expr | None, kind: str) -> Parameter:
-    note = annotation(from_ast(arg.annotation)) if arg.annotation else None
-    return Parameter(arg.arg, note, from_ast(default) if default is not None else None, kind)
 
 
 def _called_names(root: ast.AST) -> set[str]:
