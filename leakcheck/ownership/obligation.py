@@ -44,11 +44,12 @@ class EventKind(Enum):
     SLOW_CALL = "slow-call"
     USELESS_END = "useless-end"
     BROKEN_CACHE = "broken-cache"
+    KEPT_BY_POOL = "kept-by-pool"
 
 
 SESSION_FAULTS = frozenset({
     EventKind.LOCAL_OUTSIDE, EventKind.COMMIT_AFTER_ERROR, EventKind.SLOW_CALL, EventKind.USELESS_END,
-    EventKind.BROKEN_CACHE,
+    EventKind.BROKEN_CACHE, EventKind.KEPT_BY_POOL,
 })  # fmt: skip
 """Faults of what is said to the server."""
 FAULTS = SESSION_FAULTS | {EventKind.RELEASED_TWICE, EventKind.USED_AFTER, EventKind.NESTED}

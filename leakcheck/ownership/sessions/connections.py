@@ -67,6 +67,8 @@ class Connection(Struct, frozen=True):
     torn_down: bool = False
     outside: bool = False
     """No transaction is open on it where the function starts."""
+    kept_here: bool = False
+    """The function takes it itself and keeps it in one of ``names``."""
 
     @property
     def resource(self) -> DriverClass:
@@ -125,7 +127,8 @@ def is_of_a_module(call: g.Call, unit: Unit, program: Program) -> bool:
 
 def given(names: Iterable[str], unit: Unit, program: Program, *, certain: bool) -> Connection | None:
     """The connection that a function knows by these names and has not taken itself; ``certain``: it is one."""
-    resource = _assigned_class(names, unit, program) or _class_of(sorted(names), unit, program)
+    kept = _assigned_class(names, unit, program)
+    resource = kept or _class_of(sorted(names), unit, program)
     if resource is None and not certain and not any(is_word(n) for n in names):
         return None
     resource = resource or program.drivers.classes[_FLEXIBLE]
@@ -134,7 +137,9 @@ def given(names: Iterable[str], unit: Unit, program: Program, *, certain: bool) 
     driver = resource.session or UNKNOWN_DRIVER
     torn_down, outside = _is_torn_down(known, unit, program), _runs_outside(unit, driver, program)
     own = autocommit.of_its_object(known, unit, driver, program) if driver.nests else None
-    return Connection(acquisition, driver, known, autocommit=own, torn_down=torn_down, outside=outside)
+    return Connection(
+        acquisition, driver, known, autocommit=own, torn_down=torn_down, outside=outside, kept_here=kept is not None
+    )
 
 
 def _runs_outside(unit: Unit, driver: DriverSession, program: Program) -> bool:

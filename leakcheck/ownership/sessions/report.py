@@ -145,6 +145,8 @@ def _counts(found: SessionFound, ending: Ending) -> bool:
         return True
     if not found.connection.names or ending.lost is not None:
         return False  # the connection itself is lost there, or somebody else's
+    if found.connection.kept_here and found.unit.is_entering and ending.state.raised:
+        return False  # so it is where entering raises: nobody leaves the block then
     match found.held.kind:
         case HeldKind.TRANSACTION:
             # A session has a transaction anyway, which whoever made it ends when something raises, BEGIN or not.
@@ -282,6 +284,7 @@ _FAULTS = {
     EventKind.SLOW_CALL: LeakKind.SLOW_CALL,
     EventKind.USELESS_END: LeakKind.END_DOES_NOTHING,
     EventKind.BROKEN_CACHE: LeakKind.RESET_DOES_NOT_RESET,
+    EventKind.KEPT_BY_POOL: LeakKind.ROLE_NEVER_RESET,
 }
 _FAULT_WORDS = {
     EventKind.LOCAL_OUTSIDE: "no transaction is open here",
@@ -289,6 +292,7 @@ _FAULT_WORDS = {
     EventKind.SLOW_CALL: "the transaction is open meanwhile",
     EventKind.USELESS_END: "has no effect",
     EventKind.BROKEN_CACHE: "the driver goes on to use prepared statements that are gone",
+    EventKind.KEPT_BY_POOL: "the connection that the pool took for it goes back with the role",
 }
 _BECAUSE_WORDS = {
     EventKind.COMMIT_AFTER_ERROR: (StepKind.RAISE, "may raise; the error is swallowed and the transaction goes on"),
@@ -303,7 +307,8 @@ def fault_leak(program: Program, fault: Fault) -> Leak | None:
     if event.kind is EventKind.COMMIT_AFTER_ERROR and not is_swallowed(program, fault):
         return None
     part, node = unit.part, event.instruction.node
-    words = event.note or _FAULT_WORDS[event.kind]
+    kept = event.kind is EventKind.KEPT_BY_POOL
+    words = event.note if event.note and not kept else _FAULT_WORDS[event.kind]
     if event.kind is EventKind.SLOW_CALL and event.note:
         words = f"waits in `{event.note}`; {_FAULT_WORDS[event.kind]}"
     steps = [Step(StepKind.USE, unit.path, part.span(node), words)]
@@ -320,10 +325,11 @@ def fault_leak(program: Program, fault: Fault) -> Leak | None:
         span=part.span(node),
         statement=part.statement(node),
         steps=tuple(steps),
-        acquire=short(unit, node),
+        acquire=event.note if kept else short(unit, node),
         release="",
         name=None,
         cause=cause,
-        reason=event.note,
-        noun="transaction",
+        reason="" if kept else event.note,
+        noun="role" if kept else "transaction",
+        paused_by=short(unit, node) if kept else "",
     )
