@@ -207,8 +207,18 @@ def _must_ask(region: Region, place: Place) -> bool:
     """Whether the release must ask if there is something to give back."""
     if place.is_around or (region.may_be_none and not region.leaves_without and not place.is_within):
         return True
-    asked = any(m.role is Role.TEST and region.holds(m.node) for m in mentions(region.tree, region.name))
+    asked = any(_asks_for_it(region.tree, m) and region.holds(m.node) for m in mentions(region.tree, region.name))
     return bool(region.found.acquisition.steps) and asked and not place.is_within
+
+
+def _asks_for_it(tree: Tree, mention: Mention) -> bool:
+    """Whether a mention asks if there is a connection, and not whether it is another one."""
+    parent = tree.parent(mention.node)
+    compared = tree.parent(parent) if isinstance(parent, cst.ComparisonTarget) else parent
+    if mention.role is not Role.TEST or not isinstance(compared, cst.Comparison):
+        return mention.role is Role.TEST
+    sides = (compared.left, *(one.comparator for one in compared.comparisons))
+    return any(isinstance(side, cst.Name) and side.value == "None" for side in sides)
 
 
 def _reads(value: cst.CSTNode, name: str) -> bool:
