@@ -184,8 +184,8 @@ class Explorer:
             if event.kind is EventKind.RELEASE:
                 self.result.releases[id(event.instruction.node)] = event.instruction
             if event.kind in FAULTS:
-                copy = node.block if event.kind is EventKind.COMMIT_AFTER_ERROR else 0  # of a `finally`, say
-                key = (event.kind, id(event.instruction.node), copy)
+                copies = {EventKind.COMMIT_AFTER_ERROR: node.block, EventKind.NESTED: node.state.raised}
+                key = (event.kind, id(event.instruction.node), copies.get(event.kind, 0))  # of a `finally`, say
                 if key not in self._faulted:
                     self._faulted.add(key)
                     self.result.faults.append((node, event, events))

@@ -18,7 +18,7 @@ from leakcheck.ownership.state import Hold, Status
 from leakcheck.ownership.steps import acquire_steps, cause_text, path_steps, raised_by, reason_text, rebinds, short
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Container, Iterator, Sequence
 
     from leakcheck.ownership.explore import Ending, Node
     from leakcheck.ownership.found import Found
@@ -30,6 +30,7 @@ _FAULTS = {
     EventKind.USED_AFTER: LeakKind.USED_AFTER_RELEASE,
     EventKind.NESTED: LeakKind.NESTED_CHECKOUT,
 }
+_LOST_WHERE_RAISED = frozenset({LeakKind.ON_EXCEPTION, LeakKind.OVERWRITTEN})
 _MANAGING = frozenset({"contextmanager", "asynccontextmanager", "fixture"})
 
 
@@ -45,6 +46,8 @@ def reported(found: Found, *, in_main: bool, module_level: bool, within: bool = 
     expected = found.effects.callees.expected_to_raise
     faults = [f for f in found.exploration.faults if not module_level and id(f[1].instruction.node) not in expected]
     faults = [fault for fault in faults if _is_after_release(found, *fault) and not _is_reckoned_with(found, fault[1])]
+    quiet = {id(event.instruction.node) for node, event, _ in faults if not node.state.raised}
+    faults = [fault for fault in faults if not _is_consequence(*fault[:2], quiet, main)]
     leaks += [_fault_leak(found, *fault) for fault in faults]
     return [replace(leak, severity=leak.severity.lowered()) for leak in leaks] if in_main else leaks
 
@@ -177,6 +180,18 @@ def _is_after_release(found: Found, node: Node, event: Event, before: tuple[Even
         return True
     events = (*(e for hop in found.exploration.path(node) for e in hop.events), *before)
     return any(e.kind is EventKind.RELEASE for e in events)
+
+
+def _is_consequence(node: Node, event: Event, quiet: Container[int], main: Leak | None) -> bool:
+    """Whether a second checkout is made after something raised only, and the first is lost where something raises.
+
+    ``quiet``: where faults are met, too, though nothing raised.
+    """
+    if event.kind is not EventKind.NESTED or not node.state.raised:
+        return False
+    if main is None or main.severity is Severity.NOTE:  # only a gap: it is given back behind
+        return id(event.instruction.node) in quiet
+    return id(event.instruction.node) in quiet or main.kind in _LOST_WHERE_RAISED
 
 
 def _is_reckoned_with(found: Found, event: Event) -> bool:
