@@ -30,7 +30,7 @@ from leakcheck.project.endings import is_stub, last_call, never_returns
 from leakcheck.project.facts import SELF, ClassFacts, FunctionFacts, ModuleFacts, ScopeFacts, Statement
 from leakcheck.project.fallbacks import fallbacks_of
 from leakcheck.project.named_tuples import NAMED_TUPLE, fields_of
-from leakcheck.project.nodes import walk
+from leakcheck.project.nodes import called_names, walk
 from leakcheck.project.parameters import parameters_of
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _LEAVES = frozenset({
-    ast.Constant, ast.Name, ast.Pass, ast.Break, ast.Continue, ast.Global, ast.Nonlocal, type(None), str, int, bool,
+    ast.Constant, ast.Name, ast.Pass, ast.Break, ast.Continue, ast.Nonlocal, type(None), str, int, bool,
 })  # fmt: skip
 """What a field holds that no call can stand in."""
 _RUNNING = frozenset({"to_thread", "run_in_executor", "run_sync", "run_in_threadpool", "deferToThread", "partial"})
@@ -69,7 +69,7 @@ def facts_of(path: str, tree: ast.Module) -> ModuleFacts:
                 _parts[statement] = part
         facts.add(part)
     if tree.body and isinstance(tree.body[-1], ast.Expr):
-        facts.main_calls |= _called_names(tree.body[-1])
+        facts.main_calls |= called_names(tree.body[-1])
     return facts
 
 
@@ -122,7 +122,7 @@ class _Collector:
                 )
             )
         if isinstance(node, ast.If) and any(isinstance(n, ast.Name) and n.id == "__name__" for n in walk(node.test)):
-            self.facts.main_calls |= _called_names(node)
+            self.facts.main_calls |= called_names(node)
 
     def visit(self, root: ast.AST, place: _Place) -> None:
         """Collect from ``root`` without entering the scopes that functions and classes open."""
@@ -227,6 +227,8 @@ class _Collector:
         match target:
             case ast.Name(id=name):
                 scope.assign(name, value)
+                if function is not None and name in function.globals:
+                    self.facts.globals.setdefault(name, []).append((value, function.qualname))
                 if owner is not None and function is None:
                     owner.attributes.setdefault(name, []).append((value, None))
             case ast.Attribute(value=ast.Name(id=base), attr=attr) if base in SELF and owner is not None:
@@ -370,6 +372,7 @@ _COLLECTORS: dict[type[ast.AST], Callable[..., bool]] = {
     ast.NamedExpr: _Collector.walrus_,
     ast.For: _Collector.for_,
     ast.AsyncFor: _Collector.for_,
+    ast.Global: lambda _, node, place: place.function is not None and place.function.globals.update(node.names) is None,
     ast.Try: lambda _, node, place: place.scope.fallbacks.update(fallbacks_of(node)) is not None,
     ast.With: _Collector.with_,
     ast.AsyncWith: _Collector.with_,
@@ -384,8 +387,3 @@ _COLLECTORS: dict[type[ast.AST], Callable[..., bool]] = {
 def _filled(key: ast.expr, value: Expression) -> Sequence:
     """A dict of which only one item is known."""
     return Sequence((value,), (key.value if isinstance(key, ast.Constant) else ...,))
-
-
-def _called_names(root: ast.AST) -> set[str]:
-    """Names that are called, or passed to a call, anywhere in ``root``: ``main``, ``asyncio.run(main())``."""
-    return {n.func.id for n in walk(root) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}

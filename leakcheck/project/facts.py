@@ -94,6 +94,8 @@ class FunctionFacts(Struct):
     depth: int = 0
     returned: list[Expression] = field(default_factory=list)
     yielded: list[Expression] = field(default_factory=list)
+    globals: set[str] = field(default_factory=set)
+    """The names of the module that it binds."""
     never_returns: bool = False
     """It says so, or ends by ``raise`` on every path."""
     is_stub: bool = False
@@ -173,6 +175,8 @@ class ModuleFacts(Struct):
     imported: set[str] = field(default_factory=set)
     """Dotted names of all that is imported anywhere in the file."""
     statements: list[Statement] = field(default_factory=list)
+    globals: dict[str, list[tuple[Expression, str]]] = field(default_factory=dict)
+    """What functions bind names of the module to, each with the qualified name of the function."""
     main_calls: set[str] = field(default_factory=set)
     """Functions of this file that a script calls: in ``if __name__ == "__main__":`` or as its last statement."""
 
@@ -185,6 +189,8 @@ class ModuleFacts(Struct):
         self.imported |= later.imported
         self.statements += later.statements
         self.main_calls |= later.main_calls
+        for name, bound in later.globals.items():
+            self.globals.setdefault(name, []).extend(bound)
 
     @property
     def loops(self) -> list[Statement]:

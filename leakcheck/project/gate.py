@@ -165,10 +165,14 @@ def exported(program: Program, facts: ModuleFacts, known: AbstractSet[str]) -> s
         if program.construction(Class(facts.path, cls.qualname)) is not None:
             found.add(cls.name)
     found |= _imported_of(facts, known)
-    scope = Scope(facts)
-    assigned = [(n, v) for n, values in facts.scope.assignments.items() for v in values]
-    assigned += [(n, v) for c in facts.classes.values() for n, values in c.attributes.items() for v, _ in values]
-    for name, value in assigned:
+    module = Scope(facts)
+    assigned = [(n, v, module) for n, values in facts.scope.assignments.items() for v in values]
+    assigned += [
+        (n, v, module) for c in facts.classes.values() for n, values in c.attributes.items() for v, _ in values
+    ]
+    around = {q: Scope.of(facts, facts.functions[q]) for values in facts.globals.values() for _, q in values}
+    assigned += [(n, v, around[q]) for n, values in facts.globals.items() for v, q in values]
+    for name, value, scope in assigned:
         if isinstance(value, (ex.Call, ex.Name, ex.Attribute)) and "." not in name and name not in found:
             symbols = program.resolver.resolve(value, scope)
             if any(_is_factory(program, s) or _is_giving(program, s) for s in symbols):

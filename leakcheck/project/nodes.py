@@ -89,3 +89,8 @@ def walk(root: ast.AST) -> list[ast.AST]:
     for node in found:
         found.extend(children(node))
     return found
+
+
+def called_names(root: ast.AST) -> set[str]:
+    """Names that are called, or passed to a call, anywhere in ``root``: ``main``, ``asyncio.run(main())``."""
+    return {n.func.id for n in walk(root) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}

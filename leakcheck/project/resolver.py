@@ -165,6 +165,8 @@ class Resolver:
                 return bound
         module = Scope(scope.module)
         found = list(self._bound(name, scope.module.scope, module))
+        for value, qualname in scope.module.globals.get(name, ()):
+            found.extend(self.resolve(value, Scope.of(scope.module, scope.module.functions[qualname])))
         if not found and name not in scope.module.scope.assignments:
             for star in scope.module.scope.star_imports:
                 found.extend(self.imported(f"{star}.{name}" if star.strip(".") else star + name, scope.module.path))
