@@ -19,7 +19,7 @@ from leakcheck.cfg.conditions import null_test
 from leakcheck.cfg.walk import reduce, walk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 _SPAWNERS = frozenset({"create_task", "ensure_future", "run_coroutine_threadsafe"})
 _RUNNERS = _SPAWNERS | {"run_until_complete", "run", "gather"}
@@ -63,7 +63,8 @@ def usage_of(root: cst.CSTNode, gives_back: Callable[[str], bool]) -> Usage:
     awaited: set[int] = set()
     started: set[int] = set()
     spawned: set[int] = set()
-    fetching: set[int] = set()
+    fetched: list[cst.BaseExpression] = []
+    bound: list[cst.Assign | cst.NamedExpr] = []
     raised: set[int] = set()
     expected: set[int] = set()
     tried: set[int] = set()
@@ -100,20 +101,20 @@ def usage_of(root: cst.CSTNode, gives_back: Callable[[str], bool]) -> Usage:
                 if name in _SPAWNERS:
                     spawned.update(id(a.value) for a in args)
                 if args and isinstance(func, cst.Attribute) and gives_back(func.attr.value):
-                    fetching.add(id(_fetched(func.value)))
+                    fetched.append(_fetched(func.value))
             case cst.Return() | cst.Lambda():
                 run.update(id(n) for n in walk(node) if isinstance(n, cst.Call))
-            case cst.Assign(value=value) | cst.NamedExpr(value=value):
-                run.add(id(value))
+            case cst.Assign() | cst.NamedExpr():
+                bound.append(node)
             case _:
                 pass
     spawned -= awaited
     awaited |= started
     return Usage(
-        run=frozenset(run | awaited),
+        run=frozenset(run | awaited | {id(each.value) for each in bound}),
         awaited=frozenset(awaited),
         spawned=frozenset(spawned),
-        fetching=frozenset(fetching),
+        fetching=frozenset(_fetching(fetched, bound)),
         raised=frozenset(raised),
         expected=frozenset(expected),
         entered=frozenset(entered_by(root)),
@@ -126,6 +127,19 @@ def _fetched(receiver: cst.BaseExpression) -> cst.BaseExpression:
     while isinstance(receiver, cst.Attribute):
         receiver = receiver.value
     return receiver
+
+
+def _fetching(fetched: Sequence[cst.BaseExpression], bound: Sequence[cst.Assign | cst.NamedExpr]) -> set[int]:
+    """What gives the pools to which something is given back: ``fetched`` itself, or what its name is bound to."""
+    names = {each.value for each in fetched if isinstance(each, cst.Name)}
+    values = [each.value for each in bound if names and _only_name(each) in names]
+    return {*map(id, fetched), *(id(v.expression if isinstance(v, cst.Await) else v) for v in values)}
+
+
+def _only_name(assignment: cst.Assign | cst.NamedExpr) -> str | None:
+    """The name that an assignment binds, where it binds no other."""
+    targets = [t.target for t in assignment.targets] if isinstance(assignment, cst.Assign) else [assignment.target]
+    return targets[0].value if len(targets) == 1 and isinstance(targets[0], cst.Name) else None
 
 
 def _expects(manager: cst.BaseExpression) -> bool:
