@@ -81,6 +81,7 @@ class _Writer:
         self._lines: list[str] = [*driver.imports, "", ""]
         self._number = 0
         self._loops = 0
+        self._begun = False  # a variable holds the transaction: its driver's own ways to end one would end it, too
 
     def text(self, *, commits: bool) -> str:
         """The module."""
@@ -289,12 +290,14 @@ class _Writer:
 
     def _transaction(self, depth: int) -> None:
         begin, commit = (self._say("BEGIN"),), self._say("COMMIT")
-        if self._driver.begun is not None and (not self._driver.begins or self._chance(0.5)):
+        self._begun = self._driver.begun is not None and (not self._driver.begins or self._chance(0.5))
+        if self._driver.begun is not None and self._begun:
             begin, commit = self._driver.begun
         for line in begin:
             self._put(depth, line)
         self._block(depth, self._random.randint(1, 3))
         self._put(depth, commit)
+        self._begun = False
         if self._chance(0.3):
             self._put(depth, self._other())
 
@@ -308,7 +311,7 @@ class _Writer:
             self._put(depth, self._insert())
         elif choice < 0.6:
             self._put(depth, self._other())
-        elif choice < 0.68 and self._driver.methods:
+        elif choice < 0.68 and self._driver.methods and not self._begun:
             self._put(depth, self._random.choice(("conn.commit()", "conn.commit()", "conn.rollback()")))
         elif choice < 0.82:
             self._put(depth, f"if flags.{self._random.choice(FLAGS)}:")
@@ -340,7 +343,7 @@ class _Writer:
         self._put(depth, self._random.choice([*exits, "break", "continue"] if self._loops else exits))
 
     def _rollback(self, depth: int) -> None:
-        if self._driver.methods and self._chance(0.7):
+        if self._driver.methods and not self._begun and self._chance(0.7):
             self._put(depth, "conn.rollback()")
         else:
             self._put(depth, "log('failed')")

@@ -48,6 +48,8 @@ class Failure(StrEnum):
 
 Way = tuple[tuple[bool, ...], Fault | None, Failure]
 """The flags, the call that fails, and how."""
+_GONE = (psycopg2.Error, psycopg.Error, sqlalchemy.exc.DBAPIError)
+"""What giving back may raise when the backend is gone."""
 _OF_PYTHON = ("log ", "work ", "take", "transaction", "begin", "cursor")
 """Calls that say nothing to the server when they fail."""
 
@@ -279,7 +281,7 @@ class Observer:
         if not run.held:
             left = frozenset() if self._driver.pool == "dsn" else frozenset(self._left(run))
         for real in run.held:
-            with suppress(psycopg2.Error, psycopg.Error) if run.failure is Failure.KILLED else nullcontext():
+            with suppress(*_GONE) if run.failure is Failure.KILLED else nullcontext():
                 self._reclaim(real)
         if run.held and self._driver.pool != "dsn":
             self._left(run)
