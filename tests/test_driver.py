@@ -23,7 +23,7 @@ from leakcheck.driver import (
 from leakcheck.driver_compiler import builtin_sources, compile_builtin
 from leakcheck.driver_data import compiled_path, load_drivers
 from leakcheck.driver_file import read_drivers
-from leakcheck.ownership.queues import TAKING
+from leakcheck.ownership.queues import LENT
 
 DRIVERS = load_drivers()
 RELEASES, KEEPS, BREAKS, ERROR = WithEffect.RELEASES, WithEffect.KEEPS, WithEffect.BREAKS, WithEffect.ERROR
@@ -81,7 +81,7 @@ def test_every_class_can_be_reached() -> None:
     reached |= set(DRIVERS.class_names.values())
     reached |= {target for known in DRIVERS.classes.values() for target in known.attributes.values()}
     reached |= {class_id for classes in DRIVERS.words.values() for class_id in classes}
-    reached |= set(TAKING.values())
+    reached |= LENT
     assert set(DRIVERS.classes) - reached == set()
 
 
@@ -104,7 +104,7 @@ def test_class_is_consistent(known: DriverClass) -> None:
 def test_release_text_names_a_method_that_releases(known: DriverClass) -> None:
     if known.kind is not ClassKind.CONNECTION or known.release.startswith("leaving"):
         return
-    if known.id in TAKING.values():  # a queue of Python's own library is no pool until somebody fills it
+    if known.id in LENT:  # a queue of Python's own library is no pool until somebody fills it
         return
     owner, _, method = known.release.removeprefix("await ").removesuffix("()").partition(".")
     if owner == "{name}":

@@ -97,14 +97,13 @@ def _helper(region: Region, program: Program, source: Source) -> Shape | None:
         return None
     parts = committed(region, pruned(region), program)
     if not stays:
-        shape = replace(_around(region, context, parts, source), kind=WITH_TRANSACTION)
-        return doubted(shape, region, program, parts.doubt)
+        return doubted(replace(_around(region, context, parts, source), kind=WITH_TRANSACTION), region, program)
     footer = as_footer(parts.commit, region)
     edit = replaced(region, [*with_held(region, parts.inside, context, footer), *parts.behind], source)
     keyword = "async with" if context.is_async else "with"
     message = f"Give it to `{keyword} {shown(region, context)}`, which commits"
     shape = Shape(WITH_TRANSACTION, message, (*context.edits, edit), said_again=said_again(region))
-    return doubted(shape, region, program, parts.doubt)
+    return doubted(shape, region, program)
 
 
 def helped(region: Region, program: Program, source: Source, *, stays: bool) -> Context | None:
@@ -129,9 +128,9 @@ def helped(region: Region, program: Program, source: Source, *, stays: bool) -> 
     return Context(call, is_async=helper.is_async, edits=edits)
 
 
-def doubted(shape: Shape, region: Region, program: Program, doubt: str = "") -> Shape:
-    """The shape, for a reader to accept where there is a doubt, or tests ask a mock about calls that go."""
-    doubt = doubt or doubt_of_tests(region, program)
+def doubted(shape: Shape, region: Region, program: Program) -> Shape:
+    """The shape, for a reader to accept where a test asks a mock about calls that it no longer makes itself."""
+    doubt = doubt_of_tests(region, program)
     if not doubt:
         return shape
     return replace(shape, message=f"{shape.message}; {doubt}", applicability=Applicability.UNSAFE)
@@ -142,8 +141,7 @@ def _committing(region: Region, program: Program, source: Source) -> Shape | Non
     context = context_of(region)
     if context is None or not context.commits or not releases_as_driver(region):
         return None
-    parts = committed(region, pruned(region), program)
-    return doubted(_around(region, context, parts, source), region, program, parts.doubt)
+    return doubted(_around(region, context, committed(region, pruned(region), program), source), region, program)
 
 
 def _around(region: Region, context: Context, parts: Committed, source: Source) -> Shape:

@@ -54,23 +54,18 @@ _COUNTS = frozenset({"rowcount", "lastrowid"})
 
 
 class Committed(Struct, frozen=True, eq=False):
-    """The statements inside and behind a committing ``with``, and the commit between them, which goes.
-
-    ``doubt`` says what else may change.
-    """
+    """The statements inside and behind a committing ``with``, and the commit between them, which goes."""
 
     inside: list[cst.BaseStatement]
     commit: cst.BaseStatement
     behind: list[cst.BaseStatement]
-    doubt: str = ""
 
 
 def committed(region: Region, body: list[cst.BaseStatement], program: Program) -> Committed:
     """What a committing ``with`` holds. Raises RefusedError where the proof fails."""
     if any(mention.role is Role.CAPTURED for mention in mentions(region.tree, region.name)):
         raise RefusedError(f"a function inside of this one uses `{region.name}`, and may commit")
-    body, doubt = _without_rollbacks(region, body)
-    body = [one for each in body for one in _lifted(region, each)]
+    body = [one for each in _without_rollbacks(region, body) for one in _lifted(region, each)]
     last = next((i for i, statement in enumerate(body) if _is_own_block(region, statement)), None)
     if last is not None:
         before, own_block = body[:last], body[last]
@@ -91,7 +86,7 @@ def committed(region: Region, body: list[cst.BaseStatement], program: Program) -
     if behind and region.found.acquisition.resource.noun == "session":
         row = region.tree.row(behind[0])
         raise RefusedError(f"line {row} may load again what the commit of the session let go")
-    return Committed([*inside, *moved], commit, behind, doubt)
+    return Committed([*inside, *moved], commit, behind)
 
 
 def committing(region: Region, body: Sequence[cst.BaseStatement]) -> list[cst.BaseStatement]:
@@ -169,26 +164,15 @@ def _says(lines: Sequence[cst.EmptyLine]) -> bool:
     return any(line.comment is not None for line in lines)
 
 
-def _without_rollbacks(region: Region, body: list[cst.BaseStatement]) -> tuple[list[cst.BaseStatement], str]:
-    """The body of a ``try`` that is the whole region and whose handlers only roll back and pass on; and the doubt."""
+def _without_rollbacks(region: Region, body: list[cst.BaseStatement]) -> list[cst.BaseStatement]:
+    """The body of a ``try`` that is the whole region and whose handlers only roll back and pass on."""
     match body:
         case [cst.Try(body=cst.IndentedBlock(body=inner), handlers=handlers, orelse=None, finalbody=None)]:
             if all(_rolls_back(region, handler.body) for handler in handlers):
-                return list(inner), _doubt_of(region, handlers)
+                return list(inner)
         case _:
             pass
-    return body, ""
-
-
-def _doubt_of(region: Region, handlers: Sequence[cst.ExceptHandler]) -> str:
-    """What is raised where a handler's rollback fails, as it does when the server is gone; a helper's keeps silent."""
-    resource = region.found.acquisition.resource
-    is_local = resource.session is not None and resource.session.dialect == "sqlite"
-    calls = (node for handler in handlers for node in walk(handler.body))
-    rollback = next((n for n in calls if isinstance(n, cst.Attribute) and n.attr.value == "rollback"), None)
-    if rollback is None or is_local:
-        return ""
-    return f"where the rollback of line {region.tree.row(rollback)} fails, what was raised first is raised"
+    return body
 
 
 def _rolls_back(region: Region, suite: cst.BaseSuite) -> bool:

@@ -38,7 +38,8 @@ TAKING = {
 """Methods that take something out, and what a connection is that comes out by them."""
 _AWAITED = {"generic.Queued": "generic.QueuedInLoop"}
 """What it is where the method is awaited: so is what puts it back."""
-_LENT = frozenset({*TAKING.values(), *_AWAITED.values()})
+LENT = frozenset({*TAKING.values(), *_AWAITED.values()})
+"""All that a connection may be which comes out."""
 _PUTTING = frozenset({"put", "put_nowait", "append", "appendleft"})
 _Key = tuple[str, str | None, str]
 
@@ -59,7 +60,7 @@ class Queues:
 
     def takes_back(self, func: ex.Expression, resource: DriverClass, scope: Scope) -> bool:
         """Whether a call of ``func`` puts what was taken out of a queue back in one."""
-        if resource.id not in _LENT or not isinstance(func, ex.Attribute) or func.name not in _PUTTING:
+        if resource.id not in LENT or not isinstance(func, ex.Attribute) or func.name not in _PUTTING:
             return False
         return self._holds(func.base, scope)
 
@@ -112,7 +113,7 @@ class Queues:
 
 def says_put(name: str, resource: DriverClass) -> bool:
     """Whether the name of a function says that it puts a connection back in the queue that it comes from."""
-    return resource.id in _LENT and name.strip("_").partition("_")[0] in _PUTTING
+    return resource.id in LENT and name.strip("_").partition("_")[0] in _PUTTING
 
 
 def _key(holder: ex.Expression, scope: Scope) -> _Key | None:

@@ -62,10 +62,12 @@ class InjectedError(Exception):
 class Outcome:
     """One run: how it ended, the rows that were committed, what others saw, and what the next borrower finds.
 
-    ``left`` is None where the connection was not given back.
+    ``left`` is None where the connection was not given back. ``first`` is what was raised first, where a
+    handler failed.
     """
 
     ending: str
+    first: str
     rows: tuple[int, ...]
     seen: tuple[str, ...]
     left: frozenset[Kind] | None
@@ -275,7 +277,7 @@ class Observer:
             namespace["psycopg2"] = Spy(psycopg2, run)
             given = self._dsn
         named = SimpleNamespace(**dict(zip(FLAGS, flags, strict=True)))
-        ending = self._ending(lambda: namespace["handle"](given, named, run.work, run.log))
+        ending, first = self._ending(lambda: namespace["handle"](given, named, run.work, run.log))
         rows = tuple(n for (n,) in self._admin.execute("SELECT n FROM kept ORDER BY n").fetchall())
         left: frozenset[Kind] | None = None
         if not run.held:
@@ -285,7 +287,7 @@ class Observer:
                 self._reclaim(real)
         if run.held and self._driver.pool != "dsn":
             self._left(run)
-        return Outcome(ending, rows, tuple(run.seen), left)
+        return Outcome(ending, first, rows, tuple(run.seen), left)
 
     def _left(self, run: Run) -> set[Kind]:
         """What the next borrower finds: nothing where all that he finds is a connection without a backend."""
@@ -298,7 +300,7 @@ class Observer:
             self._pools.left()
             return set()
 
-    def _ending(self, call: Callable[[], Any]) -> str:
+    def _ending(self, call: Callable[[], Any]) -> tuple[str, str]:
         returned: list[object] = []
 
         async def awaited() -> None:
@@ -310,8 +312,11 @@ class Observer:
             else:
                 returned.append(call())
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  however it ends
-            return type(error).__name__
-        return f"returns {returned[0]!r}"
+            first: BaseException = error
+            while first.__context__ is not None:
+                first = first.__context__
+            return type(error).__name__, type(first).__name__
+        return f"returns {returned[0]!r}", ""
 
     def _reclaim(self, real: Any) -> None:  # noqa: ANN401  any driver's
         """Give back what the function lost."""
