@@ -24,10 +24,13 @@ if TYPE_CHECKING:
     from leakcheck.ownership.acquire import Acquisition
     from leakcheck.ownership.program import Program
     from leakcheck.ownership.unit import Unit
-    from leakcheck.project.facts import ModuleFacts
+    from leakcheck.project.facts import FunctionFacts, ModuleFacts
 
 _SET_UP = frozenset({"setUp", "asyncSetUp", "setup_method", "setUpClass"})
 _PATCHING = re.compile(rb"\b(?:patch|setattr)\b")
+_TRUE = ex.Constant(value=True)
+_PATCHERS = frozenset({"monkeypatch", "mocker"})
+"""Fixtures of pytest and its plugins by which something is replaced until the test ends."""
 
 
 def is_replaced(program: Program, unit: Unit, call: ex.Call, found: Acquisition) -> bool:
@@ -63,8 +66,10 @@ def _replaced_in(program: Program, unit: Unit) -> frozenset[str]:
     names: set[str] = set()
     facts = around.facts
     if facts is None or _PATCHING.search(program.rows(around.path, facts.first_row, facts.last_row)):
-        calls = (node for node in walk(around.node) if isinstance(node, cst.Call))
-        names.update(name for call in calls for name in _replaced_by(reduce(call)))
+        names.update(_replaced_inside(around))
+    for helper in _helpers(program, around.path, facts) if facts is not None and facts.name.startswith("test") else ():
+        unit_of_helper = program.functions.units.of(helper)
+        names.update(_replaced_inside(unit_of_helper) if unit_of_helper is not None else ())
     owner = around.facts.owner if around.facts is not None else None
     module = program.facts(around.path) if owner is not None else None
     if module is not None and owner in module.classes:
@@ -72,6 +77,33 @@ def _replaced_in(program: Program, unit: Unit) -> frozenset[str]:
             names.update(_replaced_by(decorator))
         names.update(_replaced_before(program, Class(around.path, owner), module))
     return frozenset(names)
+
+
+def _replaced_inside(unit: Unit) -> Iterator[str]:
+    """What the calls in a function replace."""
+    calls = (node for node in walk(unit.node) if isinstance(node, cst.Call))
+    return (name for call in calls for name in _replaced_by(reduce(call)))
+
+
+def _helpers(program: Program, path: str, test: FunctionFacts) -> Iterator[Function]:
+    """The functions that replace something for a test: it lends them ``monkeypatch``, or they are its fixtures."""
+    asked = {parameter.name for parameter in test.parameters}
+    for place in (path, program.modules.find(".conftest", path)):
+        module = program.facts(place) if place is not None else None
+        if module is None:
+            continue
+        for helper in module.functions.values():
+            lent = helper.name in test.calls and not _PATCHERS.isdisjoint(p.name for p in helper.parameters)
+            fixtures = [d for d in helper.decorators if ex.last_name(d) == "fixture"]
+            given = bool(fixtures) and (helper.name in asked or any(map(_is_for_all, fixtures)))
+            text = program.rows(module.path, helper.row, helper.last_row) if lent or given else b""
+            if _PATCHING.search(text) is not None:
+                yield Function(module.path, helper.qualname)
+
+
+def _is_for_all(fixture: ex.Expression) -> bool:
+    """Whether tests get the fixture that do not ask for it."""
+    return isinstance(fixture, ex.Call) and ("autouse", _TRUE) in fixture.keywords
 
 
 def _replaced_before(program: Program, cls: Class, module: ModuleFacts) -> Iterator[str]:
