@@ -252,7 +252,8 @@ class Following(Effects, kw_only=True):
         if self.names:
             starting = replace(starting, wrote=False)  # what others wrote before is not what makes its COMMIT fail
         if held.kind is HeldKind.TRANSACTION:
-            starting = replace(starting, open=Open.YES, manual=action.operation is None)
+            lost = starting.wrote and state.session.open is Open.YES  # a first statement had begun it
+            starting = replace(starting, open=Open.YES, manual=action.operation is None, changed=lost)
             scope = state.get(call.target)
             if action.operation is not None and isinstance(scope, Scope):
                 state = state.bind({call.target: Scope(scope.class_id, begun=True)})
