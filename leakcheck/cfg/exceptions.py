@@ -16,7 +16,17 @@ import libcst as cst
 from leakcheck import expression as ex
 from leakcheck.cfg.graph import OTHER, BasicBlock, Edge, Exit, Forget, Move
 from leakcheck.cfg.lower import ExpressionLowering
-from leakcheck.cfg.unwind import FinallyFrame, Frame, Handler, HandlerFrame, LoopFrame, WithFrame, catches, is_caught
+from leakcheck.cfg.unwind import (
+    FinallyFrame,
+    Frame,
+    Handler,
+    HandlerFrame,
+    LoopFrame,
+    WithFrame,
+    catches,
+    is_caught,
+    still_named,
+)
 from leakcheck.cfg.walk import reduce, walk
 
 if TYPE_CHECKING:
@@ -43,29 +53,30 @@ class Unwinding(ExpressionLowering):
         """The block that an exception of class ``raised`` leads to from here."""
         return self._propagate(len(self.frames), raised)
 
-    def _propagate(self, depth: int, raised: str) -> BasicBlock:
-        """Where an exception goes from inside ``frames[:depth]``."""
+    def _propagate(self, depth: int, raised: str, passed: tuple[str, ...] = ()) -> BasicBlock:
+        """Where an exception goes from inside ``frames[:depth]`` that is of none of the classes it has ``passed``."""
         for index in range(depth - 1, -1, -1):
             frame = self.frames[index]
             if isinstance(frame, LoopFrame):
                 continue
-            key = ("exception", raised)
+            passed = still_named(passed, self.frames[: index + 1])
+            key = ("exception", raised, passed)
             block = frame.cache.get(key)
             if block is not None:
                 return block
             frame.cache[key] = block = self.new_block()
             if isinstance(frame, HandlerFrame):
-                self._dispatch(frame, index, raised, block)
+                self._dispatch(frame, index, raised, passed, block)
             elif isinstance(frame, FinallyFrame):
                 self._copy_finally(frame, index, block, raised)
-                self._end_copy().successors.append(Edge(self._propagate(index, raised)))
+                self._end_copy().successors.append(Edge(self._propagate(index, raised, passed)))
             elif isinstance(frame, WithFrame):
                 block.instructions.append(Exit(frame.node, frame.manager, frame.is_async, exceptional=True))
                 held, surely = catches(frame.swallowed, raised) if frame.swallowed else (None, False)
                 if held is not None:
                     block.successors.append(Edge(frame.after))
                 if not surely:
-                    block.successors.append(Edge(self._propagate(index, raised)))
+                    block.successors.append(Edge(self._propagate(index, raised, (*passed, *frame.swallowed))))
             return block
         return self.failure
 
@@ -83,10 +94,12 @@ class Unwinding(ExpressionLowering):
             self.handling = [*self.handling, (raised, None)]
         self.suite(frame.body)
 
-    def _dispatch(self, frame: HandlerFrame, index: int, raised: str, block: BasicBlock) -> None:
+    def _dispatch(
+        self, frame: HandlerFrame, index: int, raised: str, passed: tuple[str, ...], block: BasicBlock
+    ) -> None:
         for number, handler in enumerate(frame.handlers):
             held, surely = catches(handler.types, raised)
-            earlier = [t for h in frame.handlers[:number] for t in h.types or ()]
+            earlier = [*passed, *(t for h in frame.handlers[:number] for t in h.types or ())]
             if held is None or (handler.types and all(is_caught(t, earlier) for t in handler.types)):
                 continue
             key = ("handler", number, held if handler.reraises else None)
@@ -105,7 +118,8 @@ class Unwinding(ExpressionLowering):
             block.successors.append(Edge(entry))
             if surely:
                 return
-        block.successors.append(Edge(self._propagate(index, raised)))
+        caught = (t for handler in frame.handlers for t in handler.types or ())
+        block.successors.append(Edge(self._propagate(index, raised, (*passed, *caught))))
 
     def _leave(self, depth: int, key: tuple[object, ...], floor: int, target: BasicBlock) -> BasicBlock:
         """Where a jump to ``target`` goes first from inside ``frames[:depth]``, out to ``frames[:floor]``."""

@@ -106,3 +106,16 @@ def is_caught(name: str, earlier: Sequence[str]) -> bool:
     known = _builtin_exception(name)
     handled = [found for found in map(_builtin_exception, earlier) if found is not None]
     return name in earlier or (known is not None and issubclass(known, tuple(handled)))
+
+
+def still_named(passed: Sequence[str], frames: Sequence[Frame]) -> tuple[str, ...]:
+    """Those classes whose handlers an exception has ``passed`` that a handler of ``frames`` could take it for again.
+
+    Only builtins: two libraries may each have an ``Error``.
+    """
+    if not passed:
+        return ()
+    handlers = (handler for frame in frames if isinstance(frame, HandlerFrame) for handler in frame.handlers)
+    named = {name for handler in handlers for name in handler.types or ()}
+    builtin = (name for name in dict.fromkeys(passed) if _builtin_exception(name) is not None)
+    return tuple(sorted(name for name in builtin if any(is_caught(other, (name,)) for other in named)))
