@@ -60,11 +60,7 @@ class Found(Struct, eq=False):
     def release_text(self) -> str:
         """The call that would give the resource back: as the function writes it, else as the driver's file does."""
         name = self.effects.name or self.kept_in or "conn"
-        nodes = [i.node for i in self.exploration.releases.values()]
-        awaited = [n for n in nodes if isinstance(n, cst.Await)]
-        inside = {id(n.expression) for n in awaited}
-        calls = [n for n in nodes if isinstance(n, cst.Call) and id(n) not in inside]
-        written = [self._as_awaited(n) for n in (*awaited, *calls) if self._is_plain(n)]
+        written = [self.unit.part.text(node) for node in self._releases() if self._is_plain(node)]
         words = rf"\b{re.escape(name)}\b" + (r"|^(await )?self\.\w+\(\)$" if name.startswith("self.") else "")
         telling = [text for text in written if len(text) <= _LONGEST and re.search(words, text)]
         if telling:
@@ -85,11 +81,12 @@ class Found(Struct, eq=False):
                 return text
         return taken.pool or "pool"
 
-    def _as_awaited(self, release: cst.BaseExpression) -> str:
-        """A release as the function writes it, with the ``await`` in front of what a queue's own `put()` gives."""
-        text = self.unit.part.text(release)
-        awaited = any(isinstance(n, cst.Await) and n.expression is release for n in walk(self.unit.node))
-        return f"await {text}" if awaited else text
+    def _releases(self) -> Iterator[cst.BaseExpression]:
+        """What gives the resource back, awaited ones first: with the ``await`` of what a queue's `put()` gives."""
+        nodes = [i.node for i in self.exploration.releases.values() if isinstance(i.node, (cst.Await, cst.Call))]
+        awaits = {id(n.expression): n for n in walk(self.unit.node) if isinstance(n, cst.Await)} if nodes else {}
+        outermost = {id(node): node for node in (awaits.get(id(node), node) for node in nodes)}
+        yield from sorted(outermost.values(), key=lambda node: not isinstance(node, cst.Await))
 
     def _is_plain(self, release: cst.BaseExpression) -> bool:
         """Whether a release is named like one, and not told how: ``close=True`` may not be right elsewhere."""

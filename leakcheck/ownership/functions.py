@@ -38,7 +38,7 @@ from leakcheck.ownership.owners import Owners
 from leakcheck.ownership.perhaps_none import completed, perhaps_none
 from leakcheck.ownership.program import MANAGING, Failure, FileAnalysis, Skip
 from leakcheck.ownership.raising import Raising, reachable
-from leakcheck.ownership.replaced import is_replaced
+from leakcheck.ownership.replaced import StandIns
 from leakcheck.ownership.report import left_held_leak, reported, stored_leak
 from leakcheck.ownership.sessions.analysis import Sessions
 from leakcheck.ownership.sessions.told import told
@@ -73,6 +73,7 @@ class Functions:
     def __init__(self, program: Program) -> None:
         self._program = program
         self._acquisitions = program.acquisitions
+        self._stand_ins = StandIns(program)
         self.units = Units(program)
         self.given = Given(program, self.units)
         self.raising = Raising(program, self.units)
@@ -200,7 +201,7 @@ class Functions:
         if found is None:
             wrapped = made_of(self._program, unit, call) if may_wrap(call) else None
             return wrapped or entered_by_hand(self._program, unit, call)
-        if is_managed(self._program, callees, call) or is_replaced(self._program, unit, reduced, found):
+        if is_managed(self._program, callees, call) or self._stand_ins.take(unit, reduced, found):
             return None
         return found
 

@@ -12,6 +12,7 @@ import re
 from typing import TYPE_CHECKING
 
 import libcst as cst
+from msgspec import Struct
 
 from leakcheck import expression as ex
 from leakcheck.cfg.walk import reduce, walk
@@ -33,18 +34,98 @@ _PATCHERS = frozenset({"monkeypatch", "mocker"})
 """Fixtures of pytest and its plugins by which something is replaced until the test ends."""
 
 
-def is_replaced(program: Program, unit: Unit, call: ex.Call, found: Acquisition) -> bool:
-    """Whether what a call takes comes from a stand-in that its function, or a decorator, put in place."""
-    replaced = _replaced_in(program, unit)
-    if not replaced:
-        return False
-    if not replaced.isdisjoint((ex.dotted(call.func) or ex.last_name(call.func) or "").split(".")):
-        return True
-    # A function or class of the project takes it: what that calls is replaced wherever it is.
-    known = program.driver_words | program.acquiring_names | program.drivers.packages
-    return bool(found.steps) and not (
-        replaced.isdisjoint(known) and replaced.isdisjoint(_kept(program, found.resource))
-    )
+class _Helpers(Struct):
+    """The functions of a test file that replace something for its tests, by the names by which these ask for them."""
+
+    lent: dict[str, list[Function]]
+    """Those that a test lends its ``monkeypatch``."""
+    fixtures: dict[str, list[Function]]
+    for_all: list[Function]
+    """The fixtures that tests get without asking."""
+
+
+class StandIns:
+    """Answers about what the tests of a program replace."""
+
+    def __init__(self, program: Program) -> None:
+        self._program = program
+        self._replaced: dict[Unit, frozenset[str]] = {}
+        self._helpers: dict[str, _Helpers] = {}
+
+    def take(self, unit: Unit, call: ex.Call, found: Acquisition) -> bool:
+        """Whether what a call takes comes from a stand-in that its function, or a decorator, put in place."""
+        around = unit
+        while around.parent is not None:
+            around = around.parent
+        if around not in self._replaced:
+            self._replaced[around] = frozenset(self._replaced_in(around))
+        replaced = self._replaced[around]
+        if not replaced:
+            return False
+        if not replaced.isdisjoint((ex.dotted(call.func) or ex.last_name(call.func) or "").split(".")):
+            return True
+        # A function or class of the project takes it: what that calls is replaced wherever it is.
+        program = self._program
+        known = program.driver_words | program.acquiring_names | program.drivers.packages
+        return bool(found.steps) and not (
+            replaced.isdisjoint(known) and replaced.isdisjoint(_kept(program, found.resource))
+        )
+
+    def _replaced_in(self, unit: Unit) -> Iterator[str]:
+        """The last names of what is replaced for the time of a function that stands in no other."""
+        program, facts = self._program, unit.facts
+        if facts is None or _PATCHING.search(program.rows(unit.path, facts.first_row, facts.last_row)):
+            yield from _replaced_inside(unit)
+        if facts is None:
+            return
+        for helper in self._helpers_of(unit.path, facts) if facts.name.startswith("test") else ():
+            unit_of_helper = program.functions.units.of(helper)
+            yield from _replaced_inside(unit_of_helper) if unit_of_helper is not None else ()
+        module = program.facts(unit.path) if facts.owner is not None else None
+        if module is not None and facts.owner in module.classes:
+            for decorator in module.classes[facts.owner].decorators:
+                yield from _replaced_by(decorator)
+            yield from self._replaced_before(Class(unit.path, facts.owner), module)
+
+    def _helpers_of(self, path: str, test: FunctionFacts) -> Iterator[Function]:
+        """The functions that replace something for a test: it lends them ``monkeypatch``, or they are its fixtures."""
+        for place in (path, self._program.modules.find(".conftest", path)):
+            if place is None:
+                continue
+            if place not in self._helpers:
+                self._helpers[place] = self._helpers_in(place)
+            helpers = self._helpers[place]
+            yield from (helper for name in test.calls for helper in helpers.lent.get(name, ()))
+            yield from (helper for asked in test.parameters for helper in helpers.fixtures.get(asked.name, ()))
+            yield from helpers.for_all
+
+    def _helpers_in(self, path: str) -> _Helpers:
+        module, found = self._program.facts(path), _Helpers({}, {}, [])
+        for helper in module.functions.values() if module is not None else ():
+            lent = not _PATCHERS.isdisjoint(p.name for p in helper.parameters)
+            fixtures = [d for d in helper.decorators if ex.last_name(d) == "fixture"]
+            if not (lent or fixtures) or not _PATCHING.search(self._program.rows(path, helper.row, helper.last_row)):
+                continue
+            function = Function(path, helper.qualname)
+            if lent:
+                found.lent.setdefault(helper.name, []).append(function)
+            if any(map(_is_for_all, fixtures)):
+                found.for_all.append(function)
+            elif fixtures:
+                found.fixtures.setdefault(helper.name, []).append(function)
+        return found
+
+    def _replaced_before(self, cls: Class, module: ModuleFacts) -> Iterator[str]:
+        """What a test case's ``setUp`` puts in a module: ``driver._connect = stub`` stands for ``driver.connect()``."""
+        for name in _SET_UP & module.classes[cls.qualname].methods.keys():
+            unit = self._program.functions.units.of(Function(cls.path, module.classes[cls.qualname].methods[name]))
+            for node in walk(unit.node) if unit is not None else ():
+                for target in node.targets if isinstance(node, cst.Assign) else ():
+                    match reduce(target.target):
+                        case ex.Attribute(base=ex.Name(id=base), name=replaced) if base in module.scope.imports:
+                            yield replaced.lstrip("_")
+                        case _:
+                            pass
 
 
 def _kept(program: Program, resource: DriverClass) -> Iterator[str]:
@@ -58,65 +139,15 @@ def _kept(program: Program, resource: DriverClass) -> Iterator[str]:
             pending.extend(program.functions.owners.resource(class_id).attributes.values())
 
 
-def _replaced_in(program: Program, unit: Unit) -> frozenset[str]:
-    """The last names of what is replaced for the time of a function."""
-    around = unit
-    while around.parent is not None:
-        around = around.parent
-    names: set[str] = set()
-    facts = around.facts
-    if facts is None or _PATCHING.search(program.rows(around.path, facts.first_row, facts.last_row)):
-        names.update(_replaced_inside(around))
-    for helper in _helpers(program, around.path, facts) if facts is not None and facts.name.startswith("test") else ():
-        unit_of_helper = program.functions.units.of(helper)
-        names.update(_replaced_inside(unit_of_helper) if unit_of_helper is not None else ())
-    owner = around.facts.owner if around.facts is not None else None
-    module = program.facts(around.path) if owner is not None else None
-    if module is not None and owner in module.classes:
-        for decorator in module.classes[owner].decorators:
-            names.update(_replaced_by(decorator))
-        names.update(_replaced_before(program, Class(around.path, owner), module))
-    return frozenset(names)
-
-
 def _replaced_inside(unit: Unit) -> Iterator[str]:
     """What the calls in a function replace."""
     calls = (node for node in walk(unit.node) if isinstance(node, cst.Call))
     return (name for call in calls for name in _replaced_by(reduce(call)))
 
 
-def _helpers(program: Program, path: str, test: FunctionFacts) -> Iterator[Function]:
-    """The functions that replace something for a test: it lends them ``monkeypatch``, or they are its fixtures."""
-    asked = {parameter.name for parameter in test.parameters}
-    for place in (path, program.modules.find(".conftest", path)):
-        module = program.facts(place) if place is not None else None
-        if module is None:
-            continue
-        for helper in module.functions.values():
-            lent = helper.name in test.calls and not _PATCHERS.isdisjoint(p.name for p in helper.parameters)
-            fixtures = [d for d in helper.decorators if ex.last_name(d) == "fixture"]
-            given = bool(fixtures) and (helper.name in asked or any(map(_is_for_all, fixtures)))
-            text = program.rows(module.path, helper.row, helper.last_row) if lent or given else b""
-            if _PATCHING.search(text) is not None:
-                yield Function(module.path, helper.qualname)
-
-
 def _is_for_all(fixture: ex.Expression) -> bool:
     """Whether tests get the fixture that do not ask for it."""
     return isinstance(fixture, ex.Call) and ("autouse", _TRUE) in fixture.keywords
-
-
-def _replaced_before(program: Program, cls: Class, module: ModuleFacts) -> Iterator[str]:
-    """What a test case's ``setUp`` assigns to a module: ``driver._connect = stub`` stands for ``driver.connect()``."""
-    for name in _SET_UP & module.classes[cls.qualname].methods.keys():
-        unit = program.functions.units.of(Function(cls.path, module.classes[cls.qualname].methods[name]))
-        for node in walk(unit.node) if unit is not None else ():
-            for target in node.targets if isinstance(node, cst.Assign) else ():
-                match reduce(target.target):
-                    case ex.Attribute(base=ex.Name(id=base), name=replaced) if base in module.scope.imports:
-                        yield replaced.lstrip("_")
-                    case _:
-                        pass
 
 
 def _replaced_by(call: ex.Expression) -> Iterator[str]:

@@ -18,7 +18,7 @@ from leakcheck.project.facts import ENTERING, FunctionFacts, ModuleFacts, Statem
 from leakcheck.project.getters import opens, reads
 from leakcheck.project.imports import imported_files, star_imported_files
 from leakcheck.project.items import asked_for
-from leakcheck.project.names import Class, External, Function, Instance, Method, Scope
+from leakcheck.project.names import Class, External, Function, Instance, Method, Scope, bound_by_functions
 from leakcheck.project.nesting import lends, may_nest
 from leakcheck.project.owning import may_own
 from leakcheck.project.speaking import speaks, takes_plainly
@@ -170,8 +170,7 @@ def exported(program: Program, facts: ModuleFacts, known: AbstractSet[str]) -> s
     assigned += [
         (n, v, module) for c in facts.classes.values() for n, values in c.attributes.items() for v, _ in values
     ]
-    around = {q: Scope.of(facts, facts.functions[q]) for values in facts.globals.values() for _, q in values}
-    assigned += [(n, v, around[q]) for n, values in facts.globals.items() for v, q in values]
+    assigned += [(n, v, inside) for n in facts.globals for v, inside in bound_by_functions(n, facts)]
     for name, value, scope in assigned:
         if isinstance(value, (ex.Call, ex.Name, ex.Attribute)) and "." not in name and name not in found:
             symbols = program.resolver.resolve(value, scope)

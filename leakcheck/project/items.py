@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
-from leakcheck.project.names import NOTHING, Class, Function, Instance, ProjectModule, Scope
+from leakcheck.project.names import NOTHING, Class, Function, Instance, ProjectModule, Scope, bound_by_functions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,12 +108,15 @@ class Items:
 
     def _assigned_to_name(self, name: str, scope: Scope) -> Iterator[_Placed]:
         for depth in range(len(scope.functions), -1, -1):
+            if depth and name in scope.functions[depth - 1].globals:
+                continue  # the name of the module
             facts = scope.functions[depth - 1].scope if depth else scope.module.scope
             inside = Scope(scope.module, scope.functions[:depth], scope.owner)
             values, targets = facts.assignments.get(name, ()), facts.imports.get(name, ())
-            yield from ((value, inside) for value in values)
-            items = ((item, inside) for item in facts.filled.get(name, ()))
-            yield from items if depth else self._filled(name, scope.module)
+            if depth:
+                yield from ((each, inside) for each in (*values, *facts.filled.get(name, ())))
+            else:
+                yield from self._kept_by(scope.module, name)
             for target in targets:
                 member = self._source.modules.member(target, scope.module.path)
                 yield from self._assigned_in(*member) if member is not None else ()
@@ -121,16 +124,17 @@ class Items:
                 return
 
     def _assigned_in(self, path: str, name: str) -> Iterator[_Placed]:
-        """What a project file assigns to a name."""
+        """What a project file keeps by a name."""
         facts = self._source.facts(path)
         if facts is not None:
-            yield from ((value, Scope(facts)) for value in facts.scope.assignments.get(name, ()))
-            yield from self._filled(name, facts)
+            yield from self._kept_by(facts, name)
 
-    def _filled(self, name: str, module: ModuleFacts) -> Iterator[_Placed]:
-        """What a file, or a function of it, puts into a dict that the file keeps by a name."""
-        yield from ((item, Scope(module)) for item in module.scope.filled.get(name, ()))
+    def _kept_by(self, module: ModuleFacts, name: str) -> Iterator[_Placed]:
+        """What a file, or a function of it, binds to a name of the file, and puts into a dict of that name."""
+        own = (*module.scope.assignments.get(name, ()), *module.scope.filled.get(name, ()))
+        yield from ((each, Scope(module)) for each in own)
+        yield from bound_by_functions(name, module)
         for function in module.functions.values():
-            if name in function.scope.filled and not function.binds(name):
+            if name in function.scope.filled and (name in function.globals or not function.binds(name)):
                 inside = Scope.of(module, function)
                 yield from ((item, inside) for item in function.scope.filled[name])

@@ -14,6 +14,8 @@ from msgspec import Struct
 from leakcheck import expression as ex
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from leakcheck.driver import Operation
     from leakcheck.project.facts import FunctionFacts, ModuleFacts
 
@@ -80,6 +82,12 @@ class Scope(Struct, frozen=True):
             function = module.functions.get(function.parent) if function.parent else None
         chain.reverse()
         return Scope(module, tuple(chain), chain[0].owner if chain else None)
+
+
+def bound_by_functions(name: str, module: ModuleFacts) -> Iterator[tuple[ex.Expression, Scope]]:
+    """What functions bind a name of their module to, which they declare ``global``; each where it is written."""
+    for value, qualname in module.globals.get(name, ()):
+        yield value, Scope.of(module, module.functions[qualname])
 
 
 def narrowed(expression: ex.Expression, scope: Scope) -> Scope:

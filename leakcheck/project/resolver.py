@@ -16,7 +16,18 @@ from leakcheck.project.annotations import Annotations
 from leakcheck.project.facts import is_property
 from leakcheck.project.hierarchy import Hierarchy, plain_base
 from leakcheck.project.items import Items, asked_for
-from leakcheck.project.names import NOTHING, Class, External, Function, Instance, Method, ProjectModule, Scope, narrowed
+from leakcheck.project.names import (
+    NOTHING,
+    Class,
+    External,
+    Function,
+    Instance,
+    Method,
+    ProjectModule,
+    Scope,
+    bound_by_functions,
+    narrowed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -165,8 +176,8 @@ class Resolver:
                 return bound
         module = Scope(scope.module)
         found = list(self._bound(name, scope.module.scope, module))
-        for value, qualname in scope.module.globals.get(name, ()):
-            found.extend(self.resolve(value, Scope.of(scope.module, scope.module.functions[qualname])))
+        for value, inside in bound_by_functions(name, scope.module):
+            found.extend(self.resolve(value, inside))
         if not found and name not in scope.module.scope.assignments:
             for star in scope.module.scope.star_imports:
                 found.extend(self.imported(f"{star}.{name}" if star.strip(".") else star + name, scope.module.path))
