@@ -1,6 +1,6 @@
 """Transactions and roles: programs on one pooled psycopg2 connection, executed in all ways and analysed.
 
-    disagreement(seed)    →   None, or the program and what each says of it
+    disagreement(seed, "roles")    →   None, or the program and what each says of it
 
 The connection is a fake of server, driver and pool that does what was measured: the driver begins before the first
 statement unless in autocommit, a rollback restores the role that was in force when the transaction began, the pool
@@ -9,6 +9,8 @@ server refuses all others until it ends, and a COMMIT is a rollback then. Else a
 anything was written; what else ends or resets something only fails when the connection is gone.
 
 In autocommit the programs end transactions by SQL, else by the driver: the other ways are LC304's.
+
+    python -m tests.differential.sessions 5000
 """
 
 from __future__ import annotations
@@ -39,12 +41,23 @@ _FOLLOWED = ("LC301", "LC302", "LC303", "LC401", "LC402", "LC403", "LC407")
 _MOST_RUNS = 20_000
 _MOST_CALLS = 8
 
+FLAVOURS = {
+    "transactions": ('cur.execute("BEGIN")', 'cur.execute("INSERT INTO t VALUES (1)")'),
+    "roles": ('cur.execute("SET ROLE r{}")', 'cur.execute("INSERT INTO t VALUES (1)")', 'cur.execute("RESET ROLE")'),
+    "both": (
+        'cur.execute("BEGIN")', 'cur.execute("INSERT INTO t VALUES (1)")', 'cur.execute("RESET ROLE")',
+        'cur.execute("SET ROLE r{}")',
+    ),
+}  # fmt: skip
+"""The statements of a flavour's programs, besides those that end a transaction."""
+
 
 class Writer:
     """Writes a random program."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, flavour: str) -> None:
         self.random = random.Random(seed)
+        self._statements = FLAVOURS[flavour]
         self.lines = _HEAD.splitlines()
         self.calls = self.flags = 0
         self.autocommit = self.random.random() < 0.5
@@ -85,10 +98,7 @@ class Writer:
         ends = ['cur.execute("COMMIT")', 'cur.execute("ROLLBACK")'] if self.autocommit else [
             "conn.commit()", "conn.rollback()",
         ]  # fmt: skip
-        others = [
-            'cur.execute("BEGIN")', 'cur.execute("INSERT INTO t VALUES (1)")', 'cur.execute("RESET ROLE")',
-            f'cur.execute("SET ROLE r{len(self.lines)}")',
-        ]  # fmt: skip
+        others = [statement.format(len(self.lines)) for statement in self._statements]
         self._put(depth, self.random.choice(ends + others))
 
 
@@ -223,15 +233,18 @@ class World:
             self._raise()
 
     def _raise(self) -> None:
-        self.begins = dict.fromkeys(self.begins, True)
+        self.raises()
         raise RaisedError
+
+    def raises(self) -> None:
+        """Something raises, if only what a handler has caught, again: what has begun was left by an error."""
+        self.begins = dict.fromkeys(self.begins, True)
 
 
 def executed(text: str) -> set[int] | None:
     """The rows of what is left on the connection in some run; None where there are too many runs."""
-    code = compile(
-        text.replace("from psycopg2.pool import ThreadedConnectionPool", "").replace("\npool =", "\n_ ="), "p", "exec"
-    )
+    text = text.replace("from psycopg2.pool import ThreadedConnectionPool", "").replace("\npool =", "\n_ =")
+    code = compile(text.replace(" raise\n", " pool.raises(); raise\n"), "p", "exec")
     choices, found, ended, harmless = Choices(), set[int](), set[int](), set[int]()
     for _ in range(_MOST_RUNS):
         world = World(choices)
@@ -256,22 +269,47 @@ def analysed(text: str) -> dict[int, str]:
     return {leak.span.start.row: leak.kind.value for leak in leaks if leak.kind.value in _FOLLOWED}
 
 
-def disagreement(seed: int) -> str | None:
+class Skipped(Exception):
+    """A program that can run in too many ways to run in all of them."""
+
+
+def disagreement(seed: int, flavour: str) -> str | None:
     """The program of a seed and what is said of it, where execution and analysis differ."""
-    text = Writer(seed).text
-    truth, said = executed(text), analysed(text)
-    if truth is None or truth == set(said):
+    text = Writer(seed, flavour).text
+    truth = executed(text)
+    if truth is None:
+        raise Skipped
+    said = analysed(text)
+    if truth == set(said):
         return None
-    return f"seed {seed}: left {sorted(truth)}, reported {said}\n{text}"
+    return f"{flavour} {seed}: left {sorted(truth)}, reported {said}\n{text}"
+
+
+def compare(flavour: str, programs: int) -> tuple[list[str], int]:
+    """What there is disagreement about among so many programs that were executed, and how many others there were."""
+    found: list[str] = []
+    done = skipped = 0
+    while done < programs:
+        try:
+            one = disagreement(done + skipped, flavour)
+        except Skipped:
+            skipped += 1
+            continue
+        done += 1
+        found += [one] if one is not None else []
+    return found, skipped
 
 
 def main(arguments: list[str]) -> int:
-    """Run the programs of the first so many seeds, and print those about which there is disagreement."""
-    found = [d for d in map(disagreement, range(int(arguments[0]))) if d is not None]
-    for one in found:
-        sys.stdout.write(one + "\n")
-    sys.stdout.write(f"{len(found)} of {arguments[0]} programs disagree\n")
-    return bool(found)
+    """Compare so many programs of each flavour, and print those about which there is disagreement."""
+    differ = False
+    for flavour in FLAVOURS:
+        found, skipped = compare(flavour, int(arguments[0]))
+        differ = differ or bool(found)
+        sys.stdout.write("".join(f"{one}\n" for one in found))
+        sys.stdout.write(f"{flavour}: {len(found)} of {arguments[0]} programs disagree; {skipped} left out\n")
+        sys.stdout.flush()
+    return differ
 
 
 if __name__ == "__main__":
