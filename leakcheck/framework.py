@@ -46,6 +46,7 @@ class Run(Struct, frozen=True):
     calls: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
     unless: tuple[str, ...] = ()  # keywords of the call with which it runs once
+    under: tuple[str, ...] = ()  # the keywords under which the call is given it, where others say something else
     events: tuple[str, ...] = ()  # what the decorator or call must name besides, by its last name: "NewRequest"
     bases: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
@@ -83,10 +84,17 @@ class Frameworks(Struct, frozen=True):
         """
         return _first(r for r in self.runs if _has(r.decorators, name) and _owns(r, owner) and _is_of(r, events))
 
-    def given(self, owner: str, name: str, keywords: Iterable[str] = (), events: Collection[str] = ()) -> Run | None:
-        """How a function given to the call of ``name`` of an owner runs, with these keywords and other arguments."""
+    def given(
+        self, owner: str, name: str, keywords: Iterable[str] = (), events: Collection[str] = (), under: str = ""
+    ) -> Run | None:
+        """How a function given to the call of ``name`` of an owner runs, with these keywords and other arguments.
+
+        ``under``: the keyword under which it is given, if any.
+        """
         used = set(keywords)
         found = [r for r in self.runs if _has(r.calls, name) and _owns(r, owner) and _is_of(r, events)]
+        named = [r for r in found if under in r.under]
+        found = named or [r for r in found if not r.under]
         return None if any(used.intersection(r.unless) for r in found) else _first(found)
 
     def assigned(self, owner: str, name: str) -> Run | None:

@@ -35,6 +35,7 @@ _RUN_KEYS: dict[str, tuple[type, ...]] = {
     "calls": (list,),
     "attributes": (list,),
     "unless": (list,),
+    "under": (list,),
     "events": (list,),
     "bases": (list,),
     "methods": (list,),

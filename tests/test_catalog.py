@@ -24,6 +24,11 @@ FIXTURES = ROOT / "fixtures"
 DRIVERS = sorted((ROOT / "leakcheck" / "drivers").glob("*.toml"))
 HEADINGS = ["What it does", "Why is this bad?", "Example", "Use instead", "Fix safety", "Limits"]
 FOLDERS_THAT_ARE_NO_RULE = {"fixes", "clean", "drivers", "cfg", "summaries", "demo"}
+MEASURED = ("PostgreSQL", "MariaDB", "psycopg2?", "psycopg_pool", "asyncpg", "SQLAlchemy", "Django", "Flask", "Python")
+DOCUMENTATION = (
+    "www.postgresql.org/docs", "dev.mysql.com/doc", "www.psycopg.org", "magicstack.github.io", "docs.sqlalchemy.org",
+    "docs.djangoproject.com", "docs.python.org",
+)  # fmt: skip
 ABOUT_PYTHON = [rule for rule in ALL_RULES if rule.kind is not None]
 
 
@@ -74,6 +79,14 @@ def test_page_has_all_headings_in_order(rule: Rule) -> None:
     assert rule.summary.endswith(".")
     for section in re.split(r"^## .+$", rule.page, flags=re.MULTILINE):
         assert section.strip()
+
+
+@pytest.mark.parametrize("rule", [r for r in ALL_RULES if r.code[:3] in ("LC2", "LC3", "LC4")], ids=code_of)
+def test_page_says_what_was_measured_on_which_versions_and_links_the_documentation(rule: Rule) -> None:
+    why = rule.page.split("\n## Why is this bad?\n", 1)[1].split("\n## ", 1)[0]
+    assert re.search(r"\b([Mm]easured|Counted)\b", why)
+    assert re.search(rf"({'|'.join(MEASURED)})(?:'s pool)? \(?\d", why), "a version of what it was measured with"
+    assert re.search(rf"<?https://(?:{'|'.join(DOCUMENTATION)})/", why), "the documentation of a server or driver"
 
 
 @pytest.mark.parametrize("rule", ALL_RULES, ids=code_of)

@@ -90,7 +90,9 @@ class Roles:
                     return None
                 owners = [*self._owners(callee, tree.scope(node)), *self._handed_in(callee, tree, node)]
                 for owner, member in owners:
-                    run = self.frameworks.given(owner, member, (k.arg for k in keywords if k.arg), events)
+                    run = self.frameworks.given(
+                        owner, member, (k.arg for k in keywords if k.arg), events, mention.under
+                    )
                     if run is not None:
                         return Role(run, f"given to {_whose(run)} `{tree.text(func)}()`")
             case ast.Assign(targets=[target]):

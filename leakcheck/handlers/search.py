@@ -48,11 +48,15 @@ class How(Enum):
 
 
 class Mention(Struct, frozen=True, eq=False):
-    """One place that mentions a function; ``node`` is the call, the attribute, the assignment, or the definition."""
+    """One place that mentions a function; ``node`` is the call, the attribute, the assignment, or the definition.
+
+    ``under``: the keyword under which a call is given it.
+    """
 
     how: How
     tree: Tree
     node: ast.AST
+    under: str = ""
 
 
 class Search:
@@ -161,6 +165,7 @@ def is_test(path: str) -> bool:
 def _classified(tree: Tree, node: ast.Name | ast.Attribute) -> Iterator[Mention]:
     """What a place does with the function that it mentions; nothing where that is not known."""
     child: ast.AST = node
+    under = ""
     for above, _ in tree.around(node):
         match above:
             case ast.Call(func=func) if func is child:
@@ -172,9 +177,11 @@ def _classified(tree: Tree, node: ast.Name | ast.Attribute) -> Iterator[Mention]
             case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)) if name in _PASSING:
                 child = above
             case ast.Call():
-                yield Mention(How.GIVES, tree, above)
+                yield Mention(How.GIVES, tree, above, under)
                 return
-            case ast.keyword() | ast.Tuple() | ast.List() | ast.Dict() | ast.Set() | ast.Starred():
+            case ast.keyword():
+                child, under = above, above.arg or ""
+            case ast.Tuple() | ast.List() | ast.Dict() | ast.Set() | ast.Starred():
                 child = above
             case ast.Assign() | ast.AnnAssign() if above.value is child:
                 yield Mention(How.KEEPS, tree, above)

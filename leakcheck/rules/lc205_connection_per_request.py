@@ -8,9 +8,13 @@ Databases without a server (SQLite, DuckDB) are left out.
 
 ## Why is this bad?
 
-Opening a connection costs several round trips and, in [PostgreSQL](https://www.postgresql.org/docs/current/connect-estab.html),
-a process of the server. And there is no limit: as many connections are opened as requests arrive at once, until the
-server refuses the next.
+Opening a connection costs several round trips and, in
+[PostgreSQL](https://www.postgresql.org/docs/current/connect-estab.html), a process of the server. And there is no
+limit: as many connections are opened as requests arrive at once, until the server refuses the next.
+
+Measured with psycopg 3.3 and psycopg2 2.9 on PostgreSQL 18, over a local socket: to connect, ask `SELECT 1` and close
+took 9 and 7 ms, to ask it on a connection of a pool 0.2 ms; at the server's limit the next connection is refused with
+"too many clients already".
 
 ## Example
 

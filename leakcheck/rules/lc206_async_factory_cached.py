@@ -8,8 +8,8 @@ Reports `functools.cache` and `functools.lru_cache` on an `async def` that build
 
 Calling an `async def` makes a coroutine, and that is what the
 [cache](https://docs.python.org/3/library/functools.html#functools.lru_cache) keeps. A coroutine can be awaited once:
-measured, the second `await` raises RuntimeError "cannot reuse already awaited coroutine", so that every request
-after the first fails.
+measured with Python 3.11 and asyncpg 0.32, the second `await` raises RuntimeError "cannot reuse already awaited
+coroutine", so that every request after the first fails.
 
 ## Example
 

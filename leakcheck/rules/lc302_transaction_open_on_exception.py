@@ -11,10 +11,10 @@ In async code `except Exception` does not see cancellation: a cancelled task lea
 ## Why is this bad?
 
 On PostgreSQL the failed transaction stays open and aborted: every later statement on this connection fails with
-"current transaction is aborted", until somebody rolls back. On SQLite the next `BEGIN` fails and the write lock
-stays. On MySQL the next `BEGIN` silently commits the half that was done. Measured: `psycopg2.pool`, SQLAlchemy
-on psycopg2, DBUtils and a persistent Django connection hand a transaction that SQL began in autocommit to the
-next borrower.
+"current transaction is aborted", until somebody rolls back. On SQLite the next `BEGIN` fails and the write lock stays.
+On MySQL the next `BEGIN` silently commits the half that was done. Measured on PostgreSQL 15 with psycopg2 2.9: its
+pool, SQLAlchemy 2.1, DBUtils 3.2 and a persistent connection of Django hand a transaction that SQL began in autocommit
+to the next borrower.
 
 - <https://www.postgresql.org/docs/current/sql-rollback.html>
 - <https://dev.mysql.com/doc/refman/8.4/en/implicit-commit.html>

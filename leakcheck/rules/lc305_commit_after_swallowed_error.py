@@ -8,10 +8,11 @@ savepoint around the statement.
 
 ## Why is this bad?
 
-After the error the transaction is aborted. PostgreSQL answers ROLLBACK to its COMMIT, and no driver but pg8000
-tells: measured with psycopg2, psycopg 3, asyncpg, SQLAlchemy, Django, aiopg and peewee, the commit reports
-success and none of the rows, those of the statements before the error among them, is there. A swallowed timeout
-(`wait_for`) has the same effect. MySQL, MariaDB and SQLite commit the rest instead, and are not reported.
+After the error the transaction is aborted. PostgreSQL answers ROLLBACK to its COMMIT, and no driver but pg8000 tells:
+measured on PostgreSQL 15 with psycopg2 2.9, psycopg 3.3, asyncpg 0.32, SQLAlchemy 2.1, Django, aiopg 1.4 and peewee
+4.5, the commit reports success and none of the rows, those of the statements before the error among them, is there. A
+swallowed timeout (`wait_for`) has the same effect. MySQL, MariaDB and SQLite commit the rest instead, and are not
+reported.
 
 - <https://www.postgresql.org/docs/current/tutorial-transactions.html>
 

@@ -7,9 +7,9 @@ does not undo it: the role was set in autocommit, or in a transaction that was c
 
 ## Why is this bad?
 
-A request that fails leaves the rights of its user to the next one. Measured: a pool's rollback undoes a role
-only where it was set in the transaction that is rolled back; asyncpg's RESET ALL does not touch it (see LC401). The
-COMMIT of a transaction in which a statement failed is such a rollback too.
+A request that fails leaves the rights of its user to the next one. Measured on PostgreSQL 15 and 18: a pool's rollback
+undoes a role only where it was set in the transaction that is rolled back; asyncpg's RESET ALL does not touch it (see
+LC401). The COMMIT of a transaction in which a statement failed is such a rollback too.
 
 - <https://www.postgresql.org/docs/current/sql-set-role.html>
 

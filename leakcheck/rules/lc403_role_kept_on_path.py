@@ -8,7 +8,7 @@ Reports `SET ROLE` or `SET SESSION AUTHORIZATION` (see LC401) that a `return`, `
 ## Why is this bad?
 
 The quiet path is taken all the time, logs nothing, and each time leaves its user's rights to whoever gets the
-connection next. No pool resets a role (see LC401 for what was measured).
+connection next. No pool resets a role: measured on PostgreSQL 15 and 18 with those that LC401 names.
 
 - <https://www.postgresql.org/docs/current/sql-set-role.html>
 

@@ -7,11 +7,12 @@ Reports `SET x = …` and `set_config('x', …, false)` on a connection that is 
 
 ## Why is this bad?
 
-The next borrower works with a `search_path`, a `statement_timeout`, a time zone or a tenant of somebody else.
-Measured: after a commit, and in autocommit, settings survive in psycopg2's pool, psycopg_pool, aiopg,
-SQLAlchemy (also on asyncpg), Django, peewee and DBUtils; on MySQL in SQLAlchemy, aiomysql, asyncmy and DBUtils,
-where a rollback does not undo them either. asyncpg's own pool, mysql.connector's and mariadb's reset them, and
-are not reported. A custom setting such as `app.tenant` is left as an empty string by a reset, never as NULL.
+The next borrower works with a `search_path`, a `statement_timeout`, a time zone or a tenant of somebody else. Measured
+on PostgreSQL 15 and MariaDB 10.11: after a commit, and in autocommit, settings survive in the pools of psycopg2 2.9,
+psycopg_pool 3.3, aiopg 1.4, SQLAlchemy 2.1 (also on asyncpg), Django, peewee 4.5 and DBUtils 3.2; on MySQL in
+SQLAlchemy, aiomysql, asyncmy and DBUtils, where a rollback does not undo them either. asyncpg's own pool,
+mysql.connector's and mariadb's reset them, and are not reported. A custom setting such as `app.tenant` is left as an
+empty string by a reset, never as NULL.
 
 - <https://www.postgresql.org/docs/current/sql-set.html>
 

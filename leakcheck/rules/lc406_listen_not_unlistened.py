@@ -7,11 +7,11 @@ do that itself.
 
 ## Why is this bad?
 
-The server goes on sending notifications to a connection that somebody else has now: they are read by nobody, or
-by the wrong one, and pile up in the client. Measured: of the PostgreSQL pools only asyncpg's own unlistens; with a
-warning it also drops what `add_listener` subscribed (0.32), so neither is reported there; below
-SQLAlchemy, whose pool only rolls back, both are. Behind PgBouncer in
-transaction mode the listener gets nothing and the notifier receives them.
+The server goes on sending notifications to a connection that somebody else has now: they are read by nobody, or by the
+wrong one, and pile up in the client. Measured on PostgreSQL 15: of the PostgreSQL pools only asyncpg's own unlistens;
+with a warning it also drops what `add_listener` subscribed (0.32), so neither is reported there; below SQLAlchemy,
+whose pool only rolls back, both are. Behind PgBouncer in transaction mode the listener gets nothing and the notifier
+receives them.
 
 - <https://www.postgresql.org/docs/current/sql-listen.html>
 - <https://magicstack.github.io/asyncpg/current/api/index.html#asyncpg.connection.Connection.add_listener>

@@ -19,9 +19,13 @@ import contextlib
 import random
 import sys
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from leakcheck.config import Config
 from leakcheck.ownership.program import Program
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _HEAD = """\
 from psycopg2.pool import ThreadedConnectionPool
@@ -59,7 +63,7 @@ class Writer:
         self.random = random.Random(seed)
         self._statements = FLAVOURS[flavour]
         self.lines = _HEAD.splitlines()
-        self.calls = self.flags = 0
+        self.calls = self.flags = self.loops = 0
         self.autocommit = self.random.random() < 0.5
         if self.autocommit:
             self._put(2, "conn.autocommit = True")
@@ -84,10 +88,20 @@ class Writer:
             self._block(depth + 1, self.random.randint(1, 2))
             if self.random.random() < 0.3:
                 self._put(depth + 1, "return")
+            elif self.random.random() < 0.3:
+                self._put(depth, "else:")
+                self._block(depth + 1, 1)
+        elif choice < 0.87 and self.loops < 1:
+            self.loops += 1
+            self._put(depth, "for _ in flag.rows():")
+            self._block(depth + 1, self.random.randint(1, 2))
+            if self.random.random() < 0.4:
+                self._put(depth + 1, self.random.choice(["if flag(9):", "if not flag(9):"]))
+                self._put(depth + 2, self.random.choice(["break", "continue", "return"]))
         else:
             self._put(depth, "try:")
             self._block(depth + 1, self.random.randint(1, 2))
-            handles = choice < 0.91
+            handles = choice < 0.935
             self._put(depth, "except Exception:" if handles else "finally:")
             self._call(depth + 1)
             if handles and self.random.random() < 0.6:
@@ -152,10 +166,19 @@ class World:
     harmless: set[int] = field(default_factory=set)
     """The rows whose transaction the pool rolled back, with nothing in it."""
 
-    def flag(self, _: int) -> bool:
+    def __call__(self, _: int) -> bool:
         """What the program branches on; asking may raise like any call."""
         self._may_raise()
         return self.choices.ask()
+
+    def rows(self) -> Iterator[None]:
+        """What the program loops over: at most two; each may fail to come."""
+        self._may_raise()
+        for _ in range(2):
+            self._may_raise()
+            if not self.choices.ask():
+                return
+            yield
 
     def getconn(self) -> World:
         return self
@@ -251,7 +274,7 @@ def executed(text: str) -> set[int] | None:
         names: dict[str, object] = {"ThreadedConnectionPool": lambda *_: None, "pool": world}
         exec(code, names)
         with contextlib.suppress(RaisedError):
-            names["work"](world.flag)
+            names["work"](world)
         if not world.gone:
             found.update(world.begins)
             harmless |= world.harmless
@@ -269,7 +292,7 @@ def analysed(text: str) -> dict[int, str]:
     return {leak.span.start.row: leak.kind.value for leak in leaks if leak.kind.value in _FOLLOWED}
 
 
-class Skipped(Exception):
+class LeftOutError(Exception):
     """A program that can run in too many ways to run in all of them."""
 
 
@@ -278,7 +301,7 @@ def disagreement(seed: int, flavour: str) -> str | None:
     text = Writer(seed, flavour).text
     truth = executed(text)
     if truth is None:
-        raise Skipped
+        raise LeftOutError
     said = analysed(text)
     if truth == set(said):
         return None
@@ -292,7 +315,7 @@ def compare(flavour: str, programs: int) -> tuple[list[str], int]:
     while done < programs:
         try:
             one = disagreement(done + skipped, flavour)
-        except Skipped:
+        except LeftOutError:
             skipped += 1
             continue
         done += 1
