@@ -23,7 +23,7 @@ from msgspec import Struct
 
 from leakcheck.cfg.walk import walk
 from leakcheck.driver import WithEffect
-from leakcheck.fixes.conditions import is_only_commit, is_only_rollback
+from leakcheck.fixes.conditions import DYNAMIC, is_only_commit, is_only_rollback
 from leakcheck.fixes.roles import Role, mentions
 from leakcheck.fixes.speech import SPLITS, Speech
 from leakcheck.fixes.tree import LOOPS, RefusedError, only, own
@@ -65,6 +65,9 @@ def committed(region: Region, body: list[cst.BaseStatement], program: Program) -
     """What a committing ``with`` holds. Raises RefusedError where the proof fails."""
     if any(mention.role is Role.CAPTURED for mention in mentions(region.tree, region.name)):
         raise RefusedError(f"a function inside of this one uses `{region.name}`, and may commit")
+    for node in walk(region.tree.root):
+        if isinstance(node, cst.Call) and isinstance(node.func, cst.Name) and node.func.value in DYNAMIC:
+            raise RefusedError(f"line {region.tree.row(node)} calls `{node.func.value}()`, which may commit")
     body = [one for each in _without_rollbacks(region, body) for one in _lifted(region, each)]
     last = next((i for i, statement in enumerate(body) if _is_own_block(region, statement)), None)
     if last is not None:
