@@ -58,6 +58,9 @@ DRIVERS: dict[str, tuple[str, str]] = {
 _COMMIT_EACH = frozenset({"asyncpg", "aiopg"})
 """Drivers that commit each statement: there is no commit whose place a helper could take."""
 
+_SESSIONS = {"sqlalchemy": "with Session() as session", "sqlalchemy-async": "async with Session() as session"}
+"""Drivers with sessions, which are left by their own ``with``: the helper is for connections of an engine."""
+
 
 class Plan(Struct, frozen=True):
     """What ``leakcheck init`` will write: the helper's file, and the configuration's new text.
@@ -77,7 +80,11 @@ class Plan(Struct, frozen=True):
         """A sentence on what will use the helper."""
         if self.driver in _COMMIT_EACH:
             return f"{self.driver} commits each statement by itself: use it where several belong together; no fix does."
-        return "`--fix` now uses it where one commit ends what a connection was taken for; `--diff` shows where."
+        place = "where one commit ends what a connection was taken for"
+        if self.driver in _SESSIONS:
+            own = f"`{_SESSIONS[self.driver]}`"
+            return f"`--fix` now uses it {place}, and for sessions their own {own}; `--diff` shows where."
+        return f"`--fix` now uses it {place}; `--diff` shows where."
 
     def write(self) -> None:
         """Write the helper, then the configuration that names it; LeakcheckError where that fails."""

@@ -397,6 +397,14 @@ def test_a_helper_serves_what_it_was_written_for() -> None:
     assert "with Session() as session:" in found
 
 
+def test_init_says_that_sessions_do_not_use_its_helper(capsys: pytest.CaptureFixture[str]) -> None:
+    written_by_init("sqlalchemy")
+    assert "for sessions their own `with Session() as session`" in capsys.readouterr().out
+    found = fixed(SESSIONS.replace("from sqlalchemy import", "import app.db\nfrom sqlalchemy import"), "")
+    assert "with Session() as session:" in found
+    assert "with_transaction" not in found
+
+
 @pytest.mark.parametrize(
     ("old", "new", "used"),
     [

@@ -215,7 +215,8 @@ def _before_exits(stretch: Stretch, inside: Sequence[cst.BaseStatement], source:
     edit = rebuilt(stretch.tree, block, body, source)
     shown = stretch.tree.text(rollback)
     row = stretch.tree.row(exits[0])
-    return Shape(TRY_FINALLY, f"Roll back before line {row}: `{shown}`", (edit,), Applicability.DISPLAY_ONLY)
+    message = f"Roll back before line {row}: `{shown}`; whether to commit there is not visible"
+    return Shape(TRY_FINALLY, message, (edit,), Applicability.DISPLAY_ONLY)
 
 
 def _block(stretch: Stretch, body: Sequence[cst.BaseStatement]) -> cst.IndentedBlock:

@@ -2,7 +2,7 @@
 
     judge = Judge(program, "app/db.py")
     judge.consider(proposals)            # all of a file at once: one analysis of the changed text
-    judge.judged(proposals[0])           →   its fix, milder where it does not pass
+    judge.judged(proposals[0])           →   its fix; where it does not pass, for display only, with the reason
 
 What a fix changes is in one outermost function, so many are judged together, each by its own function; only those of a
 function that does not come out well are judged one by one.
@@ -38,7 +38,19 @@ if TYPE_CHECKING:
 
 _MOST_ROWS = 200_000
 """Each fix that is judged alone costs an analysis of the file: after this many rows, the others are not made."""
-Faults = Counter[tuple[LeakKind, str, str]]
+Fault = tuple[LeakKind, str, str]
+
+
+class Faults(Struct, frozen=True, eq=False):
+    """What is wrong in an outermost function, nested ones among them, and what in it was left out; or no text at all.
+
+    ``rows`` are where each fault stands.
+    """
+
+    counts: Counter[Fault] = field(default_factory=Counter)
+    rows: tuple[tuple[Fault, int], ...] = ()
+    skipped: tuple[str, ...] = ()
+    is_readable: bool = True
 
 
 class Proposal(Struct, frozen=True, eq=False):
@@ -63,7 +75,7 @@ class Judge:
         self._path = path
         self._source = source
         self._rows = 0
-        self._before: dict[str, tuple[Faults | None, int]] = {}
+        self._before: dict[str, Faults] = {}
         self._passed: set[tuple[str, tuple[Edit, ...]]] = set()
 
     def consider(self, proposals: Sequence[Proposal]) -> None:
@@ -72,42 +84,56 @@ class Judge:
         joined: dict[str, list[Proposal]] = {}
         for one in proposals:
             new = [edit for edit in one.fix.edits if edit not in edits]
-            if not overlap(new, edits):
+            if one.fix.applicability > Applicability.DISPLAY_ONLY and not overlap(new, edits):
                 edits += new
                 joined.setdefault(one.outer, []).append(one)
         if sum(map(len, joined.values())) < 2:
             return
         changed = self._program.with_text(self._path, edited(self._source.text, edits))
         for outer, fixes in joined.items():
-            if self._is_better(outer, changed, by=len(fixes)):
+            if not self._complaint(fixes[0], changed, by=len(fixes)):
                 self._passed |= {(outer, one.fix.edits) for one in fixes}
 
     def judged(self, proposal: Proposal) -> Fix:
         """The fix, milder where its result does not pass. Raises RefusedError where too much was judged already."""
         fix = proposal.fix
+        if fix.applicability is Applicability.DISPLAY_ONLY:
+            return fix  # and its message says why
         text = edited(self._source.text, fix.edits)
-        if (proposal.outer, fix.edits) not in self._passed and not self._passes(proposal, text):
-            return replace(fix, applicability=Applicability.DISPLAY_ONLY)
+        if (proposal.outer, fix.edits) not in self._passed:
+            complaint = self._complaint_alone(proposal, text)
+            if complaint:
+                message = f"{fix.message}; {complaint}"
+                return replace(fix, message=message, applicability=Applicability.DISPLAY_ONLY)
         if self._loses_comments(proposal, text):
             message = f"{fix.message}; a comment would be lost"
             return replace(fix, message=message, applicability=min(fix.applicability, Applicability.UNSAFE))
         return fix
 
-    def _passes(self, proposal: Proposal, text: str) -> bool:
+    def _complaint_alone(self, proposal: Proposal, text: str) -> str:
         if self._rows > _MOST_ROWS:
             raise RefusedError("the file has too many faults to rewrite them all at once")
         self._rows += self._source.text.count("\n")
-        return self._is_better(proposal.outer, self._program.with_text(self._path, text), by=1)
+        return self._complaint(proposal, self._program.with_text(self._path, text), by=1)
 
-    def _is_better(self, outer: str, changed: Program, *, by: int) -> bool:
-        """Whether the changed text parses, and of the faults of a function as many are gone, and none is new."""
+    def _complaint(self, proposal: Proposal, changed: Program, *, by: int) -> str:
+        """Why the function is no better then: it does not parse, as many faults are there still, or one is new."""
+        outer = proposal.outer
         if outer not in self._before:
             self._before[outer] = _faults(self._program, self._path, outer)
-        before, skipped_before = self._before[outer]
-        after, skipped_after = _faults(changed, self._path, outer)
-        if after is None or before is None or skipped_after > skipped_before:
-            return False
-        return not after - before and after.total() <= before.total() - by
+        before, after = self._before[outer], _faults(changed, self._path, outer)
+        if not before.is_readable or not after.is_readable:
+            return "the result cannot be read"
+        if len(after.skipped) > len(before.skipped):
+            return f"the result cannot be checked: {after.skipped[-1]}"
+        for fault, row in after.rows:
+            if after.counts[fault] > before.counts[fault]:
+                return f"line {row} would then be reported as {fault[0].value}"
+        if after.counts.total() > before.counts.total() - by:
+            place = proposal.found.unit.part.span(proposal.found.call.node).start.row
+            fault, row = min(after.rows, key=lambda one: abs(one[1] - place))
+            return f"line {row} would still be reported as {fault[0].value}"
+        return ""
 
     def _loses_comments(self, proposal: Proposal, text: str) -> bool:
         """Whether a comment of the function is not there any more: asked only where one stands in a changed row."""
@@ -140,13 +166,14 @@ def outer_name(found: Found) -> str:
     return found.unit.name.partition("@")[0] if found.unit.facts is None else _root(found.unit).name
 
 
-def _faults(program: Program, path: str, outer: str) -> tuple[Faults | None, int]:
-    """The faults in an outermost function, nested ones among them, and how much in it was left out."""
+def _faults(program: Program, path: str, outer: str) -> Faults:
+    """The faults in an outermost function, nested ones among them."""
     module = program.facts(path)
     if module is None:
-        return None, 0
+        return Faults(is_readable=False)
     analysis = program.functions.analyse(module, candidates_in(program, module, outer))
-    return Counter((leak.kind, leak.acquire, leak.name or "") for leak in analysis.leaks), len(analysis.skipped)
+    rows = tuple(((leak.kind, leak.acquire, leak.name or ""), leak.span.start.row) for leak in analysis.leaks)
+    return Faults(Counter(fault for fault, _ in rows), rows, tuple(skip.reason for skip in analysis.skipped))
 
 
 def _root(unit: Unit) -> Unit:
