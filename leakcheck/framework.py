@@ -35,7 +35,8 @@ class Run(Struct, frozen=True):
     to a member of one of the ``owners`` (classes and modules, by their last name); or it is one of the ``methods`` of a
     class that derives from one of the ``bases``; or it looks like this: named as one of ``functions``, with these
     ``parameters`` ("*": any more), in a file of this name, or in a function with the parameters ``within``; or it is
-    the top level of a file that calls one of ``scripts`` there. Names may hold ``*``.
+    the top level of a file that calls one of ``scripts`` there. Names may hold ``*``. ``keeps`` is how a start-up hook
+    that is given its application, {app}, keeps something on it.
     """
 
     framework: str
@@ -57,6 +58,7 @@ class Run(Struct, frozen=True):
     imported: bool = False  # a look counts only in files that import one of the packages
     scripts: tuple[str, ...] = ()
     forks: bool = False  # each run is a process of its own, so that nothing is kept for the next
+    keeps: str = ""
 
     @property
     def is_once(self) -> bool:

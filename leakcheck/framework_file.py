@@ -46,6 +46,7 @@ _RUN_KEYS: dict[str, tuple[type, ...]] = {
     "imported": (bool,),
     "scripts": (list,),
     "forks": (bool,),
+    "keeps": (str,),
 }
 _MEMBERS = ("decorators", "calls", "attributes")
 _NEEDED = ("owners", *_MEMBERS, "bases", "methods", "functions", "parameters", "scripts")
@@ -91,6 +92,8 @@ def _run(source: Document, key: str, table: object) -> dict[str, Any]:
         source.fail(key, '"bases" and "methods" go together', "give both, or neither")
     if "events" in given and not {"decorators", "calls"} & given.keys():
         source.fail(f"{key}.events", "there is nothing here that names one", 'add "decorators" or "calls"')
+    if "keeps" in given and not all(word in given["keeps"] for word in ("{app}", "{name}")):
+        source.fail(f"{key}.keeps", "does not say what is kept where", 'write it as "{app}.state.{name}"')
     if "unless" in given and "calls" not in given:
         source.fail(f"{key}.unless", "there is no call here", 'add "calls"')
     return given

@@ -16,8 +16,8 @@ edits).
 
 What is held on a connection has its own: ``speech`` (what calls say to the server), ``stretch`` (the statements from
 the one that takes it), ``doubts`` (who may tell the difference), ``covering`` (which transactions cover it), ``ended``
-(for transactions), ``restored`` (for roles, settings and locks). ``hoist`` builds a pool once. ``offer`` is all of
-these; ``judge`` is the gate that every fix passes.
+(for transactions), ``restored`` (for roles, settings and locks). ``hoist`` builds a pool once, for the module or, by
+``started``, with the application. ``offer`` is all of these; ``judge`` is the gate that every fix passes.
 
 ``apply`` turns edits into text; it knows no syntax. A rewrite is *safe* only where the program means the same
 afterwards, except that the connection that leaked goes back and its open transaction is rolled back.

@@ -1,4 +1,4 @@
-"""A pool that is built for each request, built once for the module instead (LC201, LC202).
+"""A pool that is built for each request, built once instead: by ``started``, or for the module (LC201, LC202).
 
     def orders():                                     engine = create_engine(URL)
         engine = create_engine(URL)
@@ -23,6 +23,7 @@ from leakcheck.diagnostic import Applicability, Edit, Fix, Position, Span
 from leakcheck.fixes.imports import statements
 from leakcheck.fixes.roles import Role, mentions
 from leakcheck.fixes.splice import in_place, newline_of
+from leakcheck.fixes.started import started
 from leakcheck.fixes.tree import TRIES, RefusedError, Tree, only
 from leakcheck.ownership.leak import LeakKind
 
@@ -44,7 +45,7 @@ _CLOSING = frozenset({"close", "closeall", "dispose", "terminate", "disconnect"}
 
 
 def hoisted(program: Program, path: str, leak: Leak, source: Source) -> Fix:
-    """The fix that builds the pool at module level. Raises RefusedError."""
+    """The fix that builds the pool once. Raises RefusedError."""
     tree = _tree(program, path, leak)
     row = leak.span.start.row
     call = next((n for n in walk(tree.root) if isinstance(n, cst.Call) and tree.unit.part.span(n) == leak.span), None)
@@ -54,23 +55,29 @@ def hoisted(program: Program, path: str, leak: Leak, source: Source) -> Fix:
         raise RefusedError(f"line {row} builds it where no statement can be moved from")
     match small:
         case cst.Assign(targets=[cst.AssignTarget(target=cst.Name(value=name))], value=value) if value is call:
-            pass
+            waits = False
         case cst.Assign(targets=[cst.AssignTarget(target=cst.Attribute())]):
             raise RefusedError(f"line {row} keeps it on an object that is made as often")
-        case cst.Assign(targets=[cst.AssignTarget(target=cst.Name())], value=cst.Await(expression=inner)) if (
+        case cst.Assign(targets=[cst.AssignTarget(target=cst.Name(value=name))], value=cst.Await(expression=inner)) if (
             inner is call
         ):
-            raise RefusedError(_needs_a_start(row))
+            waits = True
         case _:
             raise RefusedError(f"line {row} does not bind it to a plain name in a statement of its own")
-    _check_time(call, leak, row)
     block = tree.block(statement)
     if block is None or len(block.body) == 1 or not _always_runs(tree, block):
         raise RefusedError(f"line {row} builds it under a condition, or does nothing else")
-    _check_name(tree, name, statement, source)
-    _check_arguments(tree, call, row, source)
+    _check_mentions(tree, name, statement)
     if any(one.comment is not None for one in statement.leading_lines):
         raise RefusedError(f"line {row} has a comment above that belongs to it where it is")
+    if leak.start is not None:
+        _check_arguments(tree, call, row, source, at_start=True)
+        return started(tree, statement, leak, program, source)
+    if waits:
+        raise RefusedError(_needs_a_start(row))
+    _check_time(call, leak, row)
+    _check_name(tree, name, statement, source)
+    _check_arguments(tree, call, row, source)
     top = _top(source, row)
     comment = statement.trailing_whitespace.comment
     newline = newline_of(source)
@@ -126,8 +133,8 @@ def _always_runs(tree: Tree, block: cst.CSTNode) -> bool:
     return around is tree.root
 
 
-def _check_name(tree: Tree, name: str, statement: cst.CSTNode, source: Source) -> None:
-    """The name must mean the pool in this function, and nothing else in the module."""
+def _check_mentions(tree: Tree, name: str, statement: cst.CSTNode) -> None:
+    """The name must mean the pool in this function, which leaves it open."""
     order = tree.unit.order(statement)
     for mention in mentions(tree, name):
         row = tree.row(mention.node)
@@ -139,6 +146,10 @@ def _check_name(tree: Tree, name: str, statement: cst.CSTNode, source: Source) -
             raise RefusedError(f"line {row} {mention.role.value} `{name}`, too")
         if tree.unit.order(mention.node) < order and tree.statement(mention.node) is not statement:
             raise RefusedError(f"line {row} uses `{name}` before it is built")
+
+
+def _check_name(tree: Tree, name: str, statement: cst.CSTNode, source: Source) -> None:
+    """The name must mean nothing else in the module."""
     scope = tree.unit.scope.module.scope
     row = tree.row(statement)
     if any(name in names for names in (scope.assignments, scope.functions, scope.classes, scope.imports)):
@@ -151,9 +162,10 @@ def _check_name(tree: Tree, name: str, statement: cst.CSTNode, source: Source) -
                 raise RefusedError(f"line {node.lineno} declares `{name}` as shared")
 
 
-def _check_arguments(tree: Tree, call: cst.Call, row: int, source: Source) -> None:
-    """Every argument must be the same for each call, and known where the module is imported."""
-    bound = dict(_bound_before(statements(source), _top(source, row)))
+def _check_arguments(tree: Tree, call: cst.Call, row: int, source: Source, *, at_start: bool = False) -> None:
+    """Every argument must be the same for each call, and known where the module is imported, or at the start."""
+    end = source.text.count("\n") + 2 if at_start else _top(source, row)
+    bound = dict(_bound_before(statements(source), end))
     local = set(tree.unit.facts.scope.assignments) if tree.unit.facts is not None else set()
     parameters = {p.name for p in tree.unit.facts.parameters} if tree.unit.facts is not None else set()
     for node in walk(call):
@@ -171,7 +183,7 @@ def _check_arguments(tree: Tree, call: cst.Call, row: int, source: Source) -> No
             raise RefusedError(f"line {row} builds it of `{name}`, which differs from call to call")
         if name not in bound and not hasattr(builtins, name):
             raise RefusedError(f"line {row} builds it of `{name}`, which is not bound before the function")
-        if isinstance(parent, cst.Attribute) and name != "os" and node is not _root(call.func):
+        if isinstance(parent, cst.Attribute) and name != "os" and node is not _root(call.func) and not at_start:
             raise RefusedError(f"line {row} reads `{tree.text(parent)}`, which may be set after the module is imported")
 
 

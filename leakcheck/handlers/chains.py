@@ -26,6 +26,7 @@ from leakcheck.handlers.roles import a
 from leakcheck.handlers.search import How, Mention
 from leakcheck.handlers.spared import handed_on, sparing
 from leakcheck.handlers.syntax import FUNCTIONS
+from leakcheck.ownership.leak import Start
 from leakcheck.project.facts import is_static
 from leakcheck.project.names import Class, Function
 
@@ -147,6 +148,16 @@ class Chains:
         role = self._roles.of(tree.facts, facts)
         return self._roles.is_memoised(facts) or (role is not None and role.run.is_once)
 
+    def start_of(self, tree: Tree) -> Start | None:
+        """The one function of a file that runs from the start of the application to its end, by a `yield` between."""
+        found = []
+        for facts in tree.facts.functions.values():
+            if facts.is_generator and facts.parent is None and facts.owner is None and len(facts.parameters) == 1:
+                role = self._given_to(Function(tree.path, facts.qualname))
+                if role is not None and role.run.is_once and role.run.keeps:
+                    found.append(Start(facts.qualname, role.run.keeps))
+        return found[0] if len(found) == 1 else None
+
     # What runs a way
 
     def _starts(self, way: _Way) -> Chain | None:
@@ -177,9 +188,9 @@ class Chains:
 
     def _given_role(self, way: _Way) -> Role | None:
         """The role that somebody gives the function by registering it."""
-        of = way.runner.of
-        if of is None:
-            return None
+        return self._given_to(way.runner.of) if way.runner.of is not None else None
+
+    def _given_to(self, of: Function | Class) -> Role | None:
         roles = [self._roles.of_mention(m) for m in self._search.mentions(of) if m.how in (How.GIVES, How.KEEPS)]
         found = [role for role in roles if role is not None]
         return next((r for r in found if not r.run.is_once), next(iter(found), None))

@@ -10,6 +10,8 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from leakcheck import expression as ex
 from leakcheck.diagnostic import Severity, Step, StepKind
 from leakcheck.driver import Dropped
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from leakcheck.ownership.program import Program
     from leakcheck.project.facts import FunctionFacts
 
+_REQUEST = "request"
 _CACHES = frozenset({"functools.cache", "functools.lru_cache"})
 
 
@@ -105,8 +108,11 @@ class Faults:
         if chain is None:
             return None
         kind = LeakKind.POOL_PER_CALL if chain.per_object else LeakKind.POOL_IN_HANDLER
-        severity = Severity.NOTE if chain.role.run.forks else _severity(construction)
-        return self._leak(construction, kind, severity, chain.steps, cause=chain.starter, reason=chain.role.run.per)
+        severity, per = Severity.NOTE if chain.role.run.forks else _severity(construction), chain.role.run.per
+        fault = self._leak(construction, kind, severity, chain.steps, cause=chain.starter, reason=per)
+        if per != _REQUEST or chain.per_object:
+            return fault
+        return replace(fault, start=self._chains.start_of(construction.tree))
 
     def _turned(self, construction: Construction) -> Leak | None:
         """LC202: built in a loop, or in a function that a loop calls, and gone with the turn."""

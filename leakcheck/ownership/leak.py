@@ -49,6 +49,16 @@ class LeakKind(Enum):
     LOCAL_OUTSIDE = "LC408"
 
 
+class Start(Struct, frozen=True):
+    """The function of the same file that runs from the start of the application to its end, up to its ``yield``.
+
+    ``keeps`` is how something is kept on the application: "{app}.state.{name}".
+    """
+
+    hook: str
+    keeps: str
+
+
 class Leak(Struct, frozen=True):
     """A fault about one resource.
 
@@ -81,6 +91,7 @@ class Leak(Struct, frozen=True):
     undo: str = ""  # the method in which an object of this kind gives back what it keeps: `tearDown`
     function: str = ""  # the qualified name of the function around it; "" at module level
     resource: str = ""  # the class of the driver's file that it is of, for what is lost: "psycopg2.PooledConnection"
+    start: Start | None = None  # of what a handler builds: where it may be built once
     fix: Fix | None = None
     fix_refused: str | None = None
     other_fixes: tuple[Fix, ...] = ()

@@ -72,7 +72,9 @@ app = FastAPI(lifespan=lifespan)
 
 Never safe: it changes when connecting happens, how many connections there are and who closes them. An engine, or a
 psycopg2 pool that starts with no connection, is built for the module where it is bound to a name of its own and its
-arguments are the same for each call. Otherwise none is offered; the finding says which line is in the way.
+arguments are the same for each call. Where the file of the handler holds the `lifespan` of its application, or a
+`cleanup_ctx`, any pool is built and closed there, around its `yield`, and read from the application's state. Otherwise
+none is offered; the finding says which line is in the way.
 
 ## Limits
 
