@@ -336,7 +336,7 @@ def _takes(program: Program, callee: ex.Expression, scope: Scope) -> bool:
     """Whether the callee, resolved, takes a resource or hands one out."""
     if program.acquisitions.queues.taken(callee, scope) is not None:
         return True
-    if _from_elsewhere(program, callee, scope) or _hands_out_nothing(program, callee, scope):
+    if _hands_out_nothing(program, callee, scope) or _from_elsewhere(program, callee, scope):
         return False
     for symbol in program.resolver.resolve(callee, scope):
         match symbol:
