@@ -12,6 +12,7 @@ What a method opens by way of another one, or by a property of its object, it op
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
@@ -92,11 +93,13 @@ class Openings:
 
     def _kept_unopened(self, cls: Class) -> Iterator[tuple[str, Owned, set[str]]]:
         """The attributes in which the object keeps another one that it opens later, with the methods that do."""
-        init = self._program.resolver.hierarchy.initialiser(cls)
-        unit = self._program.functions.units.of(init) if init is not None else None
-        if unit is None or unit.facts is None or not matters(self._program, unit.scope.module, unit.facts):
-            return
-        for each in self._program.functions.found(unit).found:
+        for _, init, module in islice(self._program.resolver.hierarchy.initialisers(cls), 1):
+            if matters(self._program, module, init):
+                yield from self._kept_by(cls, Function(module.path, init.qualname))
+
+    def _kept_by(self, cls: Class, init: Function) -> Iterator[tuple[str, Owned, set[str]]]:
+        unit = self._program.functions.units.of(init)
+        for each in self._program.functions.found(unit).found if unit is not None else ():
             resource = each.acquisition.resource
             openings = {name for name, o in resource.methods.items() if o.acquires_receiver}
             kept = {e.state.moved_to for e in each.exploration.endings if each.acquisition.unopened} - {None}

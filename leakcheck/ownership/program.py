@@ -124,7 +124,8 @@ class Program:
         self._starting: dict[str, frozenset[str]] = {}
         self.acquisitions = Acquisitions(self)
         self.handed_out: set[str] | None = None
-        """Names of project functions, classes and factories that hand something out, once all are known."""
+        self.getters: set[str] | None = None
+        """Names of project functions, classes and factories that hand something out, once all are known; properties."""
         self.relevant: dict[str, bool] = {}
         """Files asked about so far: whether they, or what they import, can hold an acquire."""
 
@@ -143,7 +144,8 @@ class Program:
         changed._sources = {**self._sources, path: Source.of_text(text)}
         changed._facts = {other: known for other, known in self._facts.items() if other != path}
         changed._spare = {**self._spare, **self._syntaxes}
-        changed._triggered, changed.handed_out, changed.relevant = self._triggered, self.handed_out, self.relevant
+        changed._triggered, changed.relevant = self._triggered, self.relevant
+        changed.handed_out, changed.getters = self.handed_out, self.getters
         return changed
 
     # Files

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
 from leakcheck.project.annotations import annotated_injections
-from leakcheck.project.facts import ENTERING, FunctionFacts, ModuleFacts, Statement
+from leakcheck.project.facts import ENTERING, FunctionFacts, ModuleFacts, Statement, is_property
 from leakcheck.project.getters import opens, reads
 from leakcheck.project.imports import imported_files, star_imported_files
 from leakcheck.project.items import asked_for
@@ -109,12 +109,15 @@ def _add_users(program: Program, paths: Sequence[str], chosen: set[str], others:
     sources = set(chosen)
     sources.update(p for p in _unnamed(program, paths) if p not in named and program.has_trigger(p))
     known: set[str] = set()
+    getters: set[str] = set()
     while sources:
         fresh: set[tuple[bytes, bytes]] = set()
         for path in sorted(sources):
             facts = program.facts(path)
             if facts is not None:
-                fresh.update(_words(path, exported(program, facts, known)))
+                names = exported(program, facts, known)
+                fresh.update(_words(path, names))
+                getters.update(f.name for f in facts.functions.values() if f.name in names and is_property(f))
         for path in sorted(chosen):  # it may give what is told only now another name
             facts = program.facts(path)
             if facts is not None:
@@ -135,7 +138,7 @@ def _add_users(program: Program, paths: Sequence[str], chosen: set[str], others:
             if any(patterns[name].search(data) is not None for name in near):
                 chosen.add(path)
                 sources.add(path)
-    program.handed_out = known
+    program.handed_out, program.getters = known, getters
 
 
 def _unnamed(program: Program, paths: Sequence[str]) -> Iterable[str]:
@@ -221,7 +224,7 @@ def matters(program: Program, facts: ModuleFacts, item: FunctionFacts | Statemen
         injected = [*program.resolver.annotations.injections(item, facts)] if item.decorators else []
         if speaks(program, facts, item) or _hands_back(program, item, scope) or may_nest(program, facts, item):
             return True
-    if any(opens(program, read, scope) for read in reads(item)):
+    if program.getters != set() and any(opens(program, read, scope) for read in reads(item)):
         return True
     owns = isinstance(item, FunctionFacts) and may_own(program, item)
     takes = owns or _any_takes(program, item.calls, scope)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def opens(program: Program, read: ex.Attribute, scope: Scope) -> bool:
     """Whether reading the attribute runs a property of the project that takes something for whoever reads it."""
-    if program.handed_out is not None and read.name not in program.handed_out:
+    if program.getters is not None and read.name not in program.getters:
         return False
     symbols = program.resolver.resolve(ex.Getter(read.base, read.name), scope)
     return any(isinstance(s, Function) and program.hands_out(s) for s in symbols)
