@@ -51,6 +51,7 @@ class Run(Struct, frozen=True):
     events: tuple[str, ...] = ()  # what the decorator or call must name besides, by its last name: "NewRequest"
     bases: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
+    switch: str | None = None  # an attribute of the class that is False where it does not run so
     functions: tuple[str, ...] = ()
     parameters: tuple[str, ...] = ()
     files: tuple[str, ...] = ()

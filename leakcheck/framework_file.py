@@ -39,6 +39,7 @@ _RUN_KEYS: dict[str, tuple[type, ...]] = {
     "events": (list,),
     "bases": (list,),
     "methods": (list,),
+    "switch": (str,),
     "functions": (list,),
     "parameters": (list,),
     "files": (list,),
@@ -90,6 +91,8 @@ def _run(source: Document, key: str, table: object) -> dict[str, Any]:
         source.fail(key, '"owners" and their members go together', "give both, or neither")
     if ("bases" in given) is not ("methods" in given):
         source.fail(key, '"bases" and "methods" go together', "give both, or neither")
+    if "switch" in given and "bases" not in given:
+        source.fail(f"{key}.switch", "there is no class here", 'add "bases"')
     if "events" in given and not {"decorators", "calls"} & given.keys():
         source.fail(f"{key}.events", "there is nothing here that names one", 'add "decorators" or "calls"')
     if "keeps" in given and not all(word in given["keeps"] for word in ("{app}", "{name}")):

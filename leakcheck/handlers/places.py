@@ -118,7 +118,8 @@ def lasting(
     if root in _TRANSIENT_ROOTS and parts.isdisjoint(_LASTING_PARTS):
         return Lasting.CALL
     if root in names.bound:
-        return Lasting.PROCESS if rest or _is_fetched_store(function, root) else Lasting.CALL
+        kept = rest or _is_fetched_store(function, root) or _is_common_default(function, root)
+        return Lasting.PROCESS if kept else Lasting.CALL
     symbols = program.resolver.name(root, tree.scope(function.body[0]))
     if any(isinstance(s, External) and s.name in transient for s in symbols):
         return Lasting.CALL
@@ -143,6 +144,18 @@ def _is_fetched_store(function: Definition, name: str) -> bool:
             return len(words) > 1 and words[0] not in _MAKING and _TRANSIENT_ROOTS.isdisjoint(words)
         case _:
             return False
+
+
+def _is_common_default(function: Definition, name: str) -> bool:
+    """Whether a parameter is, unless something is given for it, one container that all calls have: ``cache={}``."""
+    arguments = function.args
+    positional = [*arguments.posonlyargs, *arguments.args]
+    pairs = [
+        *zip(positional[len(positional) - len(arguments.defaults) :], arguments.defaults, strict=True),
+        *zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True),
+    ]
+    default = next((default for argument, default in pairs if argument.arg == name), None)
+    return isinstance(default, (ast.Dict, ast.List, ast.Call))
 
 
 def _is_shared(program: Program, tree: Tree, function: Definition, attribute: str) -> bool:

@@ -152,9 +152,18 @@ class Roles:
     def _derived(self, cls: Class, method: str) -> Role | None:
         for base in self._program.resolver.hierarchy.external_bases(cls):
             run = self.frameworks.derived(base, method)
-            if run is not None:
+            if run is not None and not self._is_switched_off(run, cls):
                 return Role(run, f"of {a(run.framework)} `{base.rpartition('.')[2]}`")
         return None
+
+    def _is_switched_off(self, run: Run, cls: Class) -> bool:
+        """Whether the class, or the nearest base that says so, has its methods run in another way."""
+        lineage = self._program.resolver.hierarchy.lineage(cls) if run.switch is not None else ()
+        for _, facts, _ in lineage:
+            said = [value for value, method in facts.attributes.get(run.switch or "", ()) if method is None]
+            if said:
+                return said[-1] == ex.Constant(value=False)
+        return False
 
     def _shaped(self, module: ModuleFacts, facts: FunctionFacts) -> Role | None:
         parent = module.functions.get(facts.parent) if facts.parent else None

@@ -42,6 +42,8 @@ def remedy(held: Held, dialect: str) -> str:
         ending = "USE …"
     elif held.by is SqlKind.SET and _is_of_mysql(held, dialect):
         ending = "SET SESSION {name} = DEFAULT"
+    elif held.kind is HeldKind.ROLE and dialect == "mysql":
+        ending = "SET ROLE NONE"
     return ending.format(name=held.name or "…")
 
 
