@@ -7,7 +7,8 @@
                                          finally:
                                              pool.putconn(conn)
 
-A ``try`` that is the whole region gets the ``finally`` itself.
+A ``try`` that is the whole region gets the ``finally`` itself. Where the pool is not known to roll back, and the
+function commits, what is raised is rolled back first: the next user must not commit it.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from leakcheck.cfg.walk import walk
+from leakcheck.driver_session import AfterRelease
 from leakcheck.fixes.guards import asks_if_bound, bound_tests, guards
 from leakcheck.fixes.remarks import with_remarks
+from leakcheck.fixes.roles import Role, mentions
 from leakcheck.fixes.tree import TRIES, RefusedError
 
 if TYPE_CHECKING:
@@ -97,7 +100,8 @@ def with_finally(region: Region, body: list[cst.BaseStatement], call: cst.BaseEx
     """The checkout and its region, with the release in a ``finally``."""
     line = cst.SimpleStatementLine(body=[cst.Expr(call.deep_clone())])
     release = asking(region, block(region, [with_remarks(line, region)]))
-    lone = body[0] if len(body) == 1 else None
+    rollback = rollback_of(region)
+    lone = body[0] if len(body) == 1 and rollback is None else None
     statement: cst.Try | cst.TryStar
     final = cst.Finally(body=release, leading_lines=_above_finally(region, body[-1]))
     if isinstance(lone, (cst.Try, cst.TryStar)) and lone.finalbody is None:
@@ -110,19 +114,50 @@ def with_finally(region: Region, body: list[cst.BaseStatement], call: cst.BaseEx
         statement = cst.Try(
             leading_lines=blank,
             body=block(region, body),
+            handlers=[] if rollback is None else [_raising_again(region, rollback)],
             finalbody=final,
         )
     guards = region.block.body[region.start : region.first]  # the checkout, and `if conn is None: return` behind it
     return [*guards, *(_from_none(region, statement) if region.needs_none else [statement])]
 
 
+def rollback_of(region: Region) -> cst.BaseExpression | None:
+    """The rollback, said as the function says its commits, that a pool needs which is not known to roll back."""
+    resource = region.found.acquisition.resource
+    if resource.after_release is not AfterRelease.KEPT or resource.is_owner:
+        return None
+    used = [m for m in mentions(region.tree, region.name) if m.role is Role.METHOD]
+    commit = next((m.call for m in used if m.attribute == "commit"), None)
+    if commit is None or any(m.attribute == "rollback" and _is_after_any_error(region, m.node) for m in used):
+        return None
+    call = cst.Call(cst.Attribute(cst.Name(region.name), cst.Name("rollback")))
+    return cst.Await(call) if isinstance(region.tree.parent(commit), cst.Await) else call
+
+
+def _is_after_any_error(region: Region, node: cst.CSTNode) -> bool:
+    """Whether a node is run whatever ``Exception`` is raised before it."""
+    for parent in region.tree.ancestors(node):
+        match parent:
+            case cst.Finally() | cst.ExceptHandler(type=None):
+                return True
+            case cst.ExceptHandler(type=cst.Name(value="Exception" | "BaseException")):
+                return True
+            case _:
+                pass
+    return False
+
+
+def _raising_again(region: Region, call: cst.BaseExpression) -> cst.ExceptHandler:
+    """The handler that does this, and raises what it caught."""
+    done = asking(region, block(region, [cst.SimpleStatementLine([cst.Expr(call.deep_clone())])]))
+    lines = [*done.body, cst.SimpleStatementLine([cst.Raise()])]
+    return cst.ExceptHandler(type=cst.Name("BaseException"), body=done.with_changes(body=lines))
+
+
 def with_handler(region: Region, body: list[cst.BaseStatement], call: cst.BaseExpression) -> list[cst.BaseStatement]:
     """The checkout and its region, with the release where something raises."""
-    release = asking(region, block(region, [cst.SimpleStatementLine([cst.Expr(call.deep_clone())])]))
-    lines = [*release.body, cst.SimpleStatementLine([cst.Raise()])]
-    handler = cst.ExceptHandler(type=cst.Name("BaseException"), body=release.with_changes(body=lines))
     blank, body = without_leading_blanks(body)
-    statement = cst.Try(leading_lines=blank, body=block(region, body), handlers=[handler])
+    statement = cst.Try(leading_lines=blank, body=block(region, body), handlers=[_raising_again(region, call)])
     kept = region.block.body[region.start : region.first]
     return [*kept, *(_from_none(region, statement) if region.needs_none else [statement])]
 

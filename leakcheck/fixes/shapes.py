@@ -28,7 +28,7 @@ from leakcheck.fixes.imports import imported
 from leakcheck.fixes.mocked import doubt_of_tests
 from leakcheck.fixes.project_transaction import helper_for
 from leakcheck.fixes.prune import pruned
-from leakcheck.fixes.release import release_of, with_finally
+from leakcheck.fixes.release import release_of, rollback_of, with_finally
 from leakcheck.fixes.remarks import as_footer, said_again
 from leakcheck.fixes.splice import replaced
 from leakcheck.fixes.transaction import Committed, committed
@@ -184,4 +184,6 @@ def _finally(region: Region, _program: Program, source: Source) -> Shape:
     if not body:
         raise RefusedError(f"nothing is done with `{region.name}`")
     edit = replaced(region, with_finally(region, body, call), source)
-    return Shape(TRY_FINALLY, f"Release `{region.name}` in `finally`", (edit,), said_again=said_again(region))
+    rollback = rollback_of(region)
+    first = "" if rollback is None else f", behind `{region.tree.text(rollback)}` where something raises"
+    return Shape(TRY_FINALLY, f"Release `{region.name}` in `finally`{first}", (edit,), said_again=said_again(region))
