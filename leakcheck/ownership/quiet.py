@@ -190,7 +190,7 @@ class QuietCalls:
 
     @property
     def tried(self) -> frozenset[int]:
-        """The calls that a ``try`` makes alone, and goes on where they raise."""
+        """The calls that a ``try`` or ``suppress()`` makes alone, and goes on where they raise."""
         return self._used.tried
 
     def is_entered(self, call: g.Call) -> bool:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
 from leakcheck.diagnostic import Severity, Step, StepKind
-from leakcheck.driver import UseAfterRelease
+from leakcheck.driver import ReleaseTwice, UseAfterRelease
 from leakcheck.ownership.leak import Leak, LeakKind
 from leakcheck.ownership.likelihood import Likelihood, likelihood
 from leakcheck.ownership.obligation import EventKind
@@ -30,6 +30,10 @@ _FAULTS = {
     EventKind.USED_AFTER: LeakKind.USED_AFTER_RELEASE,
     EventKind.NESTED: LeakKind.NESTED_CHECKOUT,
 }
+_ONLY_RAISE = frozenset({
+    (EventKind.USED_AFTER, UseAfterRelease.RAISES.value),
+    (EventKind.RELEASED_TWICE, ReleaseTwice.RAISES.value),
+})  # fmt: skip
 _LOST_WHERE_RAISED = frozenset({LeakKind.ON_EXCEPTION, LeakKind.OVERWRITTEN})
 _MANAGING = frozenset({"contextmanager", "asynccontextmanager", "fixture"})
 
@@ -195,13 +199,8 @@ def _is_consequence(node: Node, event: Event, quiet: Container[int], main: Leak 
 
 
 def _is_reckoned_with(found: Found, event: Event) -> bool:
-    """Whether it is a use that raises after the release, and the code goes on where it does."""
-    tried = found.effects.callees.tried
-    return (
-        event.kind is EventKind.USED_AFTER
-        and event.note == UseAfterRelease.RAISES
-        and id(event.instruction.node) in tried
-    )
+    """Whether it does no more than raise after the release, and the code goes on where it does."""
+    return (event.kind, event.note) in _ONLY_RAISE and id(event.instruction.node) in found.effects.callees.tried
 
 
 def _fault_leak(found: Found, node: Node, event: Event, before: tuple[Event, ...]) -> Leak:

@@ -32,7 +32,7 @@ class Usage(Struct, frozen=True):
     task of its own; ``fetching``: its value, or that of a subscript, is what something is given back to; ``raised``: it
     makes the exception of a ``raise``; ``expected``: a test expects it to raise, under ``with pytest.raises(...)`` and
     its like or in front of ``self.fail()``, or to be None; ``entered``: a ``with`` enters it, awaited or not;
-    ``tried``: a ``try`` makes it alone, and goes on where it raises.
+    ``tried``: a ``try`` or ``suppress()`` makes it alone, and goes on where it raises.
     """
 
     run: frozenset[int]
@@ -71,7 +71,7 @@ def usage_of(root: cst.CSTNode, gives_back: Callable[[str], bool]) -> Usage:
     for node in walk(root):
         if type(node) not in _TELLING:
             continue
-        if isinstance(node, cst.Try) and _goes_on(node):
+        if isinstance(node, (cst.Try, cst.With)) and _goes_on(node):
             tried.update(id(n) for n in walk(node.body) if isinstance(n, cst.Call))
         match node:
             case cst.Await(expression=inner):
@@ -146,11 +146,20 @@ def _expects(manager: cst.BaseExpression) -> bool:
     return isinstance(manager, cst.Call) and "raises" in (ex.last_name(reduce(manager.func)) or "").lower()
 
 
-def _goes_on(attempt: cst.Try) -> bool:
-    """Whether a ``try`` makes one statement, and no handler of it raises: ``try: conn.rollback()``."""
-    if len(attempt.body.body) != 1 or not attempt.handlers:
+def _goes_on(attempt: cst.Try | cst.With) -> bool:
+    """Whether a ``try`` or ``suppress()`` makes one statement and goes on: ``try: conn.rollback()``."""
+    if len(attempt.body.body) != 1:
         return False
-    return not any(isinstance(node, cst.Raise) for handler in attempt.handlers for node in walk(handler))
+    if isinstance(attempt, cst.With):
+        return any(_suppresses(item.item) for item in attempt.items)
+    return bool(attempt.handlers) and not any(
+        isinstance(node, cst.Raise) for handler in attempt.handlers for node in walk(handler)
+    )
+
+
+def _suppresses(manager: cst.BaseExpression) -> bool:
+    """Whether it is ``contextlib.suppress(...)``."""
+    return isinstance(manager, cst.Call) and ex.last_name(reduce(manager.func)) == "suppress"
 
 
 def _says_too_late(statement: cst.CSTNode) -> bool:
