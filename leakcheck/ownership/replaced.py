@@ -64,11 +64,14 @@ class StandIns:
             return False
         if not replaced.isdisjoint((ex.dotted(call.func) or ex.last_name(call.func) or "").split(".")):
             return True
-        # A function or class of the project takes it: what that calls is replaced wherever it is.
+        # A function or class of the project takes it: what that calls, or takes it from, is replaced wherever it is.
         program = self._program
         known = program.driver_words | program.acquiring_names | program.drivers.packages
+        pool = found.place[1].split(".") if found.place is not None else ()
         return bool(found.steps) and not (
-            replaced.isdisjoint(known) and replaced.isdisjoint(_kept(program, found.resource))
+            replaced.isdisjoint(known)
+            and replaced.isdisjoint(pool)
+            and replaced.isdisjoint(_kept(program, found.resource))
         )
 
     def _replaced_in(self, unit: Unit) -> Iterator[str]:
