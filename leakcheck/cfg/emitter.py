@@ -41,8 +41,8 @@ class Emitter:
         """Whether the condition at hand is that of an assertion."""
         self._temporaries = 0
 
-    def exception_target(self, raised: str) -> BasicBlock:
-        """The block that an exception of class ``raised`` leads to from here."""
+    def exception_target(self, raised: str, node: cst.CSTNode | None = None) -> BasicBlock:
+        """The block that an exception of class ``raised`` leads to from here, or from this syntax here."""
         raise NotImplementedError
 
     def value(self, node: cst.BaseExpression) -> str:
@@ -80,7 +80,7 @@ class Emitter:
         """Append; an instruction that can raise ends its block."""
         self.current.instructions.append(instruction)
         if raised:
-            self.current.raises = [Edge(self.exception_target(r), raised=r) for r in raised]
+            self.current.raises = [Edge(self.exception_target(r, instruction.node), raised=r) for r in raised]
             self.goto(self.new_block())
 
     def emit_last(self, instruction: Instruction, *raised: str) -> None:

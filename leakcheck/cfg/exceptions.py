@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from leakcheck import expression as ex
-from leakcheck.cfg.graph import OTHER, BasicBlock, Edge, Exit, Forget, Move
+from leakcheck.cfg.graph import ANY_EXCEPTION, OTHER, BasicBlock, Edge, Exit, Forget, Move
 from leakcheck.cfg.lower import ExpressionLowering
 from leakcheck.cfg.unwind import (
     FinallyFrame,
@@ -25,6 +25,7 @@ from leakcheck.cfg.unwind import (
     WithFrame,
     catches,
     is_caught,
+    not_raised,
     still_named,
 )
 from leakcheck.cfg.walk import reduce, walk
@@ -49,9 +50,10 @@ class Unwinding(ExpressionLowering):
         """Lower the statements of a block."""
         raise NotImplementedError
 
-    def exception_target(self, raised: str) -> BasicBlock:
-        """The block that an exception of class ``raised`` leads to from here."""
-        return self._propagate(len(self.frames), raised)
+    def exception_target(self, raised: str, node: cst.CSTNode | None = None) -> BasicBlock:
+        """The block that an exception of class ``raised`` leads to from here, or from this syntax here."""
+        never = not_raised(node, self.frames) if node is not None and raised == ANY_EXCEPTION else ()
+        return self._propagate(len(self.frames), raised, never)
 
     def _propagate(self, depth: int, raised: str, passed: tuple[str, ...] = ()) -> BasicBlock:
         """Where an exception goes from inside ``frames[:depth]`` that is of none of the classes it has ``passed``."""

@@ -24,7 +24,7 @@ from leakcheck.cfg.graph import (
     Test,
     TestKind,
 )
-from leakcheck.cfg.unwind import FinallyFrame, HandlerFrame, LoopFrame, WithFrame
+from leakcheck.cfg.unwind import FinallyFrame, HandlerFrame, LoopFrame, WithFrame, particular_of
 from leakcheck.cfg.walk import names_read, parameters_of, reduce, walk
 
 if TYPE_CHECKING:
@@ -166,7 +166,9 @@ class StatementLowering(Unwinding):
             self.frames.append(FinallyFrame(body=node.finalbody.body))
         if node.handlers:
             joined = self.new_block()
-            self.frames.append(HandlerFrame(handlers=[handler_of(h) for h in node.handlers], after=joined))
+            handlers = [handler_of(h) for h in node.handlers]
+            particular = particular_of(node, handlers)
+            self.frames.append(HandlerFrame(handlers=handlers, after=joined, particular=particular))
             self.suite(node.body)
             self.frames.pop()
             if node.orelse is not None:

@@ -11,14 +11,22 @@ from __future__ import annotations
 import builtins
 from typing import TYPE_CHECKING
 
+import libcst as cst
 from msgspec import Struct, field
 
 from leakcheck.cfg.graph import ANY_EXCEPTION, CANCELLED, GENERATOR_EXIT, BasicBlock
+from leakcheck.cfg.walk import walk
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import libcst as cst
+_PARTICULAR = {
+    "Empty": frozenset({"get", "get_nowait"}),
+    "QueueEmpty": frozenset({"get", "get_nowait"}),
+    "Full": frozenset({"put", "put_nowait"}),
+    "QueueFull": frozenset({"put", "put_nowait"}),
+}
+"""Classes that nothing raises but calls of certain names, where a ``try`` makes one: ``queue.Empty``."""
 
 _NOT_ORDINARY = frozenset({"BaseException", "KeyboardInterrupt", "SystemExit", CANCELLED, GENERATOR_EXIT})
 
@@ -46,10 +54,14 @@ class Handler(Struct, eq=False):
 
 
 class HandlerFrame(Frame, eq=False, kw_only=True):
-    """The body of a ``try`` with handlers; ``after`` follows the whole statement."""
+    """The body of a ``try`` with handlers; ``after`` follows the whole statement.
+
+    ``particular`` are the classes among those of its handlers that only calls of certain names raise, with these names.
+    """
 
     handlers: Sequence[Handler]
     after: BasicBlock
+    particular: dict[str, frozenset[str]]
 
 
 class FinallyFrame(Frame, eq=False, kw_only=True):
@@ -108,14 +120,30 @@ def is_caught(name: str, earlier: Sequence[str]) -> bool:
     return name in earlier or (known is not None and issubclass(known, tuple(handled)))
 
 
+def particular_of(attempt: cst.Try | cst.TryStar, handlers: Sequence[Handler]) -> dict[str, frozenset[str]]:
+    """The classes of handlers that only some calls of a ``try`` raise, and the names of these calls."""
+    named = {name for handler in handlers for name in handler.types or () if name in _PARTICULAR}
+    return {name: _PARTICULAR[name] for name in named if _mentions(attempt.body, _PARTICULAR[name])}
+
+
+def not_raised(node: cst.CSTNode, frames: Sequence[Frame]) -> tuple[str, ...]:
+    """The classes named by the handlers around it that this piece of syntax does not raise."""
+    particular = {k: v for frame in frames if isinstance(frame, HandlerFrame) for k, v in frame.particular.items()}
+    return tuple(sorted(name for name, calls in particular.items() if not _mentions(node, calls)))
+
+
+def _mentions(node: cst.CSTNode, names: frozenset[str]) -> bool:
+    return any(isinstance(part, cst.Attribute) and part.attr.value in names for part in walk(node))
+
+
 def still_named(passed: Sequence[str], frames: Sequence[Frame]) -> tuple[str, ...]:
     """Those classes whose handlers an exception has ``passed`` that a handler of ``frames`` could take it for again.
 
-    Only builtins: two libraries may each have an ``Error``.
+    Only builtins, and classes that only some calls raise: two libraries may each have an ``Error``.
     """
     if not passed:
         return ()
     handlers = (handler for frame in frames if isinstance(frame, HandlerFrame) for handler in frame.handlers)
     named = {name for handler in handlers for name in handler.types or ()}
-    builtin = (name for name in dict.fromkeys(passed) if _builtin_exception(name) is not None)
-    return tuple(sorted(name for name in builtin if any(is_caught(other, (name,)) for other in named)))
+    known = (n for n in dict.fromkeys(passed) if n in _PARTICULAR or _builtin_exception(n) is not None)
+    return tuple(sorted(name for name in known if any(is_caught(other, (name,)) for other in named)))
