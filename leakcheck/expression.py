@@ -169,7 +169,10 @@ def called(
 ) -> Call | Attribute:
     """A call; ``getattr(x, "name", None)`` is the attribute ``x.name``, which it gives where there is one."""
     match func, args:
-        case Name(id="getattr"), (base, Constant(value=str() as name), *_) if name.isidentifier():
+        case (
+            Name(id="getattr") | Attribute(base=Name(id="object"), name="__getattribute__"),
+            (base, Constant(value=str() as name), *_),
+        ) if name.isidentifier():
             return Attribute(base, name)
         case _:
             return Call(func, args, keywords)

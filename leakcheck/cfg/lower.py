@@ -83,7 +83,9 @@ class ExpressionLowering(ConditionLowering):
                 target = self.temporary()
                 self.emit(LoadAttribute(node, target, base, name))
                 return target
-            case ex.Call(func=ex.Name(id="setattr"), args=(owner, ex.Constant(value=str() as name), _)):
+            case ex.Call(func=setter, args=(owner, ex.Constant(value=str() as name), _)) if (
+                ex.dotted(setter) in _SETTERS
+            ):
                 base, operand = self.value(node.args[0].value), self.value(node.args[2].value)
                 self.emit(StoreAttribute(node, base, name, operand, ex.dotted(owner)))
                 return NONE
@@ -338,6 +340,9 @@ class ExpressionLowering(ConditionLowering):
         self.current = body
         self.assign(target, element)
         return head
+
+
+_SETTERS = frozenset({"setattr", "object.__setattr__"})
 
 
 def literal_key(node: cst.BaseExpression) -> str | int | None:

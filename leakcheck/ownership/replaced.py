@@ -64,15 +64,31 @@ class StandIns:
             return False
         if not replaced.isdisjoint((ex.dotted(call.func) or ex.last_name(call.func) or "").split(".")):
             return True
+        if not found.steps:
+            return False
         # A function or class of the project takes it: what that calls, or takes it from, is replaced wherever it is.
         program = self._program
         known = program.driver_words | program.acquiring_names | program.drivers.packages
         pool = found.place[1].split(".") if found.place is not None else ()
-        return bool(found.steps) and not (
-            replaced.isdisjoint(known)
-            and replaced.isdisjoint(pool)
-            and replaced.isdisjoint(_kept(program, found.resource))
+        return (
+            not replaced.isdisjoint(known)
+            or not replaced.isdisjoint(pool)
+            or not replaced.isdisjoint(_kept(program, found.resource))
+            or not replaced.isdisjoint(self._on_the_way(unit, call, found))
         )
+
+    def _on_the_way(self, unit: Unit, call: ex.Call, found: Acquisition) -> Iterator[str]:
+        """The names by which the functions that take it get what they return."""
+        program = self._program
+        for symbol in program.resolver.resolve(call.func, unit.scope):
+            module = program.facts(symbol.path) if isinstance(symbol, Function) else None
+            if isinstance(symbol, Function) and module is not None:
+                yield from _sources(module.functions[symbol.qualname])
+        for step in found.steps:
+            module = program.facts(step.path)
+            for facts in module.functions.values() if module is not None else ():
+                if facts.row <= step.span.start.row <= facts.last_row:
+                    yield from _sources(facts)
 
     def _replaced_in(self, unit: Unit) -> Iterator[str]:
         """The last names of what is replaced for the time of a function that stands in no other."""
@@ -140,6 +156,31 @@ def _kept(program: Program, resource: DriverClass) -> Iterator[str]:
             seen.add(class_id)
             yield class_id.rpartition(":")[2].rpartition(".")[2]
             pending.extend(program.functions.owners.resource(class_id).attributes.values())
+
+
+def _sources(facts: FunctionFacts) -> Iterator[str]:
+    """The names by which a function gets what it returns: ``manager`` and ``connect`` in ``manager().connect()``.
+
+    What its variables are given counts, what is passed to a call does not.
+    """
+    pending, seen = list(facts.returned), set[str]()
+    for value in pending:
+        match value:
+            case ex.Call(func=func):
+                pending.append(func)
+            case ex.Await(value=inner):
+                pending.append(inner)
+            case ex.Choice(options=options):
+                pending.extend(options)
+            case ex.Attribute(base=base, name=name):
+                yield name
+                pending.append(base)
+            case ex.Name(id=name) if name not in seen:
+                seen.add(name)
+                yield name
+                pending.extend(facts.scope.assignments.get(name, ()))
+            case _:
+                pass
 
 
 def _replaced_inside(unit: Unit) -> Iterator[str]:

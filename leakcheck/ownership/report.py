@@ -14,6 +14,7 @@ from leakcheck.driver import ReleaseTwice, UseAfterRelease
 from leakcheck.ownership.leak import Leak, LeakKind
 from leakcheck.ownership.likelihood import Likelihood, likelihood
 from leakcheck.ownership.obligation import EventKind
+from leakcheck.ownership.queues import LENT
 from leakcheck.ownership.state import Hold, Status
 from leakcheck.ownership.steps import acquire_steps, cause_text, path_steps, raised_by, reason_text, rebinds, short
 
@@ -239,9 +240,12 @@ def _is_generator(found: Found) -> bool:
 
 
 def _is_never_used(found: Found) -> bool:
-    """Whether it is bound to nothing and holds nothing: a session takes a connection at its first statement."""
-    graph, held = found.unit.graph, found.call.target
-    if graph is None or found.acquisition.resource.use_after_release is not UseAfterRelease.REOPENS:
+    """Whether it is bound to nothing, and that loses nothing.
+
+    A session takes a connection at its first statement; who only empties a queue has what lay in it elsewhere.
+    """
+    graph, held, resource = found.unit.graph, found.call.target, found.acquisition.resource
+    if graph is None or (resource.use_after_release is not UseAfterRelease.REOPENS and resource.id not in LENT):
         return False
     calls = (i for block in graph.blocks for i in block.instructions if isinstance(i, g.Call))
     return not any(held in (call.receiver, *(a.operand for a in call.arguments)) for call in calls)

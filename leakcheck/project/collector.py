@@ -188,7 +188,10 @@ class _Collector:
                 return False
         name = self.called(node.func)
         match node:
-            case ast.Call(func=ast.Name(id="setattr"), args=[base, ast.Constant(value=str() as attr), value]):
+            case ast.Call(
+                func=ast.Name(id="setattr") | ast.Attribute(value=ast.Name(id="object"), attr="__setattr__"),
+                args=[base, ast.Constant(value=str() as attr), value],
+            ):
                 self.bind(ast.Attribute(base, attr), from_ast(value), place)
         for argument in node.args if name in _RUNNING else ():
             self.called(argument)
