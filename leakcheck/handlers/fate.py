@@ -110,9 +110,11 @@ class Fates:
             return Story(Fate.CLOSED, name=name)
         ends = frozenset(place.rpartition(".")[2] for place in held.stores) | stored_before
         assigned = held.stores | _assigned(function)
+        bound = tree.names(function).bound  # giving such a name a value keeps nothing in what it then stands for
         guarded = Lasting.CALL
         for place in _guards(tree, call, function):
-            if any(_related(place, each) for each in assigned) or place.rpartition(".")[2] in stored_before:
+            kept_in = (each for each in assigned if each == place or each not in bound)
+            if any(_related(place, each) for each in kept_in) or place.rpartition(".")[2] in stored_before:
                 guarded = max(guarded, self._lasting(tree, function, place))
         longest = max(stored.values(), default=Lasting.PROCESS if stored_before else Lasting.CALL)
         kept = min(guarded, longest) if not stored_before else guarded

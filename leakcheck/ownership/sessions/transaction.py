@@ -288,11 +288,15 @@ def other_call(following: Following, call: g.Call, states: list[State], *, given
 
 
 def _unknown(following: Following, state: State) -> State:
-    """What is known after somebody else has spoken: what is held is asked for elsewhere."""
+    """What is known after somebody else has spoken: what is held is asked for elsewhere.
+
+    The transaction of a block cannot be ended in it but by leaving.
+    """
     if state.status is not Status.HELD:
         return state
     session = replace(state.session, failed=None, aborted=False)
-    return replace(state, session=session if following.held is not None else replace(session, open=Open.MAYBE))
+    known = following.held is not None or session.scopes
+    return replace(state, session=session if known else replace(session, open=Open.MAYBE))
 
 
 def _after_use(following: Following, call: g.Call, state: State) -> State:
