@@ -53,6 +53,8 @@ _BLOCKS = (b"transaction.atomic", b"import atomic", b".set_autocommit(")
 _WRAPPING = re.compile(r"exec|query|run|sql|statement|command|cmd|fetch|to_thread|(?:^|_)do(?:$|_)", re.IGNORECASE)
 """What a function of the project is called that executes what it is given."""
 _METHODS = frozenset({"begin", "start_transaction"})
+_STARTED = frozenset({"transaction", "start"})
+"""The calls by which an object that stands for a transaction is made, and begins it."""
 _CLOSING = "close"
 """Closing ends a transaction too, and nothing can be wrong with that: what closes only need not be followed."""
 _MAY_COMMIT = re.compile(rb"(?im)^\s*(?:async\s+)?with\b|[\"';]\s*(?:COMMIT|END)\b")
@@ -177,8 +179,15 @@ def _holds_statement(value: ex.Expression) -> bool:
             return False
 
 
+def starts_by_hand(data: bytes) -> bool:
+    """Whether a file with these bytes may begin a transaction by an object that stands for it."""
+    return b".transaction(" in data and b".start(" in data
+
+
 def starts(function: FunctionFacts, text: str, vocabulary: Vocabulary) -> bool:
     """Whether a function with this text may leave something open for its callers to end."""
+    if function.calls.keys() >= _STARTED:
+        return True
     return may_execute(function, vocabulary) and takes_something(text.encode())
 
 

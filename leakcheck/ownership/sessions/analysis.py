@@ -19,7 +19,7 @@ from leakcheck.ownership.acquire import Acquisition
 from leakcheck.ownership.explore import BoundReachedError, Exploration, Explorer, seeds
 from leakcheck.ownership.found import Fault, SessionFound
 from leakcheck.ownership.obligation import SESSION_FAULTS, EventKind
-from leakcheck.ownership.sessions import connections
+from leakcheck.ownership.sessions import connections, left_open
 from leakcheck.ownership.sessions.blocks import block_faults
 from leakcheck.ownership.sessions.callees import SessionCallees, SessionGiven
 from leakcheck.ownership.sessions.cleared import Cleared
@@ -32,11 +32,10 @@ from leakcheck.ownership.sessions.pool_statements import pool_faults
 from leakcheck.ownership.sessions.session import Held, Open, Session, Taken
 from leakcheck.ownership.sessions.statements import QUIET, Action, Statements
 from leakcheck.ownership.sessions.turns import turns
-from leakcheck.ownership.state import Fact, Hold, State, Status
-from leakcheck.ownership.steps import short
+from leakcheck.ownership.state import Hold, State, Status
 from leakcheck.project.names import Class, Function, Method
 from leakcheck.project.speaking import speaks
-from leakcheck.sql.event import SqlEvent, SqlKind
+from leakcheck.sql.event import SqlKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -96,7 +95,9 @@ class Sessions:
                 found, _ = self.found(unit, ()) if unit is not None else ((), ())
                 restoring = {s for each in found for s in each.following.restored_by if s[0] != id(each.call.node)}
                 self._left[key] = tuple(
-                    _left(f) for f in found if _leaves(f) and (id(f.call.node), f.held.name) not in restoring
+                    left_open.action(f)
+                    for f in found
+                    if left_open.leaves(f) and (id(f.call.node), f.held.name) not in restoring
                 )
         return self._left[key]
 
@@ -183,7 +184,7 @@ class _Search:
                 yield replace(own, autocommit=None)  # what is said where it is made is not read from here
 
     def _lender(self, symbol: Function | Class) -> Function | Class:
-        """Whom a plain function asks whose caller enters what it returns: ``return self.connection()``."""
+        """Whom a plain function asks whose caller enters what it returns."""
         for _ in range(_HANDED_ON):
             facts, scope = self._program.resolver.function(symbol) if isinstance(symbol, Function) else (None, None)
             made = facts.returned[0] if facts is not None and len(facts.returned) == 1 else None
@@ -385,16 +386,3 @@ class _Search:
             state = State(Status.WAITING, tuple(sorted(known.items())), session=session)
             explorer.run(block, position + 1, effects.taken(instruction, connection.acquisition.protocol, state))
         return explorer.result
-
-
-def _leaves(found: SessionFound) -> bool:
-    """Whether it is held on every way on which the function returns."""
-    returned = [e for e in found.exploration.endings if e.returned]
-    return len(found.connection.names) == 1 and bool(returned) and all(e.state.status is Status.HELD for e in returned)
-
-
-def _left(found: SessionFound) -> tuple[str, Action]:
-    (name,) = found.connection.names
-    text = found.held.text or short(found.unit, found.call.node)
-    answers = {e.state.get(g.RETURN) for e in found.exploration.endings if e.returned}
-    return name, Action(SqlEvent(found.held.by, found.held.name), text=text, answered=answers == {Fact.TRUE})

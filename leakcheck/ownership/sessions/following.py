@@ -258,6 +258,8 @@ class Following(Effects, kw_only=True):
             if action.operation is not None and isinstance(scope, Scope):
                 state = state.bind({call.target: Scope(scope.class_id, begun=True)})
         target = instruction.target if isinstance(instruction, (g.Call, g.Await)) else ""
+        if target and action.gives is not None:
+            state = state.bind({target: action.gives})
         if target and state.get(target) is None and (held.tried or action.answered):
             state = state.bind({target: Fact.ANSWER if held.tried else Fact.TRUE})
         before = replace(ending.keyed(call, held, state), session=starting, raised=False, near_miss=0)

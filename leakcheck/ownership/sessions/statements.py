@@ -52,6 +52,8 @@ class Action(Struct, frozen=True):
     """What a message calls it, where it is not the SQL of the call."""
     answered: bool = False
     """Whether a function of the project said it that returns something true where it did."""
+    gives: Scope | None = None
+    """The transaction that a function of the project returns which has begun it."""
 
     @property
     def kind(self) -> SqlKind:
