@@ -339,7 +339,10 @@ class Callees(QuietCalls):
         if isinstance(callee, ex.Attribute) and is_of_pool(self._program, callee.name, resource, taking=False):
             used = (ex.dotted(callee.base), pool_place(self._program, scope, callee.base))
             return pool or "pool" if is_same(used, (pool, place)) else None
-        return nested_checkout(self._program, call_of(call), scope, place, resource) if place is not None else None
+        if place is None:
+            return None
+        entered = id(call.node) in self._used.entered
+        return nested_checkout(self._program, call_of(call), scope, place, resource, entered=entered)
 
     def closes_pool(self, call: g.Call, pool: str | None) -> bool:
         """Whether the call closes the pool that the resource came from, and with it all it handed out."""

@@ -82,7 +82,8 @@ def exit_(obligation: Obligation, instruction: g.Exit, state: State) -> Outcome:
 
 def yield_(obligation: Obligation, instruction: g.Yield, state: State) -> Outcome:
     """``target = yield value``: the consumer may raise into it, unless it is pytest."""
-    if state.status is Status.HELD and state.get(instruction.value) is Hold.OWN and not instruction.delegates:
-        obligation.yielded = True
+    if state.status is Status.HELD and not state.paused and not instruction.delegates:
+        obligation.held_over_yield = True
+        obligation.yielded = obligation.yielded or state.get(instruction.value) is Hold.OWN
     after = state.bind({**consumed(instruction.value), instruction.target: None})
     return [after], [] if obligation.callees.is_quiet_instruction(instruction) else [after]

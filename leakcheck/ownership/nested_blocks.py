@@ -16,17 +16,19 @@ from leakcheck.ownership.explore import BoundReachedError
 from leakcheck.ownership.report import nested_leaks
 from leakcheck.ownership.summary import Owned
 from leakcheck.ownership.usage import entered_by
-from leakcheck.project.names import Function
-from leakcheck.project.nesting import may_nest
+from leakcheck.project.facts import SELF
+from leakcheck.project.nesting import lender, may_nest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from leakcheck.ownership.acquire import Acquisition
+    from leakcheck.ownership.found import Found
     from leakcheck.ownership.leak import Leak
+    from leakcheck.ownership.pools import Place
     from leakcheck.ownership.program import Program
     from leakcheck.ownership.unit import Unit
-    from leakcheck.project.names import Symbol
+    from leakcheck.project.names import Function
 _LENDERS = 3
 """How many context managers deep a connection is lent: one of cursors borrows it from one of connections."""
 
@@ -44,9 +46,10 @@ def lent_to_blocks(program: Program, unit: Unit, lenders: int = _LENDERS) -> Ite
                 continue
             entered.discard(id(call.node))
             for symbol in program.resolver.resolve(call.func, unit.scope):
-                owned = _lent_by(program, symbol, lenders - 1)
-                if owned is not None and isinstance(symbol, Function):
-                    lent = program.acquisitions.handed_over(symbol, call_of(call), owned, unit.scope)
+                lending = lender(program, symbol)
+                owned = _lent_by(program, lending, lenders - 1) if lending is not None else None
+                if owned is not None and lending is not None:
+                    lent = program.acquisitions.handed_over(lending, call_of(call), owned, unit.scope)
                     if lent.place is not None:
                         yield call, lent.by(Protocol.CONTEXT)
 
@@ -69,18 +72,27 @@ def nested_in_blocks(program: Program, unit: Unit) -> Iterator[Leak]:
             yield from nested_leaks(found)
 
 
-def _lent_by(program: Program, symbol: Symbol, lenders: int) -> Owned | None:
+def _lent_by(program: Program, entered: Function, lenders: int) -> Owned | None:
     """What a context manager of the project lends to every block; one that may lend what it has already is none."""
-    unit = program.functions.units.of(symbol) if isinstance(symbol, Function) and program.is_manager(symbol) else None
+    unit = program.functions.units.of(entered)
     graph = _graph(program, unit) if unit is not None else None
     if unit is None or graph is None:
         return None
     for found in program.functions.found(unit).found:
-        always = found.unless is None and not _lends_without(graph, found.call)
-        if found.effects.yielded and found.acquisition.place is not None and always:
+        place = found.acquisition.place
+        always = found.unless is None and place is not None and not _lends_without(graph, found.call)
+        if always and (found.effects.held_over_yield if graph.is_generator else _is_kept(found, place)):
             return found.owned
+    if not graph.is_generator:
+        return None
     lent = (lent for call, lent in lent_to_blocks(program, unit, lenders) if not _lends_without(graph, call))
     return next(map(_owned, lent), None)
+
+
+def _is_kept(found: Found, place: Place | None) -> bool:
+    """Whether ``__enter__`` keeps what it took from a pool that all objects of its class have."""
+    common = place is not None and place[1].partition(".")[0] not in SELF
+    return common and any(not ending.state.raised for _, ending in found.stores())
 
 
 def _graph(program: Program, unit: Unit) -> g.ControlFlowGraph | None:
@@ -95,10 +107,12 @@ def _owned(lent: Acquisition) -> Owned:
 
 
 def _lends_without(graph: g.ControlFlowGraph, taking: g.Call) -> bool:
-    """Whether a ``yield`` is reached on a path that has not come by the call."""
+    """Whether a ``yield``, or the end of ``__enter__``, is reached on a path that has not come by the call."""
     seen, pending = {graph.entry.index}, [graph.entry]
     while pending:
         block = pending.pop()
+        if block is graph.exit and not graph.is_generator:
+            return True
         passed = False
         for instruction in block.instructions:
             if isinstance(instruction, g.Yield) and not passed:

@@ -100,6 +100,8 @@ class Obligation(Struct):
     """The first expression of a source name that reads it from a container."""
     yielded: bool = False
     """A generator lends it to whoever advances the generator."""
+    held_over_yield: bool = False
+    """A generator holds it while whoever advances the generator goes on, whatever that is given: a cursor, too."""
     certain: tuple[str | int | None, ...] = ()
     """Items that are never None: it, and others beside it."""
     known: tuple[tuple[str | int | None, Fact], ...] = ()

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
 from leakcheck.driver import ClassKind
-from leakcheck.project.facts import SELF, is_cached, is_static
+from leakcheck.project.facts import ENTERING, SELF, is_cached, is_static
 from leakcheck.project.names import Function, Scope
-from leakcheck.project.nesting import CALLS, borrows
+from leakcheck.project.nesting import CALLS, borrows, lender
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -177,15 +177,26 @@ def is_of_pool(program: Program, method: str, resource: DriverClass, *, taking: 
 
 
 def nested_checkout(
-    program: Program, call: ex.Call, scope: Scope, place: Place, resource: DriverClass, *, depth: int = CALLS
+    program: Program,
+    call: ex.Call,
+    scope: Scope,
+    place: Place,
+    resource: DriverClass,
+    *,
+    entered: bool = False,
+    depth: int = CALLS,
 ) -> str | None:
-    """The name of a called project function that takes a connection from the pool at ``place`` while it runs."""
+    """The name of a called project function that takes a connection from the pool at ``place`` while it runs.
+
+    ``entered``: a ``with`` enters what the call gives, so that an object of the project may take it then.
+    """
     of_self, callee = place[1].partition(".")[0] in SELF, call.func
     if of_self and isinstance(callee, ex.Attribute) and ex.dotted(callee.base) not in SELF:
         return None  # another object of the class has another pool
-    for symbol in program.resolver.resolve(callee, scope):
-        facts, inside = program.resolver.function(symbol) if isinstance(symbol, Function) else (None, None)
-        if not isinstance(symbol, Function) or facts is None or inside is None:
+    for called in program.resolver.resolve(callee, scope):
+        symbol = called if isinstance(called, Function) else lender(program, called) if entered else None
+        facts, inside = program.resolver.function(symbol) if symbol is not None else (None, None)
+        if symbol is None or facts is None or inside is None:
             continue
         pools = _taken_from(program, symbol, facts, inside, resource)
         if any(as_called(program, pool, symbol, call, scope)[1] == place for pool in pools):
@@ -204,7 +215,8 @@ def _taken_from(
     takes = borrows(facts) or not program.acquiring_names.isdisjoint(facts.calls)
     summary = program.summary(function) if takes else None
     if summary is not None:
-        yield from ((owned.pool, owned.place) for owned in summary.checks_out if owned.resource == resource.id)
+        kept = (owned for _, owned in summary.stores) if facts.name in ENTERING else ()
+        yield from ((o.pool, o.place) for o in (*summary.checks_out, *kept) if o.resource == resource.id)
     for name, callees in facts.calls.items():
         for callee in callees if is_of_pool(program, name, resource, taking=True) else ():
             if isinstance(callee, ex.Attribute):

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
 from leakcheck.driver import ClassKind
-from leakcheck.project.names import Function, Method, Scope
+from leakcheck.project.facts import ENTERING
+from leakcheck.project.names import Class, Function, Method, Scope
 
 if TYPE_CHECKING:
     from leakcheck.ownership.program import Program
@@ -65,7 +66,18 @@ def borrows(function: FunctionFacts) -> frozenset[ex.Expression]:
 
 def lends(program: Program, symbol: Symbol) -> bool:
     """Whether a context manager of the project may take what it lends."""
-    return isinstance(symbol, Function) and program.is_manager(symbol) and _takes(program, symbol, CALLS)
+    entered = lender(program, symbol)
+    return entered is not None and _takes(program, entered, CALLS)
+
+
+def lender(program: Program, symbol: Symbol) -> Function | None:
+    """What runs where a ``with`` enters what a call of this gives: a context manager, or ``__enter__`` of a class."""
+    if isinstance(symbol, Function):
+        return symbol if program.is_manager(symbol) else None
+    for cls, facts, _ in program.resolver.hierarchy.lineage(symbol) if isinstance(symbol, Class) else ():
+        for name in ENTERING & facts.methods.keys():
+            return Function(cls.path, facts.methods[name], bound=True)
+    return None
 
 
 def _takes(program: Program, symbol: Symbol, depth: int) -> bool:
