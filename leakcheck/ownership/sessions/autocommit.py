@@ -91,10 +91,8 @@ def _is_perhaps_unpacked(found: Found, driver: DriverSession, program: Program) 
 
 def underneath(found: Found, driver: DriverSession, program: Program) -> DriverSession:
     """What a library that works over others is known to do over the one that its URL names, or that it is given."""
-    pool, scope, classes = found.acquisition.pool, found.unit.scope, program.drivers.classes
-    if driver.dialect or pool is None:
-        return driver
-    for call, where in constructors(program, pool, scope):
+    classes = program.drivers.classes
+    for call, where in _builders(found, program) if not driver.dialect else ():
         if _closes(call, where, program):
             return replace(driver, pooled=False, open=OpenAtRelease.CLOSED, begun=OpenAtRelease.CLOSED)
         for dialect, library in (*_by_url(call, where, program), *_by_module(call, where, program)):
@@ -103,6 +101,22 @@ def underneath(found: Found, driver: DriverSession, program: Program) -> DriverS
             driver = replace(driver, dialect=dialect or (known.dialect if known is not None else ""))
             return driver if known is None else replace(driver, begun=known.begun, deaf=known.deaf, blind=known.blind)
     return driver
+
+
+def _builders(found: Found, program: Program) -> Iterator[tuple[ex.Call, Scope]]:
+    """The calls that build the pool it is taken from; for a session, the engine on which its factory makes it."""
+    taken, scope = found.acquisition, found.unit.scope
+    if not taken.resource.bind:
+        yield from constructors(program, taken.pool, scope) if taken.pool is not None else ()
+        return
+    made = reduce(found.call.node) if isinstance(found.call.node, cst.Call) and not taken.steps else None
+    if not isinstance(made, ex.Call):
+        return
+    factory = taken.pool or ex.dotted(made.func)
+    for call, where in ((made, scope), *(constructors(program, factory, scope) if factory is not None else ())):
+        named = [v for name, v in call.keywords if name == taken.resource.bind] or call.args[:1]
+        engine = ex.dotted(named[0]) if named else None
+        yield from constructors(program, engine, where) if engine is not None else ()
 
 
 def _by_url(call: ex.Call, scope: Scope, program: Program) -> Iterator[tuple[str, str]]:
