@@ -201,6 +201,8 @@ def _arguments(region: Region, program: Program) -> Iterator[Doubt]:
         if effect is not None:
             raise RefusedError(f"line {row} hands `{region.name}` to `{effect.name.rpartition('.')[2]}()`")
         name = ex.last_name(instruction.func) or ""
+        if unit.callees.is_left_to_a_task(instruction):
+            raise RefusedError(f"line {row} leaves `{region.name}` to a task, which may outlast the block")
         borrows = program.calls.is_borrowing(ex.dotted(instruction.func) or name)
         if borrows or unit.callees.is_resolved(instruction) or unit.callees.is_quiet(instruction):
             continue

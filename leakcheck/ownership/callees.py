@@ -88,6 +88,10 @@ class Callees(QuietCalls):
         """Whether the call's coroutine is awaited on the spot, or handed to something that may run it."""
         return id(call.node) in self._used.run
 
+    def is_left_to_a_task(self, call: g.Call) -> bool:
+        """Whether the call only makes a coroutine, which goes on when the function has left the statement behind."""
+        return self.is_coroutine(call) and id(call.node) not in self._used.awaited - self._used.spawned
+
     def is_entered_or_awaited(self, call: g.Call) -> bool:
         """Whether the call's result is awaited, through any wrapper, or entered by ``async with``."""
         return id(call.node) in self._used.awaited

@@ -22,7 +22,7 @@ from leakcheck.cfg.lower import literal_key
 from leakcheck.driver import ALWAYS, RECEIVER, WithEffect
 from leakcheck.ownership.obligation import EventKind, consumed, missed
 from leakcheck.ownership.state import ALIASES, Box, Closure, Deferred, Fact, Hold, Status, refers
-from leakcheck.ownership.summary import BORROWS
+from leakcheck.ownership.summary import BORROWS, End
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +41,7 @@ _READING = frozenset({"list", "tuple", "set", "dict", "sorted"})
 """Builtins that go through a cursor's rows."""
 _AWAITING_END = frozenset({"wait_closed", "ensure_closed"})
 """Methods that only wait until what was closed is: they come after the release."""
+_NOT_AWAITED = "it is a coroutine: without `await` nothing is released"
 _LEAVING = frozenset({
     "__exit__", "__aexit__", "close", "aclose", "__next__", "__anext__", "throw", "athrow", "send", "asend",
 })  # fmt: skip
@@ -153,7 +154,7 @@ def _release_call(obligation: Obligation, call: g.Call, state: State, operation:
         if obligation.callees.is_awaited(call):
             waiting = state.bind({call.target: Hold.RELEASING})
             return [waiting], obligation.releasing(call, state)[1]
-        obligation.event(EventKind.NEAR_MISS, call, "it is a coroutine: without `await` nothing is released")
+        obligation.event(EventKind.NEAR_MISS, call, _NOT_AWAITED)
         return [missed(state, 2).bind({call.target: Hold.RELEASING})], [state]
     normal, raised = obligation.releasing(call, state)
     if operation.releases == RECEIVER or any(_is_set(a, operation.closed_by) for a in call.arguments):
@@ -280,6 +281,9 @@ def _given(
         _, raised = obligation.affected(effect, state, call, call.target)  # what comes before its `yield` may raise
         return [state.bind({call.target: Hold.MANAGER})], raised
     if obligation.callees.is_coroutine(call):
+        if effect.normal == {End.RELEASED} and state.status is Status.HELD and not obligation.callees.is_awaited(call):
+            obligation.event(EventKind.NEAR_MISS, call, _NOT_AWAITED)
+            state = missed(state, 2)
         return [state.bind({call.target: Deferred(effect)})], []
     callees = obligation.callees
     if obligation.resource.is_owner and not callees.is_resolved(call) and not callees.is_quiet(call):
