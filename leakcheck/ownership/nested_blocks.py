@@ -85,8 +85,19 @@ def _lent_by(program: Program, entered: Function, lenders: int) -> Owned | None:
             return found.owned
     if not graph.is_generator:
         return None
-    lent = (lent for call, lent in lent_to_blocks(program, unit, lenders) if not _lends_without(graph, call))
-    return next(map(_owned, lent), None)
+    for call, lent in lent_to_blocks(program, unit, lenders):
+        if not _lends_without(graph, call) and _is_held_on(program, unit, call, lent):
+            return _owned(lent)
+    return None
+
+
+def _is_held_on(program: Program, unit: Unit, call: g.Call, lent: Acquisition) -> bool:
+    """Whether a context manager is still in the block that is lent a connection where it yields."""
+    try:
+        explored = program.functions.explore(unit, call, lent)
+    except BoundReachedError:
+        return False
+    return any(found.effects.held_over_yield for found in explored)
 
 
 def _is_kept(found: Found, place: Place | None) -> bool:

@@ -48,8 +48,7 @@ def initial(found: Found, driver: DriverSession, program: Program) -> bool | Non
     if driver.begins in (Begins.NEVER, Begins.UNKNOWN):
         return None
     named = [(n, v) for n, v in _keywords(found.call) if n in driver.autocommit]
-    pool, scope = found.acquisition.pool, found.unit.scope
-    made = [call for call, _ in constructors(program, pool, scope)] if pool is not None else []
+    made = [call for call, _ in _builders(found, program)]
     named += [(n, v) for call in made for n, v in call.keywords if n in driver.autocommit]
     if named:
         return _value(*named[0], driver)
