@@ -42,7 +42,7 @@ _CLOSERS = frozenset({
     "close", "aclose", "dispose", "closeall", "close_all", "close_pool", "disconnect", "terminate", "wait_closed",
     "shutdown", "stop", "close_db", "cleanup", "teardown", "__exit__", "__aexit__",
 })  # fmt: skip
-_ALWAYS_CLOSING = frozenset({"dispose", "closeall", "close_all", "wait_closed"})
+_ALWAYS_CLOSING = frozenset({"dispose", "closeall", "wait_closed"})
 """Methods that only pools have, so that it does not matter by what name they are reached."""
 
 

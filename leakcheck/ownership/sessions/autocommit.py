@@ -118,6 +118,16 @@ def _builders(found: Found, program: Program) -> Iterator[tuple[ex.Call, Scope]]
         yield from constructors(program, engine, where) if engine is not None else ()
 
 
+def closes(program: Program, factory: str, scope: Scope, depth: int = 2) -> bool:
+    """Whether what a pool, or a factory that was given one, hands out is closed when it is given back."""
+    for call, where in constructors(program, factory, scope):
+        given = (ex.dotted(value) for value in (*call.args, *(value for _, value in call.keywords)))
+        below = (name for name in given if name is not None) if depth else ()
+        if _closes(call, where, program) or any(closes(program, name, where, depth - 1) for name in below):
+            return True
+    return False
+
+
 def _by_url(call: ex.Call, scope: Scope, program: Program) -> Iterator[tuple[str, str]]:
     """The dialect and the library that the URL of an engine names."""
     for text in sql_texts(call.args[0], scope, program) or () if call.args else ():

@@ -91,9 +91,11 @@ class SessionGiven(Given):
     def _follow(self, unit: Unit, variable: str, resource: DriverClass, start: Start) -> Effect:
         """As for the connection; where its object decides whether to end what is held, it knows that it need not."""
         effect = super()._follow(unit, variable, resource, start)
-        if unit.facts is not None and _UNDOING.search(unit.facts.name):
+        undoes = unit.facts is not None and _UNDOING.search(unit.facts.name) is not None
+        if undoes:
             effect = effect.as_release()
-        if "." not in variable or not {End.RELEASED, End.BORROWED} <= effect.normal & effect.quiet:
+        decides = "." in variable or (undoes and self._held.kind is HeldKind.LOCK)  # SQLite takes none, say
+        if not decides or not {End.RELEASED, End.BORROWED} <= effect.normal & effect.quiet:
             return effect
         raised = effect.raised - {End.BORROWED} if End.RELEASED in effect.raised else effect.raised
         return replace(effect, normal=effect.normal - {End.BORROWED}, raised=raised)

@@ -26,7 +26,7 @@ from leakcheck.ownership.movement import BACK_TO_OWNER
 from leakcheck.ownership.pools import ends_here
 from leakcheck.ownership.sessions import autocommit
 from leakcheck.project.facts import SELF
-from leakcheck.project.names import Class, External, Instance, Method
+from leakcheck.project.names import Class, External, Function, Instance, Method
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -85,7 +85,7 @@ def taken(found: Found, program: Program) -> Connection | None:
         return None
     driver = autocommit.underneath(found, driver or UNKNOWN_DRIVER, program)
     if driver.pooled and any(ends_here(program, name, found.unit.scope) for name in _sources(found)):
-        driver = replace(driver, pooled=False, open=OpenAtRelease.CLOSED, begun=OpenAtRelease.CLOSED)
+        driver = _closed(driver)
     symbols = program.resolver.resolve(found.call.func, found.unit.scope)
     operations = [s.operation for s in symbols if isinstance(s, Method)]
     if not operations:  # what it is was told by names: it is what a method of this name gives
@@ -100,6 +100,22 @@ def taken(found: Found, program: Program) -> Connection | None:
         autocommit=autocommit.initial(found, driver, program),
         leaves_committed=commits and own_manager,
     )
+
+
+def _closed(driver: DriverSession) -> DriverSession:
+    """The same without a pool behind it: nobody gets the connection next."""
+    return replace(driver, pooled=False, open=OpenAtRelease.CLOSED, begun=OpenAtRelease.CLOSED)
+
+
+def _is_injected_without_pool(names: Collection[str], unit: Unit, program: Program) -> bool:
+    """Whether a framework passes what a function makes of an engine that pools nothing."""
+    made = program.resolver.annotations.injections(unit.facts, unit.scope.module) if unit.facts is not None else ()
+    for injection in (i for i in made if i.parameter.name in names):
+        for symbol in program.resolver.resolve(injection.function, injection.scope):
+            facts, scope = program.resolver.function(symbol) if isinstance(symbol, Function) else (None, None)
+            if facts is not None and scope is not None:
+                return any(autocommit.closes(program, name, scope) for name in facts.calls)
+    return False
 
 
 def _sources(found: Found) -> Iterator[str]:
@@ -135,6 +151,8 @@ def given(names: Iterable[str], unit: Unit, program: Program, *, certain: bool) 
     acquisition = Acquisition(resource, Protocol.VALUE, None)
     known = frozenset({*names, *_beside(names, unit, program)})
     driver = resource.session or UNKNOWN_DRIVER
+    if driver.pooled and _is_injected_without_pool(known, unit, program):
+        driver = _closed(driver)
     torn_down, outside = _is_torn_down(known, unit, program), _runs_outside(unit, driver, program)
     own = autocommit.of_its_object(known, unit, driver, program) if driver.nests else None
     return Connection(
