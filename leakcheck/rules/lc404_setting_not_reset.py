@@ -56,11 +56,12 @@ it sets back to the session's default. None is offered where something is commit
 
 Only pools that are known are reported, unless the project tells them how to clear a connection: by `reset=`, or by a
 function that SQLAlchemy's pool calls on `checkin`, `checkout` or `reset` and that resets something. An engine that the
-function builds itself, and that lends this one connection only, has no next borrower. On a connection
-that the function was given, a setting is taken to be meant for good, unless the function commits it on a session, which
-gives its connection back by that. What a generator sets on a session before it lends that is reported where somebody is
-seen to commit: in a `with` block, in a function for whose parameter a framework calls the generator, or in one that
-either hands the session to.
+function builds itself, and that lends this one connection only, has no next borrower. What the driver keeps on its own
+side (`conn.autocommit = True`, `row_factory`) goes on, too, and is no setting of the server: not reported. On a
+connection that the function was given, a setting is taken to be meant for good, unless the function commits it on a
+session, which gives its connection back by that. What a generator sets on a session before it lends that is reported
+where somebody is seen to commit: in a `with` block, in a function for whose parameter a framework calls the generator,
+or in one that either hands the session to.
 """
 
 from __future__ import annotations

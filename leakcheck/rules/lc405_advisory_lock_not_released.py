@@ -55,7 +55,8 @@ becomes one of the transaction. Else unlocking goes into `finally`. None is offe
 
 A lock that is taken on a connection of the function's caller and never released in it is taken to be meant for good.
 What `pg_try_advisory_lock` answers is followed through names, conditions and comparisons with true, false, 1 and 0;
-where it is handed on or compared otherwise, an unlock on some path is taken to know when it is due.
+where it is handed on or compared otherwise, an unlock on some path is taken to know when it is due. So is a helper
+whose name says that it unlocks, where it returns early.
 """
 
 from __future__ import annotations
