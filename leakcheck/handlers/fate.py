@@ -91,6 +91,8 @@ class Fates:
         the function gives only connections of it, so that nothing done with these closes it.
         """
         function = tree.within(call)
+        if function is not None and _runs_outside_loops(tree, call, function):
+            return Story(Fate.KEPT)
         value, entered = whole(tree, call)
         if entered and managed and not lent:
             return Story(Fate.CLOSED)
@@ -215,6 +217,18 @@ class Fates:
         return bool(places) and not any(
             _is_closed_elsewhere(tree, place, cls.qualname) for place in places for cls in lineage
         )
+
+
+def _runs_outside_loops(tree: Tree, call: ast.expr, function: Definition) -> bool:
+    """Whether it is only reached where no event loop runs, in a script: ``except RuntimeError`` of asking for one."""
+    for above, child in tree.around(call):
+        if above is function:
+            return False
+        if isinstance(above, ast.Try) and child in above.handlers:
+            asked = (n for statement in above.body for n in walk(statement) if isinstance(n, ast.Call))
+            if any((chain(n.func) or "").rpartition(".")[2] == "get_running_loop" for n in asked):
+                return True
+    return False
 
 
 def _is_guarded(tree: Tree, closing: ast.AST, function: Definition | None) -> bool:
