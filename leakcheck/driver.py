@@ -100,6 +100,7 @@ class Operation(Struct, frozen=True):
     closed_by: str = ""  # a release: the keyword argument with which it closes for good
     awaited: bool = False  # a release or close that does nothing unless awaited
     pauses: bool = False  # gives the connection back until the next statement: `commit()`, the block of `begin()`
+    completes: bool = False  # a release that says besides that all went well: none for where something raised
     near_miss: str = ""  # looks like a release, and why it is not (a sentence)
     near_miss_unless: str = ""  # keyword of the pool's constructor that makes it a release
     acquires_receiver: bool = False  # the receiver itself becomes held (`db.connect()`)

@@ -91,6 +91,7 @@ _OPERATION_KEYS: dict[str, tuple[type, ...]] = {
     "closed-by": (str,),
     "awaited": (bool,),
     "pauses": (bool,),
+    "completes": (bool,),
     "near-miss": (str,),
     "near-miss-unless": (str,),
     "acquires-receiver": (bool,),
@@ -297,6 +298,8 @@ class Reader:
             )
         if built.sends_if_false and not built.sends:
             document.fail(f"{key}.sends-if-false", "this sends nothing otherwise", 'add "sends"')
+        if built.completes and built.releases is None:
+            document.fail(f"{key}.completes", "there is no release here", 'add "releases"')
         if built.near_miss_unless and not built.near_miss:
             document.fail(f"{key}.near-miss-unless", "there is no near-miss here", 'add "near-miss"')
         if built.acquires and (self._kind(built.acquires) is not ClassKind.CONNECTION):

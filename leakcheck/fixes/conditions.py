@@ -85,6 +85,8 @@ def _check_role(region: Region, mention: Mention) -> None:
     operation = methods.get(mention.attribute)
     if mention.role not in _FINE or mention.attribute in _ENTERING:
         raise RefusedError(f"line {row} {mention.role.value} `{region.name}`")
+    if mention.role is Role.METHOD and operation is not None and operation.completes:
+        raise RefusedError(f"line {row} says that all went well, and must not run where something raised")
     if mention.role is Role.READ and operation is not None:
         raise RefusedError(f"line {row} hands on the method `{region.name}.{mention.attribute}`")
     if mention.role is Role.MANAGED and region.found.acquisition.resource.with_effect is not WithEffect.KEEPS:

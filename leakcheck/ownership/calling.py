@@ -357,6 +357,9 @@ def _known(obligation: Obligation, known: CallEffect, call: g.Call, value: Value
                 return [missed(state, 2)], [state]
             return [state.bind({call.target: Hold.MANAGER})], []
         case CallKind.ENTERS if value is Hold.OWN and obligation.resource.with_effect is not WithEffect.RELEASES:
+            if state.status is Status.HELD:
+                obligation.event(EventKind.NEAR_MISS, call)
+                state = missed(state, 1)
             return [state.bind({call.target: Hold.OWN})], [state]
         case CallKind.ENTERS | CallKind.REGISTERS if obligation.callees.is_loose_stack(call):
             return [_on_stack(call, state).bind({call.target: Hold.OWN})], []

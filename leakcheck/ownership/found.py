@@ -96,6 +96,8 @@ class Found(Struct, eq=False):
         name = ex.last_name(reduce(call.func)) or ""
         resource = self.acquisition.resource
         own = resource.methods.get(name) if not resource.is_owner else None  # its methods do so by the way, too
+        if own is not None and own.completes:
+            return False
         return (own is not None and own.releases is not None) or load_calls().says_release(name)
 
     @property
