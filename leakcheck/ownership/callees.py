@@ -348,6 +348,20 @@ class Callees(QuietCalls):
         entered = id(call.node) in self._used.entered
         return nested_checkout(self._program, call_of(call), scope, place, resource, entered=entered)
 
+    def makes(self, pool: str | None) -> bool:
+        """Whether the function makes the pool, or the object with it, that is called so: by a constructor."""
+        facts, known = self._unit.facts, self._program.drivers.calls
+        made = facts.scope.assignments.get(pool.partition(".")[0], []) if facts is not None and pool else []
+        values = [value.value if isinstance(value, ex.Await) else value for value in made]
+        found = [
+            self._program.resolver.resolve(value.func, self._unit.scope) if isinstance(value, ex.Call) else ()
+            for value in values
+        ]
+        return bool(made) and all(
+            any(isinstance(s, Class) or (isinstance(s, External) and s.name in known) for s in symbols)
+            for symbols in found
+        )
+
     def closes_pool(self, call: g.Call, pool: str | None) -> bool:
         """Whether the call closes the pool that the resource came from, and with it all it handed out."""
         if pool is None or not isinstance(call.func, ex.Attribute) or ex.dotted(call.func.base) != pool:

@@ -389,6 +389,8 @@ def _check_nested(obligation: Obligation, call: g.Call, state: State) -> None:
         return  # it is handed the connection that is held
     if obligation.resource.shared or (obligation.pool is None and obligation.place is None):
         return
+    if obligation.place is None and obligation.callees.makes(obligation.pool):
+        return  # nobody else waits for a connection of this pool
     if state.status is Status.HELD and not state.paused and call.node is not obligation.site:
         note = obligation.callees.checks_out_from(call, obligation.pool, obligation.place, obligation.resource)
         if note is not None:
