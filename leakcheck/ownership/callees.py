@@ -350,17 +350,21 @@ class Callees(QuietCalls):
 
     def makes(self, pool: str | None) -> bool:
         """Whether the function makes the pool, or the object with it, that is called so: by a constructor."""
-        facts, known = self._unit.facts, self._program.drivers.calls
+        facts = self._unit.facts
         made = facts.scope.assignments.get(pool.partition(".")[0], []) if facts is not None and pool else []
         values = [value.value if isinstance(value, ex.Await) else value for value in made]
-        found = [
-            self._program.resolver.resolve(value.func, self._unit.scope) if isinstance(value, ex.Call) else ()
-            for value in values
-        ]
-        return bool(made) and all(
-            any(isinstance(s, Class) or (isinstance(s, External) and s.name in known) for s in symbols)
-            for symbols in found
-        )
+        return bool(made) and all(isinstance(value, ex.Call) and self._constructs(value.func) for value in values)
+
+    def _constructs(self, func: ex.Expression) -> bool:
+        """Whether a call of it makes a new object each time: by its name, where nothing else is known of it."""
+        symbols = self._program.resolver.resolve(func, self._unit.scope)
+        for symbol in symbols:
+            if isinstance(symbol, Class):
+                module = self._program.facts(symbol.path)
+                return module is not None and "__new__" not in module.classes[symbol.qualname].methods
+            if isinstance(symbol, External) and symbol.name in self._program.drivers.class_names:
+                return True
+        return not symbols and (ex.last_name(func) or "")[:1].isupper()
 
     def closes_pool(self, call: g.Call, pool: str | None) -> bool:
         """Whether the call closes the pool that the resource came from, and with it all it handed out."""

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from leakcheck.project.facts import FunctionFacts, ModuleFacts
 
 _SET_UP = frozenset({"setUp", "asyncSetUp", "setup_method", "setUpClass"})
-_PATCHING = re.compile(rb"\b(?:patch|setattr)\b")
+_PATCHING = re.compile(rb"\b(?:patch|setattr|setitem|modules|monkeypatch|mocker)\b")
+_MODULES = "sys.modules"
 _TRUE = ex.Constant(value=True)
 _PATCHERS = frozenset({"monkeypatch", "mocker"})
 """Fixtures of pytest and its plugins by which something is replaced until the test ends."""
@@ -184,9 +185,34 @@ def _sources(facts: FunctionFacts) -> Iterator[str]:
 
 
 def _replaced_inside(unit: Unit) -> Iterator[str]:
-    """What the calls in a function replace."""
-    calls = (node for node in walk(unit.node) if isinstance(node, cst.Call))
-    return (name for call in calls for name in _replaced_by(reduce(call)))
+    """What a function replaces: by its calls, and in ``sys.modules``."""
+    for node in walk(unit.node):
+        if isinstance(node, cst.Call):
+            yield from _replaced_by(reduce(node))
+            yield from _modules_by(node)
+        elif isinstance(node, cst.Assign):
+            for target in node.targets:
+                match reduce(target.target):
+                    case ex.Item(base=base, index=ex.Constant(value=str() as name)) if ex.dotted(base) == _MODULES:
+                        yield name
+                    case _:
+                        pass
+
+
+def _modules_by(call: cst.Call) -> Iterator[str]:
+    """The modules for which a call puts others in place.
+
+    ``monkeypatch.setitem(sys.modules, "driver", fake)``, ``patch.dict("sys.modules", {"driver": fake})``, and what a
+    helper is told that is lent ``monkeypatch``: ``install(monkeypatch, "driver")``.
+    """
+    values = [reduce(argument.value) for argument in call.args]
+    names = {ex.dotted(value) for value in values if not isinstance(value, ex.Constant)}
+    of_modules = _MODULES in names or values[:1] == [ex.Constant(_MODULES)]
+    if of_modules:
+        given = (argument.value for argument in call.args if isinstance(argument.value, cst.Dict))
+        values += [reduce(e.key) for literal in given for e in literal.elements if isinstance(e, cst.DictElement)]
+    if of_modules or not _PATCHERS.isdisjoint(names):
+        yield from (value.value for value in values if isinstance(value, ex.Constant) and isinstance(value.value, str))
 
 
 def _is_for_all(fixture: ex.Expression) -> bool:
