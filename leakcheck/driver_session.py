@@ -61,6 +61,7 @@ class Session(Struct, frozen=True):
     caches: bool = False  # DISCARD ALL breaks its statement cache for good
     outside: tuple[str, ...] = ()  # methods of the framework's classes that run where no transaction is open
     block: str = ""  # what `with` takes to begin and end a transaction on the connection {name}
+    discard: str = ""  # what has its pool drop the connection {name}, with all that is set on it
 
     @property
     def commits_itself(self) -> frozenset[str]:
@@ -94,6 +95,7 @@ SESSION_KEYS: dict[str, tuple[type, ...]] = {
     "caches": (bool,),
     "outside": (list,),
     "block": (str,),
+    "discard": (str,),
 }
 """The keys of such a table, with the types of their values."""
 

@@ -9,12 +9,14 @@
                                               conn.execute("RESET ROLE")
 
 Outside of autocommit the ``finally`` rolls back first, since a failed transaction takes no RESET, and commits last,
-since the pool's rollback would bring the role back. Never safe: who may see what depends on it.
+since the pool's rollback would bring the role back. Where that fails, the pool drops the connection, so that nobody is
+given it. Never safe: who may see what depends on it.
 """
 
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING
 
 import libcst as cst
@@ -212,7 +214,20 @@ def _check_later(stretch: Stretch, last: int, mode: Mode, *, reset: bool) -> Non
 
 
 def _final(stretch: Stretch, end: cst.BaseExpression, mode: Mode) -> Lines:
-    """The lines of the ``finally``: outside of autocommit in a transaction of their own."""
+    """The lines of the ``finally``, and what has the pool drop the connection where they fail."""
+    lines = _ended(stretch, end, mode)
+    driver = stretch.found.connection.driver
+    if not driver.discard or not driver.pooled:
+        return lines
+    block = partial(cst.IndentedBlock, indent=stretch.block.indent)
+    dropped = line(cst.parse_expression(driver.discard.format(name=stretch.connection)))
+    again = cst.SimpleStatementLine([cst.Raise()])
+    handler = cst.ExceptHandler(type=cst.Name("BaseException"), body=block(body=[dropped, again]))
+    return [cst.Try(body=block(body=lines), handlers=[handler])]
+
+
+def _ended(stretch: Stretch, end: cst.BaseExpression, mode: Mode) -> Lines:
+    """The end of what is held: outside of autocommit in a transaction of its own."""
     if mode is not Mode.TRANSACTIONS:
         return [line(end)]
     assert stretch.connection is not None
@@ -310,7 +325,7 @@ def _committed(stretch: Stretch, statement: cst.SimpleStatementLine, source: Sou
             raise RefusedError(f"line {stretch.tree.row(call)} commits behind the reset of line {row}")
     if committing_with(stretch) is not None:
         raise RefusedError(f"the `with` around line {row} commits what a rollback before it would lose")
-    before, _, after = _final(stretch, cst.Name("_"), Mode.TRANSACTIONS)
+    before, _, after = _ended(stretch, cst.Name("_"), Mode.TRANSACTIONS)
     edit = in_place(stretch.tree, block, statement, [before, statement, after], source)
     message = f"Reset it in a transaction of its own, around line {row}"
     return Shape(TRY_FINALLY, message, (edit,), Applicability.UNSAFE)

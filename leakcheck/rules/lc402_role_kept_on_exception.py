@@ -48,7 +48,8 @@ Or let the transaction do it: `SET LOCAL ROLE` inside `async with conn.transacti
 
 Never safe: who may see what depends on it. On a connection of the function's own, and where one transaction covers
 everything that needs it, SET becomes SET LOCAL. Else its end goes into `finally`, outside of autocommit behind a
-rollback and with a commit of its own; none is offered where something is committed, or done, behind that.
+rollback and with a commit of its own, and where that fails the pool drops the connection; none is offered where
+something is committed, or done, behind that.
 
 ## Limits
 

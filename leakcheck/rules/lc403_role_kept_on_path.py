@@ -51,7 +51,8 @@ def close_account(account):
 
 Never safe: who may see what depends on it. On a connection of the function's own, and where one transaction covers
 everything that needs it, SET becomes SET LOCAL. Else its end goes into `finally`, outside of autocommit behind a
-rollback and with a commit of its own; none is offered where something is committed, or done, behind that.
+rollback and with a commit of its own, and where that fails the pool drops the connection; none is offered where
+something is committed, or done, behind that.
 
 ## Limits
 
