@@ -54,11 +54,12 @@ With psycopg, asyncpg or SQLAlchemy use the pool's own context manager: `with po
 The fix is safe where the connection stays in this function, or is returned, and goes back the way the program
 gives it back elsewhere: then the release moves into `finally`, or the driver's own `with` (else
 `contextlib.closing`) takes and releases; what is returned is given back where something raises before that. A
-commit stays where it is. It is unsafe where an unknown function is given the connection, where a function
-inside of this one that works on it may be called later, or where something that others see would come to stand
-before the release. None is offered where the connection gets another name, is stored, where a cursor of it is
-used afterwards, or where a role or setting would go back to the pool; the finding then says which line is in
-the way.
+commit stays where it is, unless every way passes it and a `with` that commits ends there. It is unsafe where an
+unknown function is given the connection, where a function inside of this one that works on it may be called
+later, or where something that others see would come to stand before the release; and where nobody knows whether
+the pool rolls back, so that what is raised is rolled back first. None is offered where the connection gets
+another name, is stored, where a cursor of it is used afterwards, or where a role or setting would go back to
+the pool; the finding then says which line is in the way.
 
 ## Limits
 

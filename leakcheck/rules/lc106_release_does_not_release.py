@@ -56,13 +56,14 @@ connections, `with closing(sqlite3.connect(path)) as conn:` closes, and `with co
 The call that only looks like a release goes, the one that releases comes in its place, in `finally` or by the
 driver's own `with`. It is safe where the connection stays in this function, in one block, and goes back the way
 the program gives it back elsewhere: then the release moves into `finally`, or the driver's own `with` (else
-`contextlib.closing`) takes and releases. A commit stays where it is. It is unsafe where an unknown function is
-given the connection, where a function inside of this one that works on it may be called later, where a comment
-would be lost, or where something that others see would come to stand before the release. None is offered where
-the connection gets another name, is stored or returned, where a cursor of it is used afterwards, or where a
-role or setting of the session would go back to the pool; the finding then says which line is in the way. Where
-the checkout is entered at once, as in `with pool.getconn() as conn`, what that `with` commits and rolls back
-stays as it is.
+`contextlib.closing`) takes and releases. A commit stays where it is, unless every way passes it and a `with`
+that commits ends there. It is unsafe where an unknown function is given the connection, where a function inside
+of this one that works on it may be called later, where a comment would be lost, or where something that others
+see would come to stand before the release; and where nobody knows whether the pool rolls back, so that what is
+raised is rolled back first. None is offered where the connection gets another name, is stored or returned,
+where a cursor of it is used afterwards, or where a role or setting of the session would go back to the pool;
+the finding then says which line is in the way. Where the checkout is entered at once, as in
+`with pool.getconn() as conn`, what that `with` commits and rolls back stays as it is.
 
 ## Limits
 
