@@ -23,7 +23,7 @@ from leakcheck.driver_session import AfterRelease
 from leakcheck.fixes.guards import asks_if_bound, bound_tests, guards
 from leakcheck.fixes.remarks import with_remarks
 from leakcheck.fixes.roles import Role, mentions
-from leakcheck.fixes.tree import TRIES, RefusedError
+from leakcheck.fixes.tree import TRIES, RefusedError, only
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,6 +106,8 @@ def with_finally(region: Region, body: list[cst.BaseStatement], call: cst.BaseEx
     final = cst.Finally(body=release, leading_lines=_above_finally(region, body[-1]))
     if isinstance(lone, (cst.Try, cst.TryStar)) and lone.finalbody is None:
         statement = lone.with_changes(finalbody=final)
+    elif isinstance(lone, cst.Try) and lone.finalbody is not None and _does_nothing(region, lone.finalbody):
+        statement = lone.with_changes(finalbody=lone.finalbody.with_changes(body=release))
     elif isinstance(lone, cst.Try) and lone.finalbody is not None:
         guarded = cst.Try(body=lone.finalbody.body, finalbody=cst.Finally(body=release))
         statement = lone.with_changes(finalbody=lone.finalbody.with_changes(body=block(region, [guarded])))
@@ -119,6 +121,13 @@ def with_finally(region: Region, body: list[cst.BaseStatement], call: cst.BaseEx
         )
     guards = region.block.body[region.start : region.first]  # the checkout, and `if conn is None: return` behind it
     return [*guards, *(_from_none(region, statement) if region.needs_none else [statement])]
+
+
+def _does_nothing(region: Region, final: cst.Finally) -> bool:
+    """Whether a ``finally`` is a ``pass`` of which nothing is said."""
+    lines: Sequence[cst.CSTNode] = final.body.body
+    idle = all(isinstance(only(one) or one, cst.Pass) for one in lines)
+    return idle and "#" not in region.tree.text(final)
 
 
 def rollback_of(region: Region) -> cst.BaseExpression | None:
