@@ -163,10 +163,14 @@ def _suppresses(manager: cst.BaseExpression) -> bool:
 
 
 def _says_too_late(statement: cst.CSTNode) -> bool:
-    """Whether a statement fails a test that comes so far: ``self.fail("no error")``."""
+    """Whether a statement fails a test that comes so far: ``self.fail("no error")``, ``assert False``."""
     match statement:
         case cst.SimpleStatementLine(body=[cst.Expr(value=cst.Call(func=func))]):
             return ex.dotted(reduce(func)) in {"self.fail", "pytest.fail"}
+        case cst.SimpleStatementLine(body=[cst.Assert(test=test)]):
+            return reduce(test) in (ex.Constant(value=False), ex.Constant(0))
+        case cst.SimpleStatementLine(body=[cst.Raise(exc=cst.BaseExpression() as raised)]):
+            return ex.last_name(reduce(raised)) == "AssertionError"
         case _:
             return False
 
