@@ -158,12 +158,12 @@ def taking(region: Region, context: Context) -> str:
     """The ``with`` that takes the connection, for a message."""
     keyword = "async with" if context.is_async else "with"
     name = f" as {region.name}" if is_needed(region) else ""
-    return f"{keyword} {shown(region, context)}{name}"
+    return f"{keyword} {shown(region, context.expression)}{name}"
 
 
-def shown(region: Region, context: Context) -> str:
-    """What the ``with`` enters, for a message: without the arguments of the checkout where these are long."""
-    text = " ".join(region.tree.text(context.expression).split())
+def shown(region: Region, entered: cst.CSTNode) -> str:
+    """What a ``with`` enters, for a message: without the arguments of the checkout where these are long."""
+    text = " ".join(region.tree.text(entered).split())
     if len(text) <= _LONGEST:
         return text
     if not isinstance(region.call, cst.Call):

@@ -95,7 +95,7 @@ def _helped(region: Region, block: tuple[cst.With, cst.WithItem], program: Progr
     kept = item.with_changes(item=given.expression, asname=asname)
     whole = statement.with_changes(items=[*statement.items[:-1], kept], body=statement.body.with_changes(body=body))
     edit = changed(region.tree.unit.part, statement, whole, source)
-    message = f"Take it by `with {shown(region, given)} as {region.name}`, which gives it back, too"
+    message = f"Take it by `with {shown(region, given.expression)} as {region.name}`, which gives it back, too"
     return doubted(Shape(WITH_TRANSACTION, message, (*given.edits, edit)), region, program)
 
 
@@ -149,7 +149,7 @@ def _header(region: Region, block: tuple[cst.With, cst.WithItem], kept: list[cst
     spaced = [one.with_changes(comma=comma) for one in kept[:-1]] + [kept[-1].with_changes(comma=item.comma)]
     items = [*statement.items[:index], *spaced, *statement.items[index + 1 :]]
     edit = changed(region.tree.unit.part, statement, statement.with_changes(items=items), source)
-    entered_now = ", ".join(" ".join(region.tree.text(one).split()) for one in kept)
+    entered_now = ", ".join(shown(region, one) for one in kept)
     keyword = "async with" if statement.asynchronous is not None else "with"
     return Shape(CONTEXT_MANAGER, f"Release it by `{keyword} {entered_now}`", (edit,))
 

@@ -101,7 +101,7 @@ def _helper(region: Region, program: Program, source: Source) -> Shape | None:
     footer = as_footer(parts.commit, region)
     edit = replaced(region, [*with_held(region, parts.inside, context, footer), *parts.behind], source)
     keyword = "async with" if context.is_async else "with"
-    message = f"Give it to `{keyword} {shown(region, context)}`, which commits"
+    message = f"Give it to `{keyword} {shown(region, context.expression)}`, which commits"
     shape = Shape(WITH_TRANSACTION, message, (*context.edits, edit), said_again=said_again(region))
     return doubted(shape, region, program)
 
