@@ -80,10 +80,6 @@ class Hierarchy:
                 if method.owner == facts.qualname and method.parameters:
                     yield Function(cls.path, method.qualname), method
 
-    def initialiser(self, of: Class) -> Function | None:
-        """The method that makes its objects ready, of the class or a base."""
-        return next((Function(cls.path, init.qualname) for cls, init, _ in self.initialisers(of)), None)
-
     def initialisers(self, of: Class) -> Iterator[tuple[Class, FunctionFacts, ModuleFacts]]:
         """The methods that make its objects ready, of the class and of its bases, nearest first."""
         for cls, facts, module in self.lineage(of):
