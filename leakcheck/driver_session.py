@@ -75,6 +75,11 @@ class Session(Struct, frozen=True):
             return AfterRelease.CLOSED
         return AfterRelease.KEPT if self.open is OpenAtRelease.PASSED_ON else AfterRelease.ROLLED_BACK
 
+    @property
+    def without_pool(self) -> Session:
+        """The same where no pool keeps the connection: giving it back closes it, and nobody gets it next."""
+        return replace(self, pooled=False, open=OpenAtRelease.CLOSED, begun=OpenAtRelease.CLOSED)
+
 
 SESSION_KEYS: dict[str, tuple[type, ...]] = {
     "dialect": (str,),

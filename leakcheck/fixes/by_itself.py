@@ -70,13 +70,11 @@ def _check_handed(step: Step, words: frozenset[str], program: Program) -> None:
 def found_at(step: Step, program: Program) -> tuple[Unit, Found]:
     """The function where a step takes the connection, and what is found there."""
     facts = program.facts(step.path)
-    for function in facts.functions.values() if facts is not None else ():
+    for function in facts.functions_at(step.span.start.row) if facts is not None else ():
         unit = program.functions.units.of(Function(step.path, function.qualname))
-        if unit is None or not function.first_row <= step.span.start.row <= function.last_row:
-            continue
-        for found in program.functions.found(unit).found:
-            if unit.part.span(found.call.node) == step.span:
-                return unit, found
+        for found in program.functions.found(unit).found if unit is not None else ():
+            if found.unit.part.span(found.call.node) == step.span:
+                return found.unit, found
     raise RefusedError(f"what takes the connection at {step.path}:{step.span.start.row} is not in a function")
 
 

@@ -97,7 +97,7 @@ def _tree(program: Program, path: str, leak: Leak) -> Tree:
     """The function that builds the pool. Raises RefusedError."""
     module = program.facts(path)
     row = leak.span.start.row
-    inside = [f for f in module.functions.values() if f.first_row <= row <= f.last_row] if module is not None else []
+    inside = module.functions_at(row) if module is not None else []
     innermost = max(inside, key=lambda facts: facts.first_row, default=None)
     unit = program.functions.unit(module, innermost) if module is not None and innermost is not None else None
     if unit is None or not isinstance(unit.node, cst.FunctionDef):

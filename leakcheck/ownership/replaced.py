@@ -69,14 +69,15 @@ class StandIns:
             return False
         # A function or class of the project takes it: what that calls, or takes it from, is replaced wherever it is.
         program = self._program
-        known = program.driver_words | program.acquiring_names | program.drivers.packages
-        pool = found.place[1].split(".") if found.place is not None else ()
-        return (
-            not replaced.isdisjoint(known)
-            or not replaced.isdisjoint(pool)
-            or not replaced.isdisjoint(_kept(program, found.resource))
-            or not replaced.isdisjoint(self._on_the_way(unit, call, found))
+        named = (
+            program.driver_words,
+            program.acquiring_names,
+            program.drivers.packages,
+            found.place[1].split(".") if found.place is not None else (),
+            _kept(program, found.resource),
+            self._on_the_way(unit, call, found),
         )
+        return not all(map(replaced.isdisjoint, named))
 
     def _on_the_way(self, unit: Unit, call: ex.Call, found: Acquisition) -> Iterator[str]:
         """The names by which the functions that take it get what they return."""
@@ -87,9 +88,8 @@ class StandIns:
                 yield from _sources(module.functions[symbol.qualname])
         for step in found.steps:
             module = program.facts(step.path)
-            for facts in module.functions.values() if module is not None else ():
-                if facts.row <= step.span.start.row <= facts.last_row:
-                    yield from _sources(facts)
+            for facts in module.functions_at(step.span.start.row) if module is not None else ():
+                yield from _sources(facts)
 
     def _replaced_in(self, unit: Unit) -> Iterator[str]:
         """The last names of what is replaced for the time of a function that stands in no other."""

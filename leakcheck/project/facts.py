@@ -192,6 +192,10 @@ class ModuleFacts(Struct):
         for name, bound in later.globals.items():
             self.globals.setdefault(name, []).extend(bound)
 
+    def functions_at(self, row: int) -> list[FunctionFacts]:
+        """The functions around a row of the file."""
+        return [function for function in self.functions.values() if function.first_row <= row <= function.last_row]
+
     @property
     def loops(self) -> list[Statement]:
         """The module-level statements that loop, in which what is taken can be lost again and again."""

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
 from leakcheck.cfg.walk import reduce
-from leakcheck.driver_session import Begins, OpenAtRelease
+from leakcheck.driver_session import Begins
 from leakcheck.ownership.pools import constructors
 from leakcheck.project.facts import SELF
 from leakcheck.project.names import Class, External
@@ -93,7 +93,7 @@ def underneath(found: Found, driver: DriverSession, program: Program) -> DriverS
     classes = program.drivers.classes
     for call, where in _builders(found, program) if not driver.dialect else ():
         if _closes(call, where, program):
-            return replace(driver, pooled=False, open=OpenAtRelease.CLOSED, begun=OpenAtRelease.CLOSED)
+            return driver.without_pool
         for dialect, library in (*_by_url(call, where, program), *_by_module(call, where, program)):
             below = classes.get(f"{library}.PooledConnection") or classes.get(f"{library}.Connection")
             known = below.session if below is not None else None

@@ -14,12 +14,10 @@ from typing import TYPE_CHECKING
 
 import libcst as cst
 from msgspec import Struct
-from msgspec.structs import replace
 
 from leakcheck import expression as ex
 from leakcheck.cfg.walk import reduce, walk
 from leakcheck.driver import DriverClass, Protocol, endings
-from leakcheck.driver_session import OpenAtRelease
 from leakcheck.driver_session import Session as DriverSession
 from leakcheck.ownership.acquire import Acquisition
 from leakcheck.ownership.movement import BACK_TO_OWNER
@@ -85,7 +83,7 @@ def taken(found: Found, program: Program) -> Connection | None:
         return None
     driver = autocommit.underneath(found, driver or UNKNOWN_DRIVER, program)
     if driver.pooled and any(ends_here(program, name, found.unit.scope) for name in _sources(found)):
-        driver = _closed(driver)
+        driver = driver.without_pool
     symbols = program.resolver.resolve(found.call.func, found.unit.scope)
     operations = [s.operation for s in symbols if isinstance(s, Method)]
     if not operations:  # what it is was told by names: it is what a method of this name gives
@@ -100,11 +98,6 @@ def taken(found: Found, program: Program) -> Connection | None:
         autocommit=autocommit.initial(found, driver, program),
         leaves_committed=commits and own_manager,
     )
-
-
-def _closed(driver: DriverSession) -> DriverSession:
-    """The same without a pool behind it: nobody gets the connection next."""
-    return replace(driver, pooled=False, open=OpenAtRelease.CLOSED, begun=OpenAtRelease.CLOSED)
 
 
 def _is_injected_without_pool(names: Collection[str], unit: Unit, program: Program) -> bool:
@@ -152,7 +145,7 @@ def given(names: Iterable[str], unit: Unit, program: Program, *, certain: bool) 
     known = frozenset({*names, *_beside(names, unit, program)})
     driver = resource.session or UNKNOWN_DRIVER
     if driver.pooled and _is_injected_without_pool(known, unit, program):
-        driver = _closed(driver)
+        driver = driver.without_pool
     torn_down, outside = _is_torn_down(known, unit, program), _runs_outside(unit, driver, program)
     own = autocommit.of_its_object(known, unit, driver, program) if driver.nests else None
     return Connection(
