@@ -36,16 +36,17 @@ def imported(tree: Tree, module: str, name: str, source: Source) -> tuple[str, t
     """How the function may call it, and the edits that this needs. Raises RefusedError."""
     facts, function = tree.unit.scope.module.scope, _outermost(tree)
     body = statements(source)
-    for known, bound, target in _spellings(body, module, name, before=function.start):
-        if not facts.star_imports and _means_only(bound, target, source, function):
+    star = _last_star(source) if facts.star_imports else 0
+    for known, bound, target in _spellings(body, module, name, range(star + 1, function.start)):
+        if _means_only(bound, target, source, function):
             return known, ()
     if name in {n.value for n in walk(tree.unit.part.module) if isinstance(n, cst.Name)}:
         raise RefusedError(f"`{name}` already means something else in this function")
     if name in facts.imports or not _means_only(name, f"{module}.{name}", source, function):
         raise RefusedError(f"`{name}` already means something else in this module")
-    if facts.star_imports:
+    if star and any(isinstance(node, ast.Name) and node.id == name for node in nodes.walk(parsed(source.text))):
         raise RefusedError("an `import *` of this module may bind the same name")
-    return name, (_inserted(body, module, name, source),)
+    return name, (_inserted(body, module, name, source, behind=star),)
 
 
 def statements(source: Source) -> list[ast.stmt]:
@@ -54,6 +55,12 @@ def statements(source: Source) -> list[ast.stmt]:
         return parsed(source.text).body
     except SyntaxError:
         raise RefusedError("the running Python cannot read this file") from None
+
+
+def _last_star(source: Source) -> int:
+    """The row of the last ``import *``: what is imported below means what it says."""
+    found = (n for n in nodes.walk(parsed(source.text)) if isinstance(n, ast.ImportFrom) and n.names[0].name == "*")
+    return max((node.end_lineno or node.lineno for node in found), default=0)
 
 
 def _outermost(tree: Tree) -> range:
@@ -104,9 +111,9 @@ def _bindings(text: str, name: str) -> Iterator[tuple[str | None, int]]:
                 pass
 
 
-def _spellings(body: Sequence[ast.stmt], module: str, name: str, *, before: int) -> Iterator[tuple[str, str, str]]:
-    """The ways in which imports above the function name it: each with the variable that they bind, and to what."""
-    above = [statement for statement in body if statement.lineno < before]
+def _spellings(body: Sequence[ast.stmt], module: str, name: str, rows: range) -> Iterator[tuple[str, str, str]]:
+    """The ways in which imports in these rows name it: each with the variable that they bind, and to what."""
+    above = [statement for statement in body if statement.lineno in rows]
     for statement in above:
         if isinstance(statement, ast.ImportFrom) and statement.module == module and not statement.level:
             names = (alias.asname or name for alias in statement.names if alias.name == name)
@@ -119,14 +126,22 @@ def _spellings(body: Sequence[ast.stmt], module: str, name: str, *, before: int)
                     yield f"{bound}.{name}", bound, module
 
 
-def _inserted(body: Sequence[ast.stmt], module: str, name: str, source: Source) -> Edit:
-    """The new import: beside others of its module, in its alphabetical place, or in front of the first."""
-    block = list(_import_block(body))
+def _inserted(body: Sequence[ast.stmt], module: str, name: str, source: Source, *, behind: int) -> Edit:
+    """The new import: beside others of its module, in its alphabetical place, or in front of the first.
+
+    Or behind the row of an ``import *``, which may bind any name.
+    """
+    all_of_it = list(_import_block(body))
+    block = [statement for statement in all_of_it if statement.lineno > behind]
     newline = newline_of(source)
     for statement in block:
         if isinstance(statement, ast.ImportFrom) and statement.module == module and not statement.level:
             return _extended(statement, name, source)
     line = f"from {module} import {name}{newline}"
+    if behind and not block:
+        if behind > max((s.end_lineno or 0 for s in all_of_it), default=0):
+            raise RefusedError(f"line {behind} may bind the same name")
+        return _at(_row_below(behind, source), line)
     future = [s for s in block if isinstance(s, ast.ImportFrom) and s.module == "__future__"]
     rest = [s for s in block if s not in future]
     if rest:
@@ -177,10 +192,15 @@ def _placed(block: Sequence[Import], module: str, line: str, source: Source) -> 
             return _at(statement.lineno, line)
     last = kind[-1]
     end = last.end_lineno or last.lineno
-    if ";" in source.rows(end, end):
-        raise RefusedError(f"line {end} holds several statements")
     opens_a_group = not _is_standard_name(module) and all(_is_standard(s) for s in block)
-    return _at(end + 1, newline + line if opens_a_group else line)
+    return _at(_row_below(end, source), newline + line if opens_a_group else line)
+
+
+def _row_below(row: int, source: Source) -> int:
+    """The row below one that ends a statement. Raises RefusedError where another one stands there, too."""
+    if ";" in source.rows(row, row):
+        raise RefusedError(f"line {row} holds several statements")
+    return row + 1
 
 
 def _above_comments(statement: Import, source: Source) -> int:
