@@ -20,11 +20,11 @@ from leakcheck.driver import WithEffect
 from leakcheck.driver_session import AfterRelease
 from leakcheck.fixes.conditions import applicability_of
 from leakcheck.fixes.enclose import PLAIN_CLOSE, filled, shown
-from leakcheck.fixes.handles import handles
 from leakcheck.fixes.imports import imported
-from leakcheck.fixes.region import Region, is_bound_before
+from leakcheck.fixes.outliving import needing
+from leakcheck.fixes.region import Region, is_bound_before, may_come_later
 from leakcheck.fixes.release import release_of
-from leakcheck.fixes.roles import mentions
+from leakcheck.fixes.roles import Role, mentions
 from leakcheck.fixes.shapes import CONTEXT_MANAGER, TRY_FINALLY, WITH_TRANSACTION, Shape, doubted, helped
 from leakcheck.fixes.splice import changed, in_place
 from leakcheck.fixes.transaction import commits_as_helpers, committing
@@ -56,6 +56,7 @@ def entered_shape(
     """The rewrite of such a ``with``, and how far it may be applied. Raises RefusedError."""
     statement, item = block
     region = _region(tree, found, statement, item)
+    region.handles = needing(region, program)
     _check_asynchronous(region, block)
     _check_inside(region)
     _check_later(region, statement)
@@ -109,9 +110,7 @@ def _region(tree: Tree, found: Found, statement: cst.With, item: cst.WithItem) -
     if not isinstance(statement.body, cst.IndentedBlock):
         raise RefusedError(f"line {row} has its body on the same line")
     name = item.asname.name.value
-    region = Region(tree, found, name, statement, statement.body, 0, 0, len(statement.body.body) - 1)
-    region.handles = handles(name, region.statements)
-    return region
+    return Region(tree, found, name, statement, statement.body, 0, 0, len(statement.body.body) - 1)
 
 
 def _check_asynchronous(region: Region, block: tuple[cst.With, cst.WithItem]) -> None:
@@ -133,11 +132,12 @@ def _check_later(region: Region, statement: cst.With) -> None:
     """Behind the ``with`` the connection is gone now."""
     tree = region.tree
     inside = {id(node) for node in walk(statement)}
-    order = tree.unit.order(statement)
-    for name in (region.name, *region.handles):
+    for name in (region.name, *sorted(region.handles)):
         for mention in mentions(tree, name):
             node = mention.node
-            if id(node) not in inside and tree.unit.order(node) > order and not is_bound_before(region, node):
+            if id(node) in inside or mention.role is Role.BOUND or is_bound_before(region, node):
+                continue
+            if may_come_later(region, node):
                 raise RefusedError(f"line {tree.row(node)} uses `{name}` behind the `with`")
 
 

@@ -63,6 +63,12 @@ def outliving(region: Region, program: Program) -> Iterator[Doubt]:
         yield Applicability.UNSAFE, f"line {region.tree.row(node)} may keep what needs the connection"
 
 
+def needing(region: Region, program: Program) -> frozenset[str]:
+    """The variables that are bound in a region to what may need the connection, besides the one that holds it."""
+    search = _Search(program, region.found.acquisition.resource)
+    return search.body(region.tree, region.statements, [region.name]).names - {region.name}
+
+
 def _handed_out(region: Region, node: cst.CSTNode, value: cst.CSTNode) -> Doubt:
     reason = f"line {region.tree.row(node)} hands out what may still need the connection"
     if any(isinstance(n, cst.Call) for n in walk(value)) and not _is_derived(region, value):

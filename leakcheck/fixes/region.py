@@ -323,7 +323,7 @@ def _check_outside(region: Region, stop: int) -> None:
             continue
         if id(node) in inside or id(node) in later or mention.role is Role.BOUND or is_bound_before(region, node):
             continue
-        if tree.unit.order(node) > order or _share_a_loop(region, node):
+        if may_come_later(region, node):
             raise RefusedError(f"line {row} uses `{name}` outside the block of its checkout")
     doubtful = region.handles
     if region.ends_with_release:  # what only may be lazy is as it was: the release came before it already
@@ -339,13 +339,16 @@ def _check_outside(region: Region, stop: int) -> None:
     for release in region.removed.values():
         if id(release) in inside or id(release) in later or is_bound_before(region, release):
             continue
-        if tree.unit.order(release) > order or _share_a_loop(region, release):
+        if may_come_later(region, release):
             raise RefusedError(f"line {tree.row(release)} releases `{name}` outside the block of its checkout")
 
 
-def _share_a_loop(region: Region, node: cst.CSTNode) -> bool:
-    around = {id(n) for n in region.tree.ancestors(region.checkout) if isinstance(n, LOOPS)}
-    return any(id(n) in around for n in region.tree.ancestors(node))
+def may_come_later(region: Region, node: cst.CSTNode) -> bool:
+    """Whether a place outside of the region may be reached after the checkout: below it, or around a loop."""
+    tree = region.tree
+    around = {id(n) for n in tree.ancestors(region.checkout) if isinstance(n, LOOPS)}
+    below = tree.unit.order(node) > tree.unit.order(region.checkout)
+    return below or any(id(n) in around for n in tree.ancestors(node))
 
 
 def is_bound_before(region: Region, node: cst.CSTNode) -> bool:
