@@ -1,6 +1,6 @@
 """The long form: ``python -m tests.differential --flavour all --programs 5000 --jobs 2 --save FOLDER``.
 
-Prints one row per flavour and, small, the programs about which analysis and execution disagree.
+Prints one row per flavour and, small, the programs of it about which analysis and execution disagree.
 ``--truth`` needs no analysis: it shows what the generator writes.
 """
 
@@ -62,11 +62,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for job in jobs:
                 tally.add(job.result())
             print(_row(name, tally, time.perf_counter() - started), flush=True)
+            shown = tally.findings[: max(options.show - len(findings), 0)]
             findings += tally.findings
-        shown = findings[: options.show]
-        minima = [executor.submit(minimal, finding, verdicts, options.max_runs) for finding in shown]
-        for finding, smaller in zip(shown, minima, strict=True):
-            _report(finding, smaller.result(), options.save)
+            minima = [executor.submit(minimal, finding, verdicts, options.max_runs) for finding in shown]
+            for finding, smaller in zip(shown, minima, strict=True):
+                _report(finding, smaller.result(), options.save)
     if len(findings) > options.show:
         print(f"\n{len(findings) - options.show} more programs disagree; --show prints more of them")
     return 1 if findings else 0
@@ -107,7 +107,7 @@ def _row(name: str, tally: Tally, seconds: float) -> str:
 
 def _report(finding: Finding, smaller: Finding, folder: Path | None) -> None:
     """Print a shrunken program, and keep it and its original."""
-    print(f"\n{smaller}")
+    print(f"\n{smaller}\n", flush=True)
     if folder is None:
         return
     base = folder / f"{finding.flavour}-{finding.seed}"

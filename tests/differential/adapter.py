@@ -38,11 +38,18 @@ def verdicts(files: Mapping[str, str]) -> dict[Site, list[str]]:
     A project of several files must be on disk, where imports are looked up; a single file need not.
     """
     if len(files) == 1:
-        return _verdicts(files, ROOT)
+        return _on_one_stack(files, ROOT)
     with TemporaryDirectory() as folder:
         for path, text in files.items():
             Path(folder, path).write_text(text)
-        return _verdicts(files, Path(folder))
+        return _on_one_stack(files, Path(folder))
+
+
+def _on_one_stack(files: Mapping[str, str], root: Path) -> dict[Site, list[str]]:
+    """``_verdicts``, in one thread for all steps of the analysis instead of one for each."""
+    large_stack = importlib.import_module("leakcheck.project.large_stack")
+    found: dict[Site, list[str]] = large_stack.on_large_stack(lambda: _verdicts(files, root))
+    return found
 
 
 def _verdicts(files: Mapping[str, str], root: Path) -> dict[Site, list[str]]:

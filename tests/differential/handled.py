@@ -17,9 +17,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .instrument import HandledRegion, Instrumented
-from .world import World
-
-ExceptionTypes = tuple[type[BaseException], ...]
+from .world import ExceptionTypes, World
 
 
 class UnforeseenError(Exception):

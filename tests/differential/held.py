@@ -26,7 +26,8 @@ class Clock:
         """Note a raise that these frames see."""
         self.now += 1
         self.last_raise = self.now
-        self.seen_by.update(dict.fromkeys(frames, self.now))
+        for frame in frames:
+            self.seen_by[frame] = self.now
 
 
 @dataclass(slots=True, eq=False)

@@ -22,11 +22,12 @@ class Oracle:
         """One of ``range(count)``; 0 whenever this decision is met for the first time."""
         position = self._position
         self._position = position + 1
-        if position < len(self._trail):
+        try:
             return self._trail[position]
-        self._trail.append(0)
-        self._sizes.append(count)
-        return 0
+        except IndexError:
+            self._trail.append(0)
+            self._sizes.append(count)
+            return 0
 
     def advance(self) -> bool:
         """Prepare the next run; False when every combination has been used."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from functools import wraps
 from types import CoroutineType, FrameType, FunctionType
 from typing import Any, NoReturn
@@ -18,6 +19,7 @@ from .held import Clock, Held, Obligation, captured, connections_in, known
 from .oracle import Oracle
 from .truth import Site, Truth
 
+ExceptionTypes = tuple[type[BaseException], ...]
 MAX_ITERATIONS = 2
 
 
@@ -27,7 +29,8 @@ class AbandonedRun(BaseException):
 
 def _seen_by(frame: FrameType | None) -> Iterator[int]:
     """The frames that see what ``frame`` raises: up to the next function of the program."""
-    while frame is not None and frame.f_globals is not globals():
+    own = globals()
+    while frame is not None and frame.f_globals is not own:
         yield id(frame)
         frame = frame.f_back
 
@@ -59,10 +62,12 @@ class World:
         self.visiting = False  # whether the run is about a generator
         self.natural: set[str] = set()  # the exceptions that nobody injected
         self.reached: set[tuple[str, int]] = set()  # the lines where something could raise, or a project function ran
-        self.sync_options: dict[tuple[str, int], tuple[type[BaseException], ...]] = {}
-        self.await_options: dict[tuple[str, int], tuple[type[BaseException], ...]] = {}
-        self.sync_default: tuple[type[BaseException], ...] = ()
-        self.await_default: tuple[type[BaseException], ...] = ()
+        self.sync_options: dict[tuple[str, int], ExceptionTypes] = {}
+        self.await_options: dict[tuple[str, int], ExceptionTypes] = {}
+        self.sync_default: ExceptionTypes = ()
+        self.await_default: ExceptionTypes = ()
+        self._options: dict[tuple[int, int, bool], ExceptionTypes] = {}  # what may be raised at an instruction
+        self._sites: dict[tuple[int, int], Site] = {}  # the line of an instruction
         self._obligations: list[Obligation] = []
         self._clock = Clock()
         self._abandoned = False
@@ -90,16 +95,34 @@ class World:
             return
         if self._abandoned:
             raise AbandonedRun
-        key = (frame.f_code.co_filename, frame.f_lineno)
-        self.reached.add(key)
-        if suspends:
-            options = self.await_options.get(key, self.await_default)
-        else:
-            options = self.sync_options.get(key, self.sync_default)
+        try:
+            options = self._options[id(frame.f_code), frame.f_lasti, suspends]
+        except KeyError:
+            options = self._options_at(frame, suspends=suspends)
         choice = self.oracle.choose(len(options) + 1)
         if choice:
             self._clock.raised(_seen_by(frame))
             raise known(options[choice - 1]())
+
+    def _options_at(self, frame: FrameType, *, suspends: bool) -> ExceptionTypes:
+        """The exceptions that matter where ``frame`` is: asked once for each instruction."""
+        key = (frame.f_code.co_filename, frame.f_lineno)
+        self.reached.add(key)
+        known_options, default = (
+            (self.await_options, self.await_default) if suspends else (self.sync_options, self.sync_default)
+        )
+        options = known_options.get(key, default)
+        self._options[id(frame.f_code), frame.f_lasti, suspends] = options
+        return options
+
+    def _site(self, frame: FrameType) -> Site:
+        """The line that ``frame`` executes, now reached: worked out once for each instruction."""
+        key = (id(frame.f_code), frame.f_lasti)
+        site = self._sites.get(key)
+        if site is None:
+            site = self._sites[key] = Site(frame.f_code.co_filename, frame.f_lineno)
+            self.reached.add((site.path, site.line))
+        return site
 
     def choose(self, count: int) -> int:
         """Decide something opaque."""
@@ -115,7 +138,7 @@ class World:
 
     def check_out(self, connection: Held, frame: FrameType) -> None:
         """Begin an obligation for ``connection`` on the line that ``frame`` executes."""
-        self._oblige(connection, Site(frame.f_code.co_filename, frame.f_lineno), id(frame))
+        self._oblige(connection, self._site(frame), id(frame))
 
     def _oblige(self, connection: Held, site: Site, owner: int) -> None:
         self._clock.now += 1
@@ -231,13 +254,13 @@ class World:
         @wraps(function)
         def call(*arguments: object) -> object:
             caller = sys._getframe(1)
-            self.reached.add((caller.f_code.co_filename, caller.f_lineno))
+            site = self._site(caller)
             try:
                 result = function(*arguments)
             except BaseException as error:
                 self._failed(error, caller)
                 raise
-            self._returned(result, caller, caller.f_lineno)
+            self._returned(result, caller, site)
             return result if function.__name__ == "__init__" else self.unknown(result)
 
         return call
@@ -245,20 +268,19 @@ class World:
     def project_async(self, function: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         """Wrap a coroutine function of the program."""
 
-        async def drive(awaitable: Awaitable[Any], caller: FrameType, line: int) -> object:
+        async def drive(awaitable: Awaitable[Any], caller: FrameType, site: Site) -> object:
             try:
                 result = await awaitable
             except BaseException as error:
                 self._failed(error, caller)
                 raise
-            self._returned(result, caller, line)
+            self._returned(result, caller, site)
             return self.unknown(result)
 
         @wraps(function)
         def call(*arguments: object) -> Awaitable[Any]:
             caller = sys._getframe(1)
-            self.reached.add((caller.f_code.co_filename, caller.f_lineno))
-            return drive(function(*arguments), caller, caller.f_lineno)
+            return drive(function(*arguments), caller, self._site(caller))
 
         return call
 
@@ -274,7 +296,7 @@ class World:
         self._settle(self._leaving_frame)
         self._clock.raised(_seen_by(caller))
 
-    def _returned(self, result: object, caller: FrameType, line: int) -> None:
+    def _returned(self, result: object, caller: FrameType, site: Site) -> None:
         """A project function returned: its caller takes over what the result carries."""
         if self._abandoned:
             return
@@ -284,7 +306,7 @@ class World:
             if obligation is not None and obligation.held and obligation.owner == owner:
                 connection.give_back()
                 if "__leakcheck__" in caller.f_globals:
-                    self._oblige(connection, Site(caller.f_code.co_filename, line, part), id(caller))
+                    self._oblige(connection, replace(site, part=part) if part else site, id(caller))
                     self._record(obligation)
                     obligation.owner = 0
         self._settle(owner)
