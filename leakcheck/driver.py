@@ -115,6 +115,7 @@ class Operation(Struct, frozen=True):
     most_arguments: int | None = None  # unresolved: a call with more positional arguments is something else
     token: str = ""  # a word of every file that calls this, where the name itself is too common a word
     executes: int | None = None  # the argument that is SQL
+    connects: bool = False  # runs a statement of its own, so that a session has its connection from here on
     sends: str = ""  # the SQL that calling it amounts to
     sends_if_false: str = ""  # the same where it is given False; one that is given no constant then sends nothing
     does_nothing: str = ""  # looks as if it sent that, and why it does not (a sentence)
@@ -167,6 +168,17 @@ class DriverClass(Struct, frozen=True):
     def driver(self) -> str:
         """The driver's name: the part of the id before its dot."""
         return self.id.partition(".")[0]
+
+    @property
+    def is_lazy(self) -> bool:
+        """Whether what it is made on gives it a connection at the first statement only, as to a session."""
+        return bool(self.bind)
+
+    def shares_pool(self, other: DriverClass) -> bool:
+        """Whether both may come from one pool: they are alike, or transactions run in either, as in an engine's."""
+        return self.id == other.id or (
+            self.driver == other.driver and self.session is not None and other.session is not None
+        )
 
     @property
     def is_owner(self) -> bool:

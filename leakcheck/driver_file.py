@@ -103,6 +103,7 @@ _OPERATION_KEYS: dict[str, tuple[type, ...]] = {
     "most-arguments": (int,),
     "token": (str,),
     "executes": (int,),
+    "connects": (bool,),
     "sends": (str,),
     "sends-if-false": (str,),
     "does-nothing": (str,),

@@ -9,8 +9,8 @@ from msgspec.structs import replace
 
 from leakcheck import expression as ex
 from leakcheck.calls import CallKind
-from leakcheck.driver import DriverClass, Drivers, Operation, Protocol, gives_what_it_names
-from leakcheck.ownership.binding import made_on_connection, takes_from
+from leakcheck.driver import ClassKind, DriverClass, Drivers, Operation, Protocol, gives_what_it_names
+from leakcheck.ownership.binding import engine_place, made_on_connection, takes_from
 from leakcheck.ownership.conditional import Condition, condition_of
 from leakcheck.ownership.evidence import IMPORTED, evidence
 from leakcheck.ownership.pools import as_called, is_same, pool_place
@@ -223,7 +223,7 @@ class Acquisitions:
                 continue
             # An async function may use either: only what stands around the call, or an import, tells.
             if not is_async or awaited() or _imports_module_of(known, scope):
-                return self._by_operation(made)
+                return self._made(made, call, scope, call.func)
         return None
 
     def _run_elsewhere(self, call: ex.Call, symbols: Symbols) -> ex.Call | None:
@@ -270,18 +270,21 @@ class Acquisitions:
                 operation = self._drivers.calls.get(name)
                 if operation is None or not takes_from(self._program, operation, call, scope):
                     return None
-                return self._by_operation(operation)
+                return self._made(operation, call, scope)
             case Method(of=class_id, operation=operation) if operation.acquires_receiver:
                 resource = self._drivers.classes[class_id]
                 return Acquisition(resource, operation.protocol, None, takes_receiver=True)
-            case Method(operation=operation):
+            case Method(of=of, operation=operation):
+                if isinstance(call.func, ex.Attribute) and self._drivers.classes[of].kind is ClassKind.FACTORY:
+                    found = self._made(operation, call, scope, call.func.base)
+                    return found if found is None else replace(found, pool=ex.dotted(call.func.base))
                 found = self._by_operation(operation)
                 return found if found is None else self._from(found, call, scope)
             case Instance(of=str() as class_id):
                 operation = self._drivers.classes[class_id].methods.get("__call__")
                 if operation is None or made_on_connection(self._program, operation, call, scope):
                     return None
-                return self._by_operation(operation)
+                return self._made(operation, call, scope, call.func)
             case Function():
                 summary = self._program.summary(symbol) if self._program.hands_out(symbol) else None
                 if summary is None or summary.manages or not summary.returns:
@@ -325,6 +328,15 @@ class Acquisitions:
         if operation.acquires is None:
             return None
         return Acquisition(self._drivers.classes[operation.acquires], operation.protocol, None)
+
+    def _made(
+        self, operation: Operation, call: ex.Call, scope: Scope, factory: ex.Expression | None = None
+    ) -> Acquisition | None:
+        """What a constructor, or a factory, takes or makes; of a session with where the engine lives of either."""
+        found = self._by_operation(operation)
+        if found is None or not found.resource.is_lazy:
+            return found
+        return replace(found, place=engine_place(self._program, found.resource, call, scope, factory))
 
     def _from(self, found: Acquisition, call: ex.Call, scope: Scope) -> Acquisition:
         """What a method takes, with the pool that it is called on."""

@@ -2,6 +2,7 @@
 
 Session(engine)              →   takes a connection of the engine's
 Session(bind=connection)     →   takes none: somebody else has the connection, and gives it back
+SessionLocal()               →   takes one of the engine's that `SessionLocal = sessionmaker(engine)` was told
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
 from leakcheck.driver import ClassKind
+from leakcheck.ownership.pools import constructors, pool_place
 from leakcheck.project.names import Instance
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from leakcheck.driver import Operation
+    from leakcheck.driver import DriverClass, Operation
+    from leakcheck.ownership.pools import Place
     from leakcheck.ownership.program import Program
     from leakcheck.project.names import Scope
 
@@ -32,7 +35,7 @@ def takes_from(program: Program, operation: Operation, call: ex.Call, scope: Sco
         return False
     if not known.bind:
         return True
-    sources = [v for k, v in call.keywords if k == known.bind] or list(call.args[:1])
+    sources = _sources(known, call)
     return bool(sources) and not _is_connection(program, sources, scope)
 
 
@@ -41,6 +44,25 @@ def made_on_connection(program: Program, operation: Operation, call: ex.Call, sc
     known = program.drivers.classes.get(operation.acquires or "")
     sources = [v for k, v in call.keywords if known is not None and k == known.bind]
     return bool(sources) and _is_connection(program, sources, scope)
+
+
+def engine_place(
+    program: Program, known: DriverClass, call: ex.Call, scope: Scope, factory: ex.Expression | None
+) -> Place | None:
+    """Where the engine lives that a session's constructor or its factory is given, else where the factory does."""
+    sources = _sources(known, call) if factory is None else [v for k, v in call.keywords if k == known.bind]
+    if sources or factory is None:
+        return pool_place(program, scope, sources[0]) if sources else None
+    name = ex.dotted(factory)
+    made = constructors(program, name, scope) if name is not None else []
+    told = _sources(known, made[0][0]) if len(made) == 1 else []
+    engine = pool_place(program, made[0][1], told[0]) if told else None
+    return engine or pool_place(program, scope, factory)
+
+
+def _sources(known: DriverClass, call: ex.Call) -> list[ex.Expression]:
+    """What a constructor is told to take from."""
+    return [v for k, v in call.keywords if k == known.bind] or list(call.args[:1])
 
 
 def _is_connection(program: Program, sources: Sequence[ex.Expression], scope: Scope) -> bool:

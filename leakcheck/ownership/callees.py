@@ -16,6 +16,7 @@ from leakcheck.cfg.walk import call_of, reduce
 from leakcheck.driver import ClassKind, Operation, UseAfterRelease
 from leakcheck.ownership.arguments import Start, is_released, place_of, told
 from leakcheck.ownership.assigned import flags_beside, is_only_of_drivers
+from leakcheck.ownership.connecting import connects
 from leakcheck.ownership.pools import is_of_pool, is_same, nested_checkout, pool_place
 from leakcheck.ownership.quiet import QuietCalls
 from leakcheck.ownership.state import ALIASES, Box, Closure, Deferred, Fact, Hold, Scope, Value
@@ -337,7 +338,7 @@ class Callees(QuietCalls):
         if id(call.node) in self._used.spawned:
             return None  # a task of its own, for which nobody waits here
         found = self._program.acquisition(self._unit, call)
-        if found is not None and found.resource.id == resource.id and found.is_from(pool, place):
+        if found is not None and found.resource.shares_pool(resource) and found.is_from(pool, place):
             return found.pool or "pool"
         scope, callee = self._unit.scope, call.func
         if isinstance(callee, ex.Attribute) and is_of_pool(self._program, callee.name, resource, taking=False):
@@ -347,6 +348,10 @@ class Callees(QuietCalls):
             return None
         entered = id(call.node) in self._used.entered
         return nested_checkout(self._program, call_of(call), scope, place, resource, entered=entered)
+
+    def connects(self, call: g.Call, session: DriverClass, state: State) -> bool:
+        """Whether a call runs a statement of a session, which has its connection from then on."""
+        return connects(self._program, call, self.symbols(call), session, state)
 
     def makes(self, pool: str | None) -> bool:
         """Whether the function makes the pool, or the object with it, that is called so: by a constructor."""

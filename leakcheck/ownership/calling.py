@@ -84,6 +84,8 @@ def call_(obligation: Obligation, call: g.Call, state: State) -> Outcome:
     else:
         outcome = _unrelated(obligation, call, before, state)
     normal, raised = outcome
+    if obligation.resource.is_lazy and obligation.callees.connects(call, obligation.resource, before):
+        normal = [replace(s, connected=True) for s in normal]
     if receiver is Fact.OPTIONAL:
         normal = [s.bind({call.receiver or "": Fact.TRUE}) for s in normal]  # a method of None would have raised
     if obligation.callees.gives_true(call):
@@ -134,7 +136,7 @@ def _method(obligation: Obligation, call: g.Call, state: State, name: str) -> Ou
             state = missed(state, 2)
         return [state], [state]
     if operation.pauses and operation.derives is None:
-        return [replace(state, paused=True)], [state]
+        return [replace(state, paused=True, connected=False)], [state]
     if operation.idle and state.status is Status.RELEASED:
         return [state], []
     normal, raised = obligation.used(call, state)
@@ -385,13 +387,14 @@ def _known(obligation: Obligation, known: CallEffect, call: g.Call, value: Value
 def _check_nested(obligation: Obligation, call: g.Call, state: State) -> None:
     """Tell of a second checkout from the pool that the resource came from, made while it is held."""
     given = (call.receiver, *(a.operand for a in call.arguments))
-    if any(state.get(o) in (Hold.OWN, Hold.DERIVED) for o in given if o is not None):
+    if any(state.get(o) in (Hold.OWN, Hold.DERIVED, Hold.MANAGER) for o in given if o is not None):
         return  # it is handed the connection that is held
     if obligation.resource.shared or (obligation.pool is None and obligation.place is None):
         return
     if obligation.place is None and obligation.callees.makes(obligation.pool):
         return  # nobody else waits for a connection of this pool
-    if state.status is Status.HELD and not state.paused and call.node is not obligation.site:
+    waits = obligation.resource.is_lazy and not state.connected
+    if state.status is Status.HELD and not state.paused and not waits and call.node is not obligation.site:
         note = obligation.callees.checks_out_from(call, obligation.pool, obligation.place, obligation.resource)
         if note is not None:
             obligation.event(EventKind.NESTED, call, note)

@@ -76,7 +76,7 @@ def exit_(obligation: Obligation, instruction: g.Exit, state: State) -> Outcome:
             obligation.event(EventKind.NEAR_MISS, instruction)
             after = missed(after, 1)
     if value is Hold.DERIVED and obligation.commits_with_block(instruction, state):
-        after = replace(after, paused=True)
+        after = replace(after, paused=True, connected=False)
     return [after], []
 
 

@@ -16,7 +16,7 @@ from leakcheck import expression as ex
 from leakcheck.driver import ClassKind
 from leakcheck.project.facts import ENTERING, SELF, is_cached, is_static
 from leakcheck.project.names import Function, Scope
-from leakcheck.project.nesting import CALLS, borrows, lender
+from leakcheck.project.nesting import CALLS, borrows, lender, may_take
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,9 +100,12 @@ def as_called(
     """What the caller knows of a pool that is known so in the function it calls."""
     text, place = pool
     facts, _ = program.resolver.function(function)
+    inside = place is not None and place[0] == _inside(function.path, function.qualname)
+    if text is None and place is not None and (inside or place[1].partition(".")[0] in SELF):
+        text = place[1]  # the engine of a session
     called = _text_as_called(text, facts, call, bound=function.bound and facts is not None and not is_static(facts))
-    if text == called and (place is None or place[0] != _inside(function.path, function.qualname)):
-        return called, place
+    if text == called and not inside:
+        return pool[0] and called, place
     return called, pool_place(program, scope, ex.of_names(called), names) if called is not None else None
 
 
@@ -208,15 +211,21 @@ def nested_checkout(
     return None
 
 
+def _shares(program: Program, class_id: str, resource: DriverClass) -> bool:
+    """Whether what a function takes may come from the pool of a resource."""
+    known = program.drivers.classes.get(class_id)
+    return class_id == resource.id or (known is not None and known.shares_pool(resource))
+
+
 def _taken_from(
     program: Program, function: Function, facts: FunctionFacts, scope: Scope, resource: DriverClass
 ) -> Iterator[Known]:
     """The pools from which a function takes such a resource for itself, as they are known there."""
-    takes = borrows(facts) or not program.acquiring_names.isdisjoint(facts.calls)
+    takes = borrows(facts) or may_take(program, facts, scope)
     summary = program.summary(function) if takes else None
     if summary is not None:
         kept = (owned for _, owned in summary.stores) if facts.name in ENTERING else ()
-        yield from ((o.pool, o.place) for o in (*summary.checks_out, *kept) if o.resource == resource.id)
+        yield from ((o.pool, o.place) for o in (*summary.checks_out, *kept) if _shares(program, o.resource, resource))
     for name, callees in facts.calls.items():
         for callee in callees if is_of_pool(program, name, resource, taking=True) else ():
             if isinstance(callee, ex.Attribute):

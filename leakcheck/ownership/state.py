@@ -162,9 +162,10 @@ class State(Struct, frozen=True):
     """One path's knowledge. ``raised``: something raised since the acquire.
 
     ``near_miss``: 1 a ``with`` that does not release was left, 2 a call that looks like a release was made.
-    ``paused``: it holds no connection until it is used again (a session after ``commit()``). ``session``: what is
-    known of its transaction, where that is followed. ``release_raised``: its release counts as done and has raised,
-    so that doing it once more is no fault. ``closed``: it was closed for good, and no test finds it open.
+    ``paused``: it holds no connection until it is used again (a session after ``commit()``); ``connected``: a session
+    holds one since a statement of it. ``session``: what is known of its transaction, where that is followed.
+    ``release_raised``: its release counts as done and has raised, so that doing it once more is no fault. ``closed``:
+    it was closed for good, and no test finds it open.
     """
 
     status: Status
@@ -172,6 +173,7 @@ class State(Struct, frozen=True):
     raised: bool = False
     near_miss: int = 0
     paused: bool = False
+    connected: bool = False
     moved_to: str | None = None  # the attribute of self that took it
     session: Session = UNFOLLOWED
     release_raised: bool = False

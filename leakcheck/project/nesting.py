@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from leakcheck import expression as ex
 from leakcheck.driver import ClassKind
 from leakcheck.project.facts import ENTERING
-from leakcheck.project.names import Class, Function, Method, Scope
+from leakcheck.project.names import Class, Function, Instance, Method, Scope
 
 if TYPE_CHECKING:
     from leakcheck.ownership.program import Program
@@ -57,6 +57,24 @@ def _runs_itself(program: Program, callee: ex.Expression, scope: Scope) -> bool:
     return any(program.drivers.classes[s.of].kind is ClassKind.POOL for s in runs)
 
 
+def may_take(program: Program, function: FunctionFacts, scope: Scope) -> bool:
+    """Whether a function calls something by the name of an acquire or of a session's class, or a factory."""
+    sessions = program.vocabulary.sessions
+    if any(n in program.acquiring_names or n in sessions or program.factories_named(n) for n in function.calls):
+        return True
+    called = (callee for found in function.calls.values() for callee in found)
+    return any(_makes(program, symbol) for callee in called for symbol in program.resolver.resolve(callee, scope))
+
+
+def _makes(program: Program, symbol: Symbol) -> bool:
+    """Whether calling an object takes something: a factory of sessions, whatever it is called."""
+    return (
+        isinstance(symbol, Instance)
+        and isinstance(symbol.of, str)
+        and program.drivers.classes[symbol.of].kind is ClassKind.FACTORY
+    )
+
+
 def borrows(function: FunctionFacts) -> frozenset[ex.Expression]:
     """The callees whose results a function enters by ``with … as``."""
     bound = (value for values in function.scope.assignments.values() for value in values)
@@ -93,7 +111,7 @@ def _finds_taking(program: Program, function: Function, depth: int) -> bool:
     facts, scope = program.resolver.function(function)
     if facts is None or scope is None:
         return False
-    if not program.acquiring_names.isdisjoint(facts.calls):
+    if may_take(program, facts, scope):
         return True
     moments = (callee for name in program.vocabulary.executing & facts.calls.keys() for callee in facts.calls[name])
     if any(_runs_itself(program, callee, scope) for callee in moments):

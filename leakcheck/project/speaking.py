@@ -69,7 +69,8 @@ class Vocabulary(Struct, frozen=True):
     """Names of methods and functions by what they do: execute SQL, amount to some, or wait for something slow.
 
     ``sending`` has each name with the top-level packages whose import is evidence for it, none where any driver's is;
-    ``packages`` are those of all drivers, ``blocks`` the functions whose ``with`` block is a transaction.
+    ``packages`` are those of all drivers, ``blocks`` the functions whose ``with`` block is a transaction,
+    ``sessions`` the classes whose instances connect late.
     """
 
     executing: frozenset[str]
@@ -77,6 +78,7 @@ class Vocabulary(Struct, frozen=True):
     slow: frozenset[str]
     packages: frozenset[str]
     blocks: frozenset[str]
+    sessions: frozenset[str]
 
     @staticmethod
     def of(drivers: Drivers, calls: Calls) -> Vocabulary:
@@ -89,6 +91,9 @@ class Vocabulary(Struct, frozen=True):
             slow=frozenset(name.rpartition(".")[2] for name in calls.slow),
             packages=frozenset(package.partition(".")[0] for package in drivers.packages),
             blocks=frozenset(name.rpartition(".")[2] for name in calls.transactions),
+            sessions=frozenset(
+                name.rpartition(".")[2] for known in drivers.classes.values() if known.is_lazy for name in known.names
+            ),
         )
 
     def may_send(self, calls: Iterable[str], packages: AbstractSet[str]) -> bool:

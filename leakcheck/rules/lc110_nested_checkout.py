@@ -4,7 +4,8 @@
 
 Reports a checkout from a pool, written here or made by a project function that is called here, while
 a connection of the same pool is held. A statement that the pool itself runs (`await pool.fetch(…)`) takes a connection,
-too, for as long as it lasts.
+too, for as long as it lasts. A session of SQLAlchemy holds one from its first statement to its `commit()`,
+`rollback()` or `close()`.
 
 ## Why is this bad?
 
@@ -55,8 +56,9 @@ No fix is offered: change the code by hand, as shown above.
 
 ## Limits
 
-Two pools are the same when they are reached by the same name. Plain `connect()` calls share no
-pool and are not reported.
+Two pools are the same when they are reached by the same name, two sessions where one engine, or one factory, makes
+them. A second session is told where it is made, so not where only its statements come after those of the first. Plain
+`connect()` calls share no pool and are not reported.
 """
 
 from __future__ import annotations
