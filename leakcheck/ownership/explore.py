@@ -287,7 +287,7 @@ class Explorer:
         if state.status is Status.WAITING:
             return  # nothing was taken
         failed = state if state.raised else replace(state, raised=True, near_miss=0)
-        for edge in filter(self.effects.follows, block.raises):
+        for edge in self.effects.callees.passed(instruction, filter(self.effects.follows, block.raises)):
             target = self._push(node, block, edge, failed, events)
             if target is not None and not state.raised:
                 firsts = self.result.first_raises.setdefault(target, {})

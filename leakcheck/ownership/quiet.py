@@ -22,7 +22,7 @@ from leakcheck.project.names import Class, External, Function, Method, Scope
 from leakcheck.source import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from leakcheck.ownership.program import Program
     from leakcheck.ownership.unit import Unit
@@ -40,6 +40,7 @@ class QuietCalls:
         self._program = program
         self._symbols: dict[int, Symbols] = {}
         self._quiet: dict[int, bool] = {}
+        self._cancelled: set[int] = set()  # the calls of coroutines that nothing but a cancellation leaves
 
     def symbols(self, call: g.Call) -> Symbols:
         """What the callee may be."""
@@ -76,7 +77,10 @@ class QuietCalls:
             return True
         called = [s for s in self.symbols(call) if isinstance(s, Function)]
         if called:
-            return not any(functions.raising.may_raise_called(f, call) for f in called)
+            ways = [functions.raising.ways_called(f, call) for f in called]
+            if not any(w.fails for w in ways) and any(w.raises for w in ways):
+                self._cancelled.add(id(call.node))
+            return not any(w.raises for w in ways)
         if not call.arguments and isinstance(call.func, ex.Name) and call.func.id in _CONTAINERS:
             return True  # it makes an empty one
         names = [s.name for s in self.symbols(call) if isinstance(s, External)]
@@ -132,6 +136,13 @@ class QuietCalls:
         """Whether what is awaited is a call that is taken not to raise."""
         node = instruction.node
         return isinstance(node, cst.Await) and self._quiet.get(id(node.expression), False)
+
+    def passed(self, instruction: g.Instruction, edges: Iterable[g.Edge]) -> Iterable[g.Edge]:
+        """The edges taken where the instruction raises: a cancellation alone leaves some coroutines, when awaited."""
+        node = instruction.node
+        if isinstance(node, cst.Await) and id(node.expression) in self._cancelled:
+            return [edge for edge in edges if edge.raised == g.CANCELLED]
+        return () if id(node) in self._cancelled else edges
 
     def is_quiet_enter(self, instruction: g.Enter) -> bool:
         """Whether entering this ``with`` is taken not to raise: a lock, or a manager made by a quiet call."""

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 
 Known = State | Mapping[str, Value]
+Told = frozenset[tuple[str, Fact]]
+"""Flags that a call gives, by the names of the parameters."""
 _PLAIN = frozenset({"staticmethod", "classmethod", "override"})
 """Decorators that leave a function what it is."""
 _CATCHES_ALL = re.compile(r"\bexcept\s*:|\b(?:except|suppress)\b[^:\n]*\b(?:Base)?Exception\b")
@@ -45,10 +47,11 @@ _CATCHES_ALL = re.compile(r"\bexcept\s*:|\b(?:except|suppress)\b[^:\n]*\b(?:Base
 
 
 class Ways(Struct, frozen=True):
-    """How a call of a project function may end."""
+    """How a call of a project function may end; ``fails``: by an exception that is no cancellation."""
 
     returns: bool = True
     raises: bool = True
+    fails: bool = True
 
 
 class Raising:
@@ -57,7 +60,7 @@ class Raising:
     def __init__(self, program: Program, units: Units) -> None:
         self._program = program
         self._units = units
-        self._raising: dict[tuple[str, str, frozenset[str]], bool] = {}
+        self._found: dict[tuple[str, str, frozenset[str], Told], Ways] = {}
         self._given_none: dict[tuple[str, str, frozenset[str]], Ways] = {}
 
     def may_raise(self, function: Function) -> bool:
@@ -65,14 +68,21 @@ class Raising:
 
         Of a generator, before it first yields: that is what entering a context manager runs.
         """
-        return self._may_raise(function, frozenset())
+        return self._ways(function, frozenset()).raises
 
-    def may_raise_called(self, function: Function, call: g.Call) -> bool:
-        """Whether an exception can leave this call of a project function."""
+    def ways_called(self, function: Function, call: g.Call) -> Ways:
+        """How this call of a project function may end, by what is written in it."""
         facts, _ = self._program.resolver.function(function)
         if facts is None:
-            return True
-        return self._may_raise(function, displays(facts, call, bound=function.bound and not is_static(facts)))
+            return Ways()
+        bound = function.bound and not is_static(facts)
+        lists = displays(facts, call, bound=bound)
+        ways = self._ways(function, lists)
+        if not ways.raises:
+            return ways
+        flags = [(name, fact) for name, fact in known_of(facts, call, {}, bound=bound) if fact is not Fact.NONE]
+        told = frozenset(flag for flag in flags if self._asks_for(function, flag[0]))
+        return self._ways(function, lists, told) if told else ways
 
     def given_none(self, function: Function, call: g.Call, known: Known) -> Ways | None:
         """How a call of a project function may end that is given None; None where it is not, or nothing is known."""
@@ -88,18 +98,27 @@ class Raising:
             self._given_none[key] = Ways()  # what a recursive call sees
             unit = self._units.of(function)
             if unit is not None:
-                self._given_none[key] = self._ways(unit, nones=nones)
+                self._given_none[key] = self._found_out(unit, told=dict.fromkeys(nones, Fact.NONE))
         return self._given_none.get(key)
 
-    def _may_raise(self, function: Function, lists: frozenset[str]) -> bool:
-        """As ``may_raise``, where these parameters are lists: looping over one does not raise."""
-        key = (function.path, function.qualname, lists)
-        if key not in self._raising:
-            self._raising[key] = True
-            unit = self._units.of(function) if self._may_be_quiet(function) else None
+    def _ways(self, function: Function, lists: frozenset[str], told: Told = frozenset()) -> Ways:
+        """How it may end, given these flags and, in these parameters, lists, over which looping does not raise."""
+        key = (function.path, function.qualname, lists, told)
+        if key not in self._found:
+            self._found[key] = Ways()
+            unit = self._units.of(function) if told or self._may_be_quiet(function) else None
             if unit is not None:
-                self._raising[key] = self._ways(unit, lists).raises
-        return self._raising[key]
+                self._found[key] = self._found_out(unit, lists, dict(told))
+        return self._found[key]
+
+    def _asks_for(self, function: Function, name: str) -> bool:
+        """Whether some line of a function seems to decide something by a parameter, before LibCST parses anything."""
+        facts, _ = self._program.resolver.function(function)
+        source = self._program.source(function.path)
+        if facts is None or not isinstance(source, Source):
+            return False
+        asking = rf"^(?=.*\b(?:if|while|and|or)\b).*\b{re.escape(name)}\b"
+        return re.search(asking, source.rows(facts.first_row, facts.last_row), re.MULTILINE) is not None
 
     def _may_be_quiet(self, function: Function) -> bool:
         """Whether all that it calls is quiet, or it seems to catch what that raises, before LibCST parses anything."""
@@ -133,42 +152,52 @@ class Raising:
         return True
 
     def _is_quiet(self, name: str, callee: ex.Expression, scope: Scope) -> bool:
-        """Whether calling ``callee`` is taken not to raise, before anything of it is parsed by LibCST."""
+        """Whether calling ``callee`` is taken not to fail, before anything of it is parsed by LibCST."""
         calls = self._program.calls
         if calls.says_release(name) or calls.is_non_raising(ex.dotted(callee) or name):
             return True
         symbols = self._program.resolver.resolve(callee, scope)
         return bool(symbols) and all(
-            (isinstance(s, Function) and not self.may_raise(s))
+            (isinstance(s, Function) and not self._ways(s, frozenset()).fails)
             or (isinstance(s, Class) and not self.may_raise_building(s))
             for s in symbols
         )
 
-    def _ways(self, unit: Unit, lists: frozenset[str] = frozenset(), nones: frozenset[str] = frozenset()) -> Ways:
-        """Which ends of its graph some way reaches; these parameters are lists, and these None."""
+    def _found_out(
+        self, unit: Unit, lists: frozenset[str] = frozenset(), told: Mapping[str, Fact] | None = None
+    ) -> Ways:
+        """Which ends of its graph some way reaches; these parameters are lists, and this is known of others."""
         try:
             graph = self._units.graph(unit)
         except TooLargeError:
             return Ways()
         constants, callees = self._units.constants(unit), self._units.callees(unit)
-        if nones:
-            constants = constants.entered_with(dict.fromkeys(nones, Fact.NONE))
-        reached = reachable(graph, constants, callees, until_yield=graph.is_generator, lists=lists)
-        return Ways(graph.exit.index in reached, graph.failure.index in reached)
+        if told:
+            constants = constants.entered_with(dict(told))
+        reached = _reached(graph, constants, callees, until_yield=graph.is_generator, lists=lists)
+        failed = {cancelled for index, cancelled in reached if index == graph.failure.index}
+        return Ways(
+            (graph.exit.index, False) in reached or (graph.exit.index, True) in reached, bool(failed), False in failed
+        )
 
 
-def reachable(
+def reachable(graph: g.ControlFlowGraph, constants: Constants, callees: Callees) -> set[int]:
+    """The blocks that some path reaches on which only that raises which can."""
+    return {index for index, _ in _reached(graph, constants, callees)}
+
+
+def _reached(
     graph: g.ControlFlowGraph,
     constants: Constants,
     callees: Callees,
     *,
     until_yield: bool = False,
     lists: frozenset[str] = frozenset(),
-) -> set[int]:
-    """The blocks that some path reaches on which only that raises which can; ``lists`` are names of lists."""
-    seen, stack = {graph.entry.index}, [graph.entry]
+) -> set[tuple[int, bool]]:
+    """The same, each with whether what was raised last on the way was a cancellation; ``lists`` are names of lists."""
+    seen, stack = {(graph.entry.index, False)}, [(graph.entry, False)]
     while stack:
-        block = stack.pop()
+        block, cancelled = stack.pop()
         last = block.instructions[-1] if block.instructions else None
         if until_yield and isinstance(last, g.Yield):
             continue
@@ -176,11 +205,14 @@ def reachable(
         if quiet and isinstance(last, g.Call):
             given = callees.ways_given_none(last, constants.before(block, len(block.instructions) - 1))
             quiet = not constants.dereferences_none(block) and (given is None or not given.raises)
-        raises = not block.raises or not quiet
+        raising = () if quiet or last is None else {id(edge) for edge in callees.passed(last, block.raises)}
         for edge in constants.taken(block):
-            if (edge.raised is None or raises) and edge.target.index not in seen:
-                seen.add(edge.target.index)
-                stack.append(edge.target)
+            if edge.raised is not None and id(edge) not in raising:
+                continue
+            found = (edge.target.index, cancelled if edge.raised is None else edge.raised == g.CANCELLED)
+            if found not in seen:
+                seen.add(found)
+                stack.append((edge.target, found[1]))
     return seen
 
 
