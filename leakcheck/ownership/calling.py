@@ -23,6 +23,7 @@ from leakcheck.driver import ALWAYS, RECEIVER, WithEffect
 from leakcheck.ownership.obligation import EventKind, consumed, missed
 from leakcheck.ownership.state import ALIASES, Box, Closure, Deferred, Fact, Hold, Status, refers
 from leakcheck.ownership.summary import BORROWS, End
+from leakcheck.project.facts import ENTERING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,7 +73,7 @@ def call_(obligation: Obligation, call: g.Call, state: State) -> Outcome:
         outcome = _method(obligation, call, state, call.method or "")
     elif receiver is Hold.DERIVED:
         outcome = _derived_method(obligation, call, state)
-    elif receiver in (Hold.PENDING, Hold.MANAGER) and call.method in ("__enter__", "__aenter__"):
+    elif receiver in (Hold.PENDING, Hold.MANAGER) and call.method in ENTERING:
         outcome = _entered_by_hand(call, before, state)
     elif receiver is Hold.MANAGER and call.method in _LEAVING:
         released = obligation.released(call, state)
@@ -107,16 +108,14 @@ def operands(call: g.Call) -> dict[str, Value | None]:
 
 def _method(obligation: Obligation, call: g.Call, state: State, name: str) -> Outcome:
     """A method of the resource itself."""
-    if name in ("__enter__", "__aenter__"):
-        return [state.bind({call.target: Hold.OWN})], [state]
     if name in ("__exit__", "__aexit__"):
-        if obligation.resource.with_effect is WithEffect.RELEASES:
-            released = obligation.released(call, state)
-            return [released], [released]
-        return [state], [state]
+        left = obligation.released(call, state) if obligation.resource.with_effect is WithEffect.RELEASES else state
+        return [left], [left]
     operation = obligation.resource.methods.get(name)
     if operation is not None and operation.acquires_receiver:
         return obligation.opened(call, state, operation)
+    if name in ENTERING:
+        return [state.bind({call.target: Hold.OWN})], [state]
     expected = id(call.node) in obligation.callees.expected_to_raise
     if operation is not None and state.status is Status.RELEASED and not expected and _reopens(call, operation):
         return [obligation.taken_now(call, state)], [state]

@@ -24,7 +24,7 @@ from leakcheck.ownership.found import opened_holder
 from leakcheck.ownership.owners import offered
 from leakcheck.ownership.reopening import Reopening
 from leakcheck.ownership.summary import Owned
-from leakcheck.project.facts import gives_itself, is_property, is_self, is_static
+from leakcheck.project.facts import ENTERING, gives_itself, is_property, is_self, is_static
 from leakcheck.project.gate import matters
 from leakcheck.project.hierarchy import INITIALISERS
 from leakcheck.project.names import Class, Function
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 _NOT_OPENING = frozenset({*INITIALISERS, "__new__", "__enter__", "__aenter__", "__exit__", "__aexit__", "__del__"})
 """Methods that are called by other means, or judged elsewhere."""
+_NEVER_OPENING = _NOT_OPENING - ENTERING
+"""The same of those that open by way of others: who enters an object by hand calls `__enter__`, which calls `open`."""
 
 
 class Openings:
@@ -110,7 +112,7 @@ class Openings:
 
     def _openings(self, cls: Class, attribute: str, direct: set[str]) -> dict[str, Operation]:
         """The methods and properties that open it, some of them by way of others."""
-        methods = [(module, method) for module, method in self._methods(cls) if method.name not in _NOT_OPENING]
+        methods = [(module, method) for module, method in self._methods(cls) if method.name not in _NEVER_OPENING]
         properties = {m.name for _, m in methods if is_property(m)}
         opening = set(direct)
         former = -1
