@@ -20,6 +20,7 @@ from leakcheck.cfg.builder import TooLargeError
 from leakcheck.cfg.walk import call_of
 from leakcheck.ownership.acquire import advanced_operand
 from leakcheck.ownership.by_hand import entered_by_hand
+from leakcheck.ownership.callers import given_back_by_callers
 from leakcheck.ownership.conditional import assumed, required_null
 from leakcheck.ownership.consumers import left_early
 from leakcheck.ownership.effects import Effects
@@ -156,7 +157,7 @@ class Functions:
             resource = found.acquisition.resource
             if self.owners.released_elsewhere(cls, attribute, resource) or self.owners.takes_back(cls, resource):
                 continue
-            if lasts(self._program, cls):
+            if lasts(self._program, cls) or given_back_by_callers(self._program, found):
                 continue
             undo = self.teardown.of_tests(found.unit, cls)
             yield replace(stored_leak(found, f"self.{attribute}", ending), undo=undo)
