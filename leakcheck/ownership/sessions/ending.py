@@ -109,7 +109,7 @@ def after(following: Following, call: g.Call, action: Action, state: State) -> S
     if held.kind is HeldKind.AUTHORIZATION and kind is SqlKind.RESET_ROLE:
         why = "RESET ROLE does not end SET SESSION AUTHORIZATION: send RESET SESSION AUTHORIZATION"
         return _near_miss(following, call, why, state)
-    if kind not in ENDS[held.kind] or action.event.local:
+    if kind not in ENDS[held.kind] or action.event.local or id(call.node) == following.turns.taking:
         return state
     if kind is SqlKind.SET and held.kind is HeldKind.SETTING and name == held.name:
         following.restored_by.add((id(call.node), name))

@@ -31,31 +31,33 @@ class Turns(Struct, frozen=True):
     """What these loops step through, by the names that the graph has for it.
 
     ``steps`` are the loops, the calls by which they reach it, and those that are made once more with what the taking
-    statement was given: none of these raises that did not before.
+    statement was given: none of these raises that did not before. ``taking`` is that statement, which in a later turn
+    sets once more what it has set, and ends nothing.
     """
 
     iterables: frozenset[str] = frozenset()
     steps: frozenset[int] = frozenset()
+    taking: int = 0
 
 
 NO_TURNS = Turns()
 
 
 def turns(graph: g.ControlFlowGraph, taking: g.Call, held: Held, statements: Statements) -> Turns:
-    """The loops that end what a call takes in a turn of another."""
+    """The loops that end what a call takes in a turn of another, and what it is that takes it."""
     steps = [i for block in graph.blocks for i in block.instructions if isinstance(i, g.Iterate)]
     inside = {id(step.node): {id(node) for node in walk(step.node)} for step in steps}
     own = {_collection(step.node) for step in steps if id(taking.node) in inside[id(step.node)]} - {None}
     others = [s for s in steps if _collection(s.node) in own and id(taking.node) not in inside[id(s.node)]]
     again = frozenset(_made_again(graph, taking))
     if not others:
-        return Turns(steps=again) if again else NO_TURNS
+        return Turns(steps=again, taking=id(taking.node))
     ends = ENDS[held.kind] | {SqlKind.DISCARD_ALL}
     calls = (i for block in graph.blocks for i in block.instructions if isinstance(i, g.Call))
     ending = {id(c.node) for c in calls if any(event.kind in ends for event in statements.executing(c))}
     found = [step for step in others if not ending.isdisjoint(inside[id(step.node)])]
     reached = (id(n) for s in found if isinstance(s.node, (cst.For, cst.CompFor)) for n in walk(s.node.iter))
-    return Turns(frozenset(step.iterable for step in found), again.union((id(s.node) for s in found), reached))
+    return Turns(frozenset(step.iterable for step in found), again.union((id(s.node) for s in found), reached), id(taking.node))
 
 
 def _made_again(graph: g.ControlFlowGraph, taking: g.Call) -> Iterator[int]:
