@@ -196,7 +196,7 @@ class Obligation(Struct):
         if state.status is Status.HELD:
             return state
         self.event(EventKind.OPENED, instruction)
-        return state.with_status(Status.HELD)
+        return replace(state, status=Status.HELD, used_late=False)
 
     def commits_with_block(self, instruction: g.Enter | g.Exit, state: State) -> bool:
         """Whether leaving a block gives the connection back until the next statement: ``with session.begin():``."""
@@ -212,9 +212,12 @@ class Obligation(Struct):
         """The outcome of using it; ``borrowed``: somebody else does, who may only look at it."""
         harm = self.resource.use_after_release
         after = state.status is Status.RELEASED and not state.release_raised
-        if after and not borrowed and harm is not UseAfterRelease.HARMLESS:
+        late = after and not borrowed and harm is not UseAfterRelease.HARMLESS
+        if late and not state.used_late:
             self.event(EventKind.USED_AFTER, instruction, harm.value)
-        used = replace(state, paused=False) if state.paused else state
+        reckoned = id(instruction.node) in self.callees.tried | self.callees.expected_to_raise
+        told = state.used_late or (late and not reckoned)
+        used = replace(state, paused=False, used_late=told) if state.paused or late else state
         return [used], [used]
 
     def affected(self, effect: Effect, state: State, call: g.Instruction, target: str) -> Outcome:

@@ -140,8 +140,9 @@ def unsent(following: Following, call: g.Call, actions: Sequence[Action], state:
     for action in actions if state.status is Status.HELD else ():
         if action.kind not in _TRANSACTION_ENDS:
             state = refused(following, call, action, state, NOT_AWAITED)
-        elif following.held is None and state.session.open is Open.YES:
+        elif following.held is None and state.session.open is Open.YES and not state.session.useless:
             following.event(EventKind.USELESS_END, call, NOT_AWAITED)
+            state = replace(state, session=replace(state.session, useless=True))
         elif following.held is not None and following.held.kind is HeldKind.TRANSACTION:
             return following.done(call, state)  # reported there
     return state

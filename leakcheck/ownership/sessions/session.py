@@ -70,8 +70,9 @@ class Session(Struct, frozen=True):
     ``wrote``: something was perhaps written in the open transaction, so that its COMMIT may fail.
     ``aborted``: a statement failed in the open transaction, and the server refuses all others until it ends.
     ``decided``: the last test of what the object notes of its transaction, and its outcome.
-    ``failed``, ``slow`` and ``unseen`` are the statement that raised in the open transaction, the slow call in it, and
-    the SQL COMMIT that the driver has not seen. ``gone`` says how the connection went with what is held.
+    ``failed``, ``slow`` and ``unseen`` are the statement that raised in the open transaction, the slow call in it,
+    and the SQL COMMIT that the driver has not seen; ``useless``: a call that should have ended it was told of.
+    ``gone`` says how the connection went with what is held.
     """
 
     open: Open = Open.MAYBE
@@ -90,6 +91,7 @@ class Session(Struct, frozen=True):
     failed: Instruction | None = None
     slow: Call | None = None
     unseen: Instruction | None = None
+    useless: bool = False
     gone: str = ""
 
 

@@ -100,7 +100,9 @@ def after(following: Following, call: g.Call, action: Action, state: State) -> S
         following.event(EventKind.USELESS_END, session.unseen, _UNSEEN, call)
     match action.kind:
         case SqlKind.BEGIN:
-            begun = replace(session, open=Open.YES, manual=action.operation is None, wrote=False, unseen=None)
+            begun = replace(
+                session, open=Open.YES, manual=action.operation is None, wrote=False, unseen=None, useless=False
+            )
             return state if session.open is Open.YES else replace(state, session=begun)
         case SqlKind.COMMIT | SqlKind.ROLLBACK:
             return _end(following, call, action, state)
@@ -132,9 +134,10 @@ def _end(following: Following, call: g.Call, action: Action, state: State) -> St
     session, operation = state.session, action.operation
     useless = _useless(following, call, action, state)
     if useless:
-        if following.held is None:
+        if following.held is None and not session.useless:
             following.event(EventKind.USELESS_END, call, useless)
-            return state
+        if following.held is None:
+            return replace(state, session=replace(session, useless=True))
         return following.done(call, state)  # reported there
     begun_by_driver = session.open is Open.YES and session.autocommit is False
     state = ended(following, call, action.kind, state)
@@ -186,6 +189,7 @@ def ended(following: Following, instruction: g.Instruction, kind: SqlKind, state
         failed=None,
         slow=None,
         unseen=None,
+        useless=False,
         scopes=(),
     )
     return replace(state, session=session)

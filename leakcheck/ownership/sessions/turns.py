@@ -57,7 +57,9 @@ def turns(graph: g.ControlFlowGraph, taking: g.Call, held: Held, statements: Sta
     ending = {id(c.node) for c in calls if any(event.kind in ends for event in statements.executing(c))}
     found = [step for step in others if not ending.isdisjoint(inside[id(step.node)])]
     reached = (id(n) for s in found if isinstance(s.node, (cst.For, cst.CompFor)) for n in walk(s.node.iter))
-    return Turns(frozenset(step.iterable for step in found), again.union((id(s.node) for s in found), reached), id(taking.node))
+    return Turns(
+        frozenset(step.iterable for step in found), again.union((id(s.node) for s in found), reached), id(taking.node)
+    )
 
 
 def _made_again(graph: g.ControlFlowGraph, taking: g.Call) -> Iterator[int]:
