@@ -72,6 +72,7 @@ class Calls(Struct, frozen=True):
     functions: Mapping[str, CallEffect]
     methods: Mapping[str, CallEffect]
     patterns: frozenset[str]
+    non_raising_given: frozenset[str]  # what a function around the one that calls it is given
     non_raising_methods: Mapping[str, frozenset[str]]  # method → words the receiver may end in
     release_names: frozenset[str]
     release_verbs: frozenset[str]
@@ -197,6 +198,7 @@ def load_calls() -> Calls:
         functions={name: _effect(name, fields) for name, fields in document["call"].items()},
         methods={name: _effect(name, fields) for name, fields in document["method"].items()},
         patterns=frozenset(document["non-raising"]) | exceptions,
+        non_raising_given=frozenset(document["non-raising-given"]),
         non_raising_methods=methods,
         release_names=frozenset(document["release-names"]),
         release_verbs=frozenset(document["release-verbs"]),

@@ -18,6 +18,7 @@ SOURCE = Path(__file__).with_name("calls.toml")
 
 _FILE_KEYS: dict[str, tuple[type, ...]] = {
     "non-raising": (list,),
+    "non-raising-given": (list,),
     "non-raising-methods": (dict,),
     "borrowing": (list,),
     "building": (list,),

@@ -68,6 +68,8 @@ class QuietCalls:
         match call.func:
             case ex.Attribute(base=ex.Constant(value=str()), name="format"):
                 return True  # as an f-string
+            case ex.Name(id=name) if name in self._program.calls.non_raising_given:
+                return self._is_given_around(name)
         methods = [s.operation for s in self.symbols(call) if isinstance(s, Method)]
         if methods:
             return all(o.releases is not None or bool(o.near_miss) for o in methods)
@@ -87,6 +89,12 @@ class QuietCalls:
         names.append(ex.spelled(call.func) or f"_.{call.method}")
         calls, last = self._program.calls, names[-1].rpartition(".")[2]
         return any(calls.is_non_raising(n) for n in names) or (not last[:1].isupper() and calls.says_release(last))
+
+    def _is_given_around(self, name: str) -> bool:
+        """Whether a name is a parameter of a function around this one, and no other thing in between."""
+        around = next((f for f in reversed(self._unit.scope.functions) if f.binds(name)), None)
+        given = around is not None and any(p.name == name for p in around.parameters)
+        return given and around is not self._unit.facts
 
     def is_quiet_instruction(self, instruction: g.Instruction) -> bool:
         """Whether an instruction that has exception edges is taken not to raise."""
