@@ -21,8 +21,8 @@ from msgspec import Struct
 
 from leakcheck.config import Config
 from leakcheck.diagnostic import LeakcheckError
-from leakcheck.handlers.search import is_test
 from leakcheck.project.files import discover, displayed, read_file
+from leakcheck.project.testing import is_test
 from leakcheck.templates import SERVED, driver_of, helper_text
 from leakcheck.writing import put
 

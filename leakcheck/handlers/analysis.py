@@ -14,11 +14,11 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from leakcheck.handlers.constructions import Constructions
-from leakcheck.handlers.search import is_test
 from leakcheck.ownership.program import FileAnalysis, Program
 from leakcheck.ownership.unknown import unknown
 from leakcheck.project.large_stack import on_large_stack
 from leakcheck.project.names import Scope
+from leakcheck.project.testing import is_test
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

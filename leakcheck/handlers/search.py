@@ -21,6 +21,7 @@ from leakcheck.ownership.program import Failure
 from leakcheck.project.facts import is_property
 from leakcheck.project.large_stack import on_large_stack
 from leakcheck.project.names import Class, Function, Instance
+from leakcheck.project.testing import is_test
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +33,6 @@ _MOST_TREES = 150
 _PASSING = frozenset({"partial", "sync_to_async", "database_sync_to_async", "async_to_sync", "wraps", "as_view"})
 """Functions that give back what they are given, to be called as before."""
 """Decorators of methods that are read as attributes."""
-_TESTS = frozenset({"test", "tests"})
 _PLAIN = re.compile(r"[A-Za-z_]\w*\Z")
 
 
@@ -153,13 +153,6 @@ class Search:
                 if len(found) > _MOST_TREES:
                     return [path]
         return found
-
-
-def is_test(path: str) -> bool:
-    """Whether a file holds tests: what these call serves no request, however often they do."""
-    *folders, name = path.split("/")
-    tests = name.startswith("test_") or name.endswith("_test.py") or name == "conftest.py"
-    return tests or not _TESTS.isdisjoint(folders)
 
 
 def _classified(tree: Tree, node: ast.Name | ast.Attribute) -> Iterator[Mention]:

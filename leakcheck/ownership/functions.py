@@ -7,7 +7,6 @@ done with an argument), ``raising`` (what cannot raise) and ``owners`` (classes 
 
 from __future__ import annotations
 
-import re
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -37,7 +36,7 @@ from leakcheck.ownership.nested_blocks import lent_checkouts, nested_in_blocks
 from leakcheck.ownership.owed import owned_by
 from leakcheck.ownership.owners import Owners
 from leakcheck.ownership.perhaps_none import completed, perhaps_none
-from leakcheck.ownership.program import MANAGING, Failure, FileAnalysis, Skip
+from leakcheck.ownership.program import MANAGING, FileAnalysis, Skip
 from leakcheck.ownership.raising import Raising, reachable
 from leakcheck.ownership.replaced import StandIns
 from leakcheck.ownership.report import left_held_leak, reported, stored_leak
@@ -227,7 +226,7 @@ class Functions:
                 if not isinstance(instruction, g.Call) or id(instruction.node) in seen:
                     continue
                 acquisition = self.acquisition(unit, instruction)
-                if acquisition is None or self._is_patched(unit, instruction):
+                if acquisition is None:
                     continue
                 seen.add(id(instruction.node))
                 if acquisition.advances:
@@ -273,17 +272,6 @@ class Functions:
             return None
         call = g.Call(node, name, ex.Name(name), None, None, None, ())
         return Found(unit, call, acquisition, explorer.result, effects)
-
-    def _is_patched(self, unit: Unit, call: g.Call) -> bool:
-        """Whether the test around the call puts a mock in its place."""
-        name = ex.last_name(call.func)
-        source = self._program.source(unit.path)
-        if unit.facts is None or isinstance(source, Failure):
-            return False
-        text = source.rows(unit.facts.first_row, unit.facts.last_row)
-        if name is None or ("patch" not in text and "setattr" not in text):
-            return False
-        return re.search(rf"(?:patch|setattr)[\w.]*\([^)]*\b{re.escape(name)}\b(?!\()", text) is not None
 
     def explore(self, unit: Unit, call: g.Call, acquisition: Acquisition, *, followed: bool = False) -> Sequence[Found]:
         """What becomes of what one call takes; ``followed``: also where self keeps it. Raises BoundReachedError."""

@@ -3,46 +3,49 @@
     @patch("shop.db.psycopg2.connect")     →   {"connect"}: `connect_to_shop()` opens no connection here
     def test_opens_once(fake): ...
 
-By names alone: a stand-in for what takes connections, or for what they are taken from, stands for all of them.
+By names alone: a stand-in for what takes connections, or for what they are taken from, stands for all of them. A test
+replaces what it, its decorators, its file and its ``conftest.py`` do, and what is done by the set-up of its case, its
+fixtures, and the functions for tests that these or it call.
 """
 
 from __future__ import annotations
 
-import re
+from itertools import chain
 from typing import TYPE_CHECKING
 
-import libcst as cst
-from msgspec import Struct
-
 from leakcheck import expression as ex
-from leakcheck.cfg.walk import reduce, walk
-from leakcheck.project.names import Class, Function
+from leakcheck.ownership.fixtures import Fixtures
+from leakcheck.ownership.program import Failure
+from leakcheck.ownership.replacing import PATCHERS, Replaced, Written, replaced_by, written_in
+from leakcheck.project.definitions import Definitions
+from leakcheck.project.facts import ENTERING
+from leakcheck.project.hierarchy import INITIALISERS
+from leakcheck.project.names import Class, External, Function, Instance, Method, ProjectModule, Scope
+from leakcheck.project.nodes import parsed
+from leakcheck.project.testing import is_test
+from leakcheck.project.texts import sql_texts
+from leakcheck.sql.event import HOLE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from leakcheck.driver import DriverClass
     from leakcheck.ownership.acquire import Acquisition
     from leakcheck.ownership.program import Program
     from leakcheck.ownership.unit import Unit
-    from leakcheck.project.facts import FunctionFacts, ModuleFacts
+    from leakcheck.project.facts import FunctionFacts
+    from leakcheck.project.names import Symbol
 
-_SET_UP = frozenset({"setUp", "asyncSetUp", "setup_method", "setUpClass"})
-_PATCHING = re.compile(rb"\b(?:patch|setattr|setitem|modules|monkeypatch|mocker)\b")
-_MODULES = "sys.modules"
-_TRUE = ex.Constant(value=True)
-_PATCHERS = frozenset({"monkeypatch", "mocker"})
-"""Fixtures of pytest and its plugins by which something is replaced until the test ends."""
-
-
-class _Helpers(Struct):
-    """The functions of a test file that replace something for its tests, by the names by which these ask for them."""
-
-    lent: dict[str, list[Function]]
-    """Those that a test lends its ``monkeypatch``."""
-    fixtures: dict[str, list[Function]]
-    for_all: list[Function]
-    """The fixtures that tests get without asking."""
+Replacement = tuple[str, str]
+"""The last name of what is replaced, and that of what has it: ``("connect", "psycopg2")``."""
+_SET_UP = ("setUp", "asyncSetUp", "setUpClass", "setup_method", "setup_class", "setup")
+_BEFORE = frozenset((*INITIALISERS, *ENTERING))
+"""Methods that run where an object is made or entered."""
+_MOCKS = ("Mock", "create_autospec", "SimpleNamespace")
+_MOST = 60
+"""So many functions are looked at for one test."""
+_DEPTH = 4
+"""So many names and functions are followed to what takes the place of something."""
 
 
 class StandIns:
@@ -50,25 +53,31 @@ class StandIns:
 
     def __init__(self, program: Program) -> None:
         self._program = program
-        self._replaced: dict[Unit, frozenset[str]] = {}
-        self._helpers: dict[str, _Helpers] = {}
+        self._fixtures = Fixtures(program)
+        self._replaced: dict[Unit, frozenset[Replacement]] = {}
+        self._written: dict[str, Written] = {}
 
     def take(self, unit: Unit, call: ex.Call, found: Acquisition) -> bool:
-        """Whether what a call takes comes from a stand-in that its function, or a decorator, put in place."""
+        """Whether what a call takes comes from a stand-in that its function, or what runs before it, put in place."""
         around = unit
         while around.parent is not None:
             around = around.parent
         if around not in self._replaced:
-            self._replaced[around] = frozenset(self._replaced_in(around))
-        replaced = self._replaced[around]
+            self._replaced[around] = frozenset(self._replaced_around(around))
+        pool = ex.of_names(found.pool) if found.pool is not None and _in_tests(around) else None
+        if pool is not None and self._is_made_up(pool, unit.scope, unit.path):
+            return True
+        if any(self._is_overridden(symbol, found) for symbol in self._resolved(call.func, unit.scope)):
+            return True
+        replaced = self._of_the_driver(self._replaced[around], found.resource)
         if not replaced:
             return False
-        if not replaced.isdisjoint((ex.dotted(call.func) or ex.last_name(call.func) or "").split(".")):
+        if self._names_one_of(replaced, call.func, unit.scope):
             return True
         if not found.steps:
             return False
         # A function or class of the project takes it: what that calls, or takes it from, is replaced wherever it is.
-        program = self._program
+        program, names = self._program, {name for name, _ in replaced}
         named = (
             program.driver_words,
             program.acquiring_names,
@@ -77,7 +86,43 @@ class StandIns:
             _kept(program, found.resource),
             self._on_the_way(unit, call, found),
         )
-        return not all(map(replaced.isdisjoint, named))
+        return not all(map(names.isdisjoint, named))
+
+    def _is_overridden(self, symbol: Symbol, found: Acquisition) -> bool:
+        """Whether a class is made that has another method in the place of the one that takes, which it never calls."""
+        if not isinstance(symbol, Class):
+            return False
+        for step in found.steps:
+            module = self._program.facts(step.path)
+            taking = module.functions_at(step.span.start.row) if module is not None else []
+            if taking and taking[0].owner is not None and self._never_calls(symbol, step.path, taking[0]):
+                return True
+        return False
+
+    def _never_calls(self, of: Class, path: str, method: FunctionFacts) -> bool:
+        """Whether the nearest method of this name is another one than that of the file, and does not call it."""
+        for cls, facts, module in self._program.resolver.hierarchy.lineage(of):
+            if method.name in facts.methods:
+                nearest = module.functions[facts.methods[method.name]]
+                return cls != Class(path, method.owner or "") and method.name not in nearest.calls
+        return False
+
+    def _names_one_of(self, replaced: frozenset[Replacement], func: ex.Expression, scope: Scope) -> bool:
+        """Whether a callee is replaced, or what it is a member of; of a driver's own function both must be named."""
+        words = (ex.dotted(func) or ex.last_name(func) or "").split(".")
+        drivers = [s.name.split(".") for s in self._resolved(func, scope) if isinstance(s, External)]
+        if len(words) == 1 or not drivers:
+            return any(name in words for name, _ in replaced)
+        known = {*words, *chain.from_iterable(drivers)}
+        return any(name in words[:-1] or (name == words[-1] and owner in known) for name, owner in replaced)
+
+    def _of_the_driver(self, replaced: frozenset[Replacement], resource: DriverClass) -> frozenset[Replacement]:
+        """What is replaced, without what other drivers have than the one that a resource is of."""
+        drivers = self._program.drivers
+        own = drivers.packages_of(resource.id) if resource.id in drivers.classes else ()
+        roots = {package.partition(".")[0] for package in own}
+        others = drivers.packages - roots if roots else frozenset()
+        return frozenset(each for each in replaced if others.isdisjoint(each))
 
     def _on_the_way(self, unit: Unit, call: ex.Call, found: Acquisition) -> Iterator[str]:
         """The names by which the functions that take it get what they return."""
@@ -89,63 +134,176 @@ class StandIns:
         for step in found.steps:
             module = program.facts(step.path)
             for facts in module.functions_at(step.span.start.row) if module is not None else ():
+                yield facts.name
                 yield from _sources(facts)
 
-    def _replaced_in(self, unit: Unit) -> Iterator[str]:
-        """The last names of what is replaced for the time of a function that stands in no other."""
-        program, facts = self._program, unit.facts
-        if facts is None or _PATCHING.search(program.rows(unit.path, facts.first_row, facts.last_row)):
-            yield from _replaced_inside(unit)
+    # What is replaced
+
+    def _replaced_around(self, unit: Unit) -> Iterator[Replacement]:
+        """What is replaced for the time of a function that stands in no other."""
+        facts = unit.facts
         if facts is None:
+            yield from self._names(self._in(unit.path).top, Scope(unit.scope.module), unit.path)
             return
-        for helper in self._helpers_of(unit.path, facts) if facts.name.startswith("test") else ():
-            unit_of_helper = program.functions.units.of(helper)
-            yield from _replaced_inside(unit_of_helper) if unit_of_helper is not None else ()
-        module = program.facts(unit.path) if facts.owner is not None else None
-        if module is not None and facts.owner in module.classes:
-            for decorator in module.classes[facts.owner].decorators:
-                yield from _replaced_by(decorator)
-            yield from self._replaced_before(Class(unit.path, facts.owner), module)
+        if not _in_tests(unit):
+            given = self._in(unit.path).functions.get(facts.row, ())
+            yield from self._names((each for each in given if not each.by_hand), unit.scope, unit.path)
+            return
+        for place in self._fixtures.places(unit.path):
+            module = self._program.facts(place)
+            if module is not None:
+                yield from self._names(self._in(place).top, Scope(module), unit.path)
+        pending = [Function(unit.path, facts.qualname), *self._set_up(unit.path, facts)]
+        if facts.owner is not None and facts.owner in unit.scope.module.classes:
+            outside = Scope(unit.scope.module)
+            for decorator in unit.scope.module.classes[facts.owner].decorators:
+                yield from self._names(self._by_decorator(decorator, unit.path), outside, unit.path)
+        for function in pending:
+            yield from self._replaced_by(function, unit.path, is_first=function is pending[0])
+            if len(pending) < _MOST:
+                pending += dict.fromkeys(f for f in self._before(function, unit.path) if f not in pending)
 
-    def _helpers_of(self, path: str, test: FunctionFacts) -> Iterator[Function]:
-        """The functions that replace something for a test: it lends them ``monkeypatch``, or they are its fixtures."""
-        for place in (path, self._program.modules.find(".conftest", path)):
-            if place is None:
+    def _set_up(self, path: str, test: FunctionFacts) -> Iterator[Function]:
+        """The methods that run before the tests of the class that a test is a method of."""
+        owner = Class(path, test.owner) if test.owner is not None else None
+        for cls, facts, _ in self._program.resolver.hierarchy.lineage(owner) if owner is not None else ():
+            yield from (Function(cls.path, facts.methods[name]) for name in _SET_UP if name in facts.methods)
+
+    def _before(self, function: Function, path: str) -> Iterator[Function]:
+        """The functions that replace something for another: its fixtures, and those for tests that it calls."""
+        facts, scope = self._program.resolver.function(function)
+        if facts is None or scope is None:
+            return
+        yield from self._fixtures.before(function, facts)
+        for symbol in (s for funcs in facts.calls.values() for f in funcs for s in self._resolved(f, scope)):
+            match symbol:
+                case Function(path=place, qualname=name) if place != function.path or name not in facts.scope.functions:
+                    helper = Function(place, name)
+                    if place == path or is_test(place) or self._is_lent(helper):
+                        yield helper
+                case Class() if symbol.path == path or is_test(symbol.path):
+                    for cls, made, _ in self._program.resolver.hierarchy.lineage(symbol):
+                        yield from (Function(cls.path, made.methods[n]) for n in _BEFORE & made.methods.keys())
+                case _:
+                    pass
+
+    def _is_lent(self, function: Function) -> bool:
+        """Whether a function is given what replaces something until a test ends."""
+        facts, _ = self._program.resolver.function(function)
+        return facts is not None and not PATCHERS.isdisjoint(p.name for p in facts.parameters)
+
+    def _resolved(self, func: ex.Expression, scope: Scope) -> Iterable[Symbol]:
+        return self._program.resolver.resolve(func, scope)
+
+    def _replaced_by(self, function: Function, path: str, *, is_first: bool) -> Iterator[Replacement]:
+        """What a function replaces for a test of the file ``path``; a helper's blocks have ended before it goes on."""
+        facts, scope = self._program.resolver.function(function)
+        if facts is None or scope is None:
+            return
+        written = self._in(function.path)
+        lasts = is_first or facts.is_generator or facts.name in ENTERING
+        given = [each for each in written.functions.get(facts.row, ()) if lasts or not each.ends]
+        for name in written.mentioned.get(facts.row, frozenset()) & written.named.keys():
+            given += written.named[name]
+        yield from self._names(given, scope, path)
+
+    def _by_decorator(self, decorator: ex.Expression, path: str) -> Iterable[Replaced]:
+        named = self._in(path).named
+        return named.get(decorator.id, ()) if isinstance(decorator, ex.Name) else replaced_by(decorator)
+
+    def _in(self, path: str) -> Written:
+        if path not in self._written:
+            source = self._program.source(path)
+            if isinstance(source, Failure) or self._program.facts(path) is None:
+                self._written[path] = Written()
+            else:
+                self._written[path] = written_in(parsed(source.text))
+        return self._written[path]
+
+    def _names(self, replaced: Iterable[Replaced], scope: Scope, path: str) -> Iterator[Replacement]:
+        """The last names of what stand-ins take the place of, each with the last name of what has it."""
+        for each in replaced:
+            if each.by is not None and self._is_real(each.by, scope, path):
                 continue
-            if place not in self._helpers:
-                self._helpers[place] = self._helpers_in(place)
-            helpers = self._helpers[place]
-            yield from (helper for name in test.calls for helper in helpers.lent.get(name, ()))
-            yield from (helper for asked in test.parameters for helper in helpers.fixtures.get(asked.name, ()))
-            yield from helpers.for_all
+            known = (each.target.value,) if isinstance(each.target, ex.Constant) else None
+            for text in known or sql_texts(each.target, scope, self._program) or ():
+                owner, _, name = str(text).rpartition(".")
+                if HOLE not in name:
+                    yield from ((each, owner.rpartition(".")[2]) for each in (name, name.lstrip("_")))
 
-    def _helpers_in(self, path: str) -> _Helpers:
-        module, found = self._program.facts(path), _Helpers({}, {}, [])
-        for helper in module.functions.values() if module is not None else ():
-            lent = not _PATCHERS.isdisjoint(p.name for p in helper.parameters)
-            fixtures = [d for d in helper.decorators if ex.last_name(d) == "fixture"]
-            if not (lent or fixtures) or not _PATCHING.search(self._program.rows(path, helper.row, helper.last_row)):
-                continue
-            function = Function(path, helper.qualname)
-            if lent:
-                found.lent.setdefault(helper.name, []).append(function)
-            if any(map(_is_for_all, fixtures)):
-                found.for_all.append(function)
-            elif fixtures:
-                found.fixtures.setdefault(helper.name, []).append(function)
-        return found
+    def _is_real(self, value: ex.Expression, scope: Scope, path: str, depth: int = _DEPTH) -> bool:
+        """Whether what takes the place of something is no stand-in: nothing, what a driver or the project gives."""
+        if depth <= 0:
+            return False
+        match value:
+            case ex.Constant():
+                return True
+            case ex.Sequence(items=options) | ex.Choice(options=options):
+                return not options or any(self._is_real(each, scope, path, depth - 1) for each in options)
+            case ex.Await(value=inner) | ex.Entered(value=inner) | ex.Call(func=inner):
+                return self._is_real(inner, scope, path, depth)
+            case ex.Name(id=name) if scope.functions and name in scope.functions[-1].scope.assignments:
+                given = scope.functions[-1].scope.assignments[name]
+                return any(self._is_real(each, scope, path, depth - 1) for each in given)
+            case _:
+                return any(self._gives_real(s, path, depth) for s in self._resolved(value, scope))
 
-    def _replaced_before(self, cls: Class, module: ModuleFacts) -> Iterator[str]:
-        """What a test case's ``setUp`` puts in a module: ``driver._connect = stub`` stands for ``driver.connect()``."""
-        for name in _SET_UP & module.classes[cls.qualname].methods.keys():
-            unit = self._program.functions.units.of(Function(cls.path, module.classes[cls.qualname].methods[name]))
-            for node in walk(unit.node) if unit is not None else ():
-                for target in node.targets if isinstance(node, cst.Assign) else ():
-                    match reduce(target.target):
-                        case ex.Attribute(base=ex.Name(id=base), name=replaced) if base in module.scope.imports:
-                            yield replaced.lstrip("_")
-                        case _:
-                            pass
+    def _gives_real(self, symbol: Symbol, path: str, depth: int) -> bool:
+        match symbol:
+            case External(name=name):
+                return name.partition(".")[0] in self._program.drivers.packages
+            case Function(path=place):
+                facts, scope = self._program.resolver.function(symbol)
+                if not (place == path or is_test(place)) or facts is None or scope is None:
+                    return True
+                return any(self._is_real(v, scope, path, depth - 1) for v in facts.returned if v != ex.Constant(None))
+            case Class(path=place) | Instance(of=Class(path=place)):
+                return not (place == path or is_test(place))
+            case Instance(of=of):
+                return isinstance(of, str)
+            case Method():
+                return True
+            case ProjectModule():
+                return False
+
+    def _is_made_up(self, value: ex.Expression, scope: Scope, path: str, depth: int = _DEPTH) -> bool:
+        """Whether a value is a stand-in that a test makes: a mock, an object of a class for tests, such a fixture."""
+        if depth <= 0:
+            return False
+        match value:
+            case ex.Await(value=inner):
+                return self._is_made_up(inner, scope, path, depth)
+            case ex.Call(func=func):
+                name = ex.last_name(func) or ""
+                return name.endswith(_MOCKS) or any(
+                    self._makes_up(symbol, path, depth) for symbol in self._resolved(func, scope)
+                )
+            case ex.Name(id=name) if scope.functions and any(p.name == name for p in scope.functions[-1].parameters):
+                facts = scope.functions[-1]
+                asked = self._fixtures.named(Function(scope.module.path, facts.qualname), facts, name)
+                return any(self._makes_up(fixture, path, depth) for fixture in asked)
+            case ex.Name() | ex.Attribute():
+                found = Definitions(self._program).of(value, scope)
+                return any(self._is_made_up(each, inner, path, depth - 1) for each, inner in found)
+            case _:
+                return False
+
+    def _makes_up(self, symbol: Symbol, path: str, depth: int) -> bool:
+        """Whether a function or class for tests makes a stand-in."""
+        match symbol:
+            case Function(path=place) if place == path or is_test(place):
+                facts, scope = self._program.resolver.function(symbol)
+                given = (*facts.returned, *facts.yielded) if facts is not None else ()
+                return scope is not None and any(self._is_made_up(v, scope, path, depth - 1) for v in given)
+            case Class(path=place) if place == path or is_test(place):
+                bases = self._program.resolver.hierarchy.external_bases(symbol)
+                return all(base.partition(".")[0] not in self._program.drivers.packages for base in bases)
+            case _:
+                return False
+
+
+def _in_tests(unit: Unit) -> bool:
+    return is_test(unit.path) or (unit.facts is not None and unit.facts.name.startswith("test"))
 
 
 def _kept(program: Program, resource: DriverClass) -> Iterator[str]:
@@ -182,51 +340,3 @@ def _sources(facts: FunctionFacts) -> Iterator[str]:
                 pending.extend(facts.scope.assignments.get(name, ()))
             case _:
                 pass
-
-
-def _replaced_inside(unit: Unit) -> Iterator[str]:
-    """What a function replaces: by its calls, and in ``sys.modules``."""
-    for node in walk(unit.node):
-        if isinstance(node, cst.Call):
-            yield from _replaced_by(reduce(node))
-            yield from _modules_by(node)
-        elif isinstance(node, cst.Assign):
-            for target in node.targets:
-                match reduce(target.target):
-                    case ex.Item(base=base, index=ex.Constant(value=str() as name)) if ex.dotted(base) == _MODULES:
-                        yield name
-                    case _:
-                        pass
-
-
-def _modules_by(call: cst.Call) -> Iterator[str]:
-    """The modules for which a call puts others in place.
-
-    ``monkeypatch.setitem(sys.modules, "driver", fake)``, ``patch.dict("sys.modules", {"driver": fake})``, and what a
-    helper is told that is lent ``monkeypatch``: ``install(monkeypatch, "driver")``.
-    """
-    values = [reduce(argument.value) for argument in call.args]
-    names = {ex.dotted(value) for value in values if not isinstance(value, ex.Constant)}
-    of_modules = _MODULES in names or values[:1] == [ex.Constant(_MODULES)]
-    if of_modules:
-        given = (argument.value for argument in call.args if isinstance(argument.value, cst.Dict))
-        values += [reduce(e.key) for literal in given for e in literal.elements if isinstance(e, cst.DictElement)]
-    if of_modules or not _PATCHERS.isdisjoint(names):
-        yield from (value.value for value in values if isinstance(value, ex.Constant) and isinstance(value.value, str))
-
-
-def _is_for_all(fixture: ex.Expression) -> bool:
-    """Whether tests get the fixture that do not ask for it."""
-    return isinstance(fixture, ex.Call) and ("autouse", _TRUE) in fixture.keywords
-
-
-def _replaced_by(call: ex.Expression) -> Iterator[str]:
-    """What ``patch("a.b")``, ``patch.object(a, "b")`` or ``monkeypatch.setattr(a, "b", …)`` replaces: ``b``."""
-    if not isinstance(call, ex.Call):
-        return
-    name = ex.last_name(call.func)
-    of = ex.last_name(call.func.base) if isinstance(call.func, ex.Attribute) else None
-    if name == "patch" or (name == "object" and of == "patch") or (name == "setattr" and of is not None):
-        texts = [a.value for a in call.args[:2] if isinstance(a, ex.Constant) and isinstance(a.value, str)]
-        if texts:
-            yield texts[0].rpartition(".")[2]
