@@ -17,8 +17,9 @@ from leakcheck.driver import ClassKind, Operation, UseAfterRelease
 from leakcheck.ownership.arguments import Start, is_released, place_of, told
 from leakcheck.ownership.assigned import flags_beside, is_only_of_drivers
 from leakcheck.ownership.connecting import connects
-from leakcheck.ownership.pools import is_of_pool, is_same, nested_checkout, pool_place
+from leakcheck.ownership.pools import is_of_pool, is_same, pool_place, shares
 from leakcheck.ownership.quiet import QuietCalls
+from leakcheck.ownership.second_checkouts import nested_checkout
 from leakcheck.ownership.state import ALIASES, Box, Closure, Deferred, Fact, Hold, Scope, Value
 from leakcheck.ownership.summary import BORROWS, TAKES, Effect
 from leakcheck.project.facts import gives_itself, is_static
@@ -335,6 +336,10 @@ class Callees(QuietCalls):
 
     def checks_out_from(self, call: g.Call, pool: str | None, place: Place | None, resource: DriverClass) -> str | None:
         """What this call takes a second time from the pool that is called so here, or lives there, if it does."""
+        found = self._taken_again(call, pool, place, resource)
+        return found if found is None or place is None or shares(self._program, place) else None
+
+    def _taken_again(self, call: g.Call, pool: str | None, place: Place | None, resource: DriverClass) -> str | None:
         if id(call.node) in self._used.spawned:
             return None  # a task of its own, for which nobody waits here
         found = self._program.acquisition(self._unit, call)

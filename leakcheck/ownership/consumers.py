@@ -72,13 +72,15 @@ def _lent(program: Program, unit: Unit, iterated: cst.BaseExpression) -> Owned |
     if not isinstance(call, ex.Call):
         return None
     for symbol in program.resolver.resolve(call.func, unit.scope):
-        summary = program.summary(symbol) if isinstance(symbol, Function) else None
-        generator = program.functions.units.of(symbol) if isinstance(symbol, Function) else None
+        if not isinstance(symbol, Function):
+            continue
+        summary, generator = program.summary(symbol), program.functions.units.of(symbol)
         if summary is None or not (summary.is_async and summary.yields) or summary.manages or generator is None:
             continue
         graph = program.functions.graph(generator)
         if all(depth == 0 for _, depth in graph.yields):
-            return summary.yields[0]
+            lent = program.acquisitions.handed_over(symbol, call, summary.yields[0], unit.scope)
+            return None if program.functions.stand_ins.take(unit, call, lent) else summary.yields[0]
     return None
 
 

@@ -73,7 +73,7 @@ class Functions:
     def __init__(self, program: Program) -> None:
         self._program = program
         self._acquisitions = program.acquisitions
-        self._stand_ins = StandIns(program)
+        self.stand_ins = StandIns(program)
         self.units = Units(program)
         self.given = Given(program, self.units)
         self.raising = Raising(program, self.units)
@@ -201,7 +201,7 @@ class Functions:
         if found is None:
             wrapped = made_of(self._program, unit, call) if may_wrap(call) else None
             return wrapped or entered_by_hand(self._program, unit, call)
-        if is_managed(self._program, callees, call) or self._stand_ins.take(unit, reduced, found):
+        if is_managed(self._program, callees, call) or self.stand_ins.take(unit, reduced, found):
             return None
         return found
 

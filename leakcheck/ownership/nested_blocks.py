@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from leakcheck.cfg import graph as g
 from leakcheck.cfg.builder import TooLargeError
 from leakcheck.cfg.walk import call_of
 from leakcheck.driver import Protocol
+from leakcheck.ownership.conditional import required_null
 from leakcheck.ownership.explore import BoundReachedError
 from leakcheck.ownership.report import nested_leaks
 from leakcheck.ownership.summary import Owned
@@ -56,7 +59,17 @@ def lent_to_blocks(program: Program, unit: Unit, lenders: int = _LENDERS) -> Ite
 
 def lent_checkouts(program: Program, unit: Unit) -> tuple[Owned, ...]:
     """What the blocks of a function borrow from pools, as its summary has it."""
-    return tuple(_owned(lent) for _, lent in lent_to_blocks(program, unit))
+    return tuple(
+        replace(_owned(lent), unless=_unless(program, unit, call)) for call, lent in lent_to_blocks(program, unit)
+    )
+
+
+def _unless(program: Program, unit: Unit, call: g.Call) -> str | None:
+    """The parameter that is None wherever a call of a unit runs, so that a caller can give one instead."""
+    graph, constants = program.functions.units.graph(unit), program.functions.units.constants(unit)
+    places = ((b, n) for b in graph.blocks for n, each in enumerate(b.instructions) if each is call)
+    required = {required_null(unit, graph, constants.before(block, position)) for block, position in places}
+    return required.pop() if len(required) == 1 else None
 
 
 def nested_in_blocks(program: Program, unit: Unit) -> Iterator[Leak]:

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
 from leakcheck.driver import ClassKind
-from leakcheck.project.facts import ENTERING, SELF, is_cached, is_static
-from leakcheck.project.names import Function, Scope
-from leakcheck.project.nesting import CALLS, borrows, lender, may_take
+from leakcheck.project.facts import SELF, is_cached, is_static
+from leakcheck.project.names import External, Function, Scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -179,54 +178,29 @@ def is_of_pool(program: Program, method: str, resource: DriverClass, *, taking: 
     return False
 
 
-def nested_checkout(
-    program: Program,
-    call: ex.Call,
-    scope: Scope,
-    place: Place,
-    resource: DriverClass,
-    *,
-    entered: bool = False,
-    depth: int = CALLS,
-) -> str | None:
-    """The name of a called project function that takes a connection from the pool at ``place`` while it runs.
-
-    ``entered``: a ``with`` enters what the call gives, so that an object of the project may take it then.
-    """
-    of_self, callee = place[1].partition(".")[0] in SELF, call.func
-    if of_self and isinstance(callee, ex.Attribute) and ex.dotted(callee.base) not in SELF:
-        return None  # another object of the class has another pool
-    for called in program.resolver.resolve(callee, scope):
-        symbol = called if isinstance(called, Function) else lender(program, called) if entered else None
-        facts, inside = program.resolver.function(symbol) if symbol is not None else (None, None)
-        if symbol is None or facts is None or inside is None:
-            continue
-        pools = _taken_from(program, symbol, facts, inside, resource)
-        if any(as_called(program, pool, symbol, call, scope)[1] == place for pool in pools):
-            return symbol.qualname
-        for expressions in facts.calls.values() if depth else ():
-            for expression in map(ex.Call, expressions):
-                if nested_checkout(program, expression, inside, place, resource, depth=depth - 1) is not None:
-                    return symbol.qualname
-    return None
+def closes(program: Program, factory: str, scope: Scope, depth: int = 2) -> bool:
+    """Whether what a pool, or a factory that was given one, hands out is closed when it is given back."""
+    for call, where in constructors(program, factory, scope):
+        given = (ex.dotted(value) for value in (*call.args, *(value for _, value in call.keywords)))
+        below = (name for name in given if name is not None) if depth else ()
+        if closes_when_back(call, where, program) or any(closes(program, name, where, depth - 1) for name in below):
+            return True
+    return False
 
 
-def _shares(program: Program, class_id: str, resource: DriverClass) -> bool:
-    """Whether what a function takes may come from the pool of a resource."""
-    known = program.drivers.classes.get(class_id)
-    return class_id == resource.id or (known is not None and known.shares_pool(resource))
+def closes_when_back(call: ex.Call, scope: Scope, program: Program) -> bool:
+    """Whether a pool that is built like this closes what it is given back."""
+    for symbol in program.resolver.resolve(call.func, scope):
+        operation = program.drivers.calls.get(symbol.name) if isinstance(symbol, External) else None
+        made = program.drivers.classes.get(operation.returns or "") if operation is not None else None
+        words = made.pool.closes_with if made is not None and made.pool is not None else ()
+        if any(f"{name}={ex.last_name(value)}" in words for name, value in call.keywords):
+            return True
+    return False
 
 
-def _taken_from(
-    program: Program, function: Function, facts: FunctionFacts, scope: Scope, resource: DriverClass
-) -> Iterator[Known]:
-    """The pools from which a function takes such a resource for itself, as they are known there."""
-    takes = borrows(facts) or may_take(program, facts, scope)
-    summary = program.summary(function) if takes else None
-    if summary is not None:
-        kept = (owned for _, owned in summary.stores) if facts.name in ENTERING else ()
-        yield from ((o.pool, o.place) for o in (*summary.checks_out, *kept) if _shares(program, o.resource, resource))
-    for name, callees in facts.calls.items():
-        for callee in callees if is_of_pool(program, name, resource, taking=True) else ():
-            if isinstance(callee, ex.Attribute):
-                yield ex.dotted(callee.base), pool_place(program, scope, callee.base)
+def shares(program: Program, place: Place) -> bool:
+    """Whether those who take from what lives at a place may wait for each other: not where each gets a new one."""
+    where, _, owner = place[0].partition(":")
+    module = program.facts(where)
+    return module is None or not closes(program, place[1], Scope(module, (), owner or None))

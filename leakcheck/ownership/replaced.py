@@ -100,12 +100,11 @@ class StandIns:
         return False
 
     def _never_calls(self, of: Class, path: str, method: FunctionFacts) -> bool:
-        """Whether the nearest method of this name is another one than that of the file, and does not call it."""
-        for cls, facts, module in self._program.resolver.hierarchy.lineage(of):
-            if method.name in facts.methods:
-                nearest = module.functions[facts.methods[method.name]]
-                return cls != Class(path, method.owner or "") and method.name not in nearest.calls
-        return False
+        """Whether a class has another method in the place of one that it inherits, which does not call that."""
+        lineage = list(self._program.resolver.hierarchy.lineage(of))
+        known = [(cls, m.functions[f.methods[method.name]]) for cls, f, m in lineage if method.name in f.methods]
+        inherited = any(cls == Class(path, method.owner or "") for cls, _ in known[1:])
+        return inherited and method.name not in known[0][1].calls
 
     def _names_one_of(self, replaced: frozenset[Replacement], func: ex.Expression, scope: Scope) -> bool:
         """Whether a callee is replaced, or what it is a member of; of a driver's own function both must be named."""
@@ -318,16 +317,16 @@ def _kept(program: Program, resource: DriverClass) -> Iterator[str]:
 
 
 def _sources(facts: FunctionFacts) -> Iterator[str]:
-    """The names by which a function gets what it returns: ``manager`` and ``connect`` in ``manager().connect()``.
+    """The names by which a function gets what it gives: ``manager`` and ``connect`` in ``manager().connect()``.
 
     What its variables are given counts, what is passed to a call does not.
     """
-    pending, seen = list(facts.returned), set[str]()
+    pending, seen = [*facts.returned, *facts.yielded], set[str]()
     for value in pending:
         match value:
             case ex.Call(func=func):
                 pending.append(func)
-            case ex.Await(value=inner):
+            case ex.Await(value=inner) | ex.Entered(value=inner):
                 pending.append(inner)
             case ex.Choice(options=options):
                 pending.extend(options)

@@ -17,7 +17,7 @@ from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
 from leakcheck.cfg.walk import reduce
 from leakcheck.driver_session import Begins
-from leakcheck.ownership.pools import constructors
+from leakcheck.ownership.pools import closes_when_back, constructors
 from leakcheck.project.facts import SELF
 from leakcheck.project.names import Class, External
 from leakcheck.project.texts import sql_texts
@@ -92,7 +92,7 @@ def underneath(found: Found, driver: DriverSession, program: Program) -> DriverS
     """What a library that works over others is known to do over the one that its URL names, or that it is given."""
     classes = program.drivers.classes
     for call, where in _builders(found, program) if not driver.dialect else ():
-        if _closes(call, where, program):
+        if closes_when_back(call, where, program):
             return driver.without_pool
         for dialect, library in (*_by_url(call, where, program), *_by_module(call, where, program)):
             below = classes.get(f"{library}.PooledConnection") or classes.get(f"{library}.Connection")
@@ -118,16 +118,6 @@ def _builders(found: Found, program: Program) -> Iterator[tuple[ex.Call, Scope]]
         yield from constructors(program, engine, where) if engine is not None else ()
 
 
-def closes(program: Program, factory: str, scope: Scope, depth: int = 2) -> bool:
-    """Whether what a pool, or a factory that was given one, hands out is closed when it is given back."""
-    for call, where in constructors(program, factory, scope):
-        given = (ex.dotted(value) for value in (*call.args, *(value for _, value in call.keywords)))
-        below = (name for name in given if name is not None) if depth else ()
-        if _closes(call, where, program) or any(closes(program, name, where, depth - 1) for name in below):
-            return True
-    return False
-
-
 def _by_url(call: ex.Call, scope: Scope, program: Program) -> Iterator[tuple[str, str]]:
     """The dialect and the library that the URL of an engine names."""
     for text in sql_texts(call.args[0], scope, program) or () if call.args else ():
@@ -142,17 +132,6 @@ def _by_module(call: ex.Call, scope: Scope, program: Program) -> Iterator[tuple[
             if isinstance(symbol, External) and f"{symbol.name}.connect" in program.drivers.calls:
                 operation = program.drivers.calls[f"{symbol.name}.connect"]
                 yield "", (operation.acquires or "").rpartition(".")[0]
-
-
-def _closes(call: ex.Call, scope: Scope, program: Program) -> bool:
-    """Whether a pool that is built like this closes what it is given back."""
-    for symbol in program.resolver.resolve(call.func, scope):
-        operation = program.drivers.calls.get(symbol.name) if isinstance(symbol, External) else None
-        made = program.drivers.classes.get(operation.returns or "") if operation is not None else None
-        words = made.pool.closes_with if made is not None and made.pool is not None else ()
-        if any(f"{name}={ex.last_name(value)}" in words for name, value in call.keywords):
-            return True
-    return False
 
 
 def assigned(name: str, value: str) -> bool | None:

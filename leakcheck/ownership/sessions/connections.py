@@ -21,7 +21,7 @@ from leakcheck.driver import DriverClass, Protocol, endings
 from leakcheck.driver_session import Session as DriverSession
 from leakcheck.ownership.acquire import Acquisition
 from leakcheck.ownership.movement import BACK_TO_OWNER
-from leakcheck.ownership.pools import ends_here
+from leakcheck.ownership.pools import closes, ends_here
 from leakcheck.ownership.sessions import autocommit
 from leakcheck.project.facts import SELF
 from leakcheck.project.names import Class, External, Function, Instance, Method
@@ -107,7 +107,7 @@ def _is_injected_without_pool(names: Collection[str], unit: Unit, program: Progr
         for symbol in program.resolver.resolve(injection.function, injection.scope):
             facts, scope = program.resolver.function(symbol) if isinstance(symbol, Function) else (None, None)
             if facts is not None and scope is not None:
-                return any(autocommit.closes(program, name, scope) for name in facts.calls)
+                return any(closes(program, name, scope) for name in facts.calls)
     return False
 
 

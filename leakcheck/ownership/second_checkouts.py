@@ -1,0 +1,126 @@
+"""Functions of the project that take a second connection from a pool while they run, for a caller that holds one.
+
+def log(text, conn=None):               log("sold")              →   takes one from `pool`
+return run(text, conn=conn)         log("sold", conn=conn)   →   takes none, and neither does run()
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from leakcheck import expression as ex
+from leakcheck.cfg import graph as g
+from leakcheck.cfg.builder import TooLargeError
+from leakcheck.cfg.walk import call_of
+from leakcheck.ownership.conditional import required_null
+from leakcheck.ownership.pools import as_called, is_of_pool, pool_place
+from leakcheck.project.facts import ENTERING, SELF
+from leakcheck.project.names import Function
+from leakcheck.project.nesting import CALLS, borrows, lender, may_take
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from leakcheck.driver import DriverClass
+    from leakcheck.ownership.pools import Known, Place
+    from leakcheck.ownership.program import Program
+    from leakcheck.project.facts import FunctionFacts
+    from leakcheck.project.names import Scope
+
+_NULL = ex.Constant(None)
+
+
+def nested_checkout(
+    program: Program,
+    call: ex.Call,
+    scope: Scope,
+    place: Place,
+    resource: DriverClass,
+    *,
+    entered: bool = False,
+    depth: int = CALLS,
+    missing: frozenset[str] = frozenset(),
+) -> str | None:
+    """The name of a called project function that takes a connection from the pool at ``place`` while it runs.
+
+    ``entered``: a ``with`` enters what the call gives, so that an object of the project may take it then; ``missing``:
+    the parameters of the function around the call that are None.
+    """
+    of_self, callee = place[1].partition(".")[0] in SELF, call.func
+    if of_self and isinstance(callee, ex.Attribute) and ex.dotted(callee.base) not in SELF:
+        return None  # another object of the class has another pool
+    for called in program.resolver.resolve(callee, scope):
+        symbol = called if isinstance(called, Function) else lender(program, called) if entered else None
+        facts, inside = program.resolver.function(symbol) if symbol is not None else (None, None)
+        if symbol is None or facts is None or inside is None:
+            continue
+        absent = _not_given(call, facts, missing, bound=symbol.bound)
+        pools = _taken_from(program, symbol, inside, resource, absent)
+        if any(as_called(program, pool, symbol, call, scope)[1] == place for pool in pools):
+            return symbol.qualname
+        for expressions in facts.calls.values() if depth else ():
+            for expression in expressions:
+                bare = ex.Call(expression)
+                if nested_checkout(program, bare, inside, place, resource, depth=depth - 1) is None:
+                    continue
+                # With nothing given it does; where it is called, and with what, decides.
+                for each in _made(program, symbol, expression, absent):
+                    if nested_checkout(program, each, inside, place, resource, depth=depth - 1, missing=absent):
+                        return symbol.qualname
+    return None
+
+
+def _made(program: Program, function: Function, callee: ex.Expression, absent: frozenset[str]) -> Iterator[ex.Call]:
+    """The calls of a callee that a function makes where these parameters are None, and others are not."""
+    units = program.functions.units
+    unit = units.of(function)
+    try:
+        graph, constants = (units.graph(unit), units.constants(unit)) if unit is not None else (None, None)
+    except TooLargeError:
+        graph = constants = None
+    if unit is None or graph is None or constants is None:
+        yield ex.Call(callee)
+        return
+    for block in graph.blocks:
+        for position, instruction in enumerate(block.instructions):
+            if isinstance(instruction, g.Call) and instruction.func == callee:
+                required = required_null(unit, graph, constants.before(block, position))
+                if required is None or required in absent:
+                    yield call_of(instruction)
+
+
+def _not_given(call: ex.Call, facts: FunctionFacts, missing: frozenset[str], *, bound: bool) -> frozenset[str]:
+    """The parameters of a called function that are None in a call."""
+    names = [p.name for p in facts.parameters if p.kind == "positional"][int(bound) :]
+    given = dict([*zip(names, call.args, strict=False), *call.keywords])
+    nothing = {p.name for p in facts.parameters if p.default == _NULL and p.name not in given}
+    return frozenset({
+        *nothing,
+        *(n for n, v in given.items() if v == _NULL or (isinstance(v, ex.Name) and v.id in missing)),
+    })  # fmt: skip
+
+
+def _shares(program: Program, class_id: str, resource: DriverClass) -> bool:
+    """Whether what a function takes may come from the pool of a resource."""
+    known = program.drivers.classes.get(class_id)
+    return class_id == resource.id or (known is not None and known.shares_pool(resource))
+
+
+def _taken_from(
+    program: Program, function: Function, scope: Scope, resource: DriverClass, absent: frozenset[str]
+) -> Iterator[Known]:
+    """The pools from which a function takes such a resource for itself, as they are known there.
+
+    ``absent``: the parameters that are None, in which a caller could give one instead.
+    """
+    facts = scope.functions[-1]
+    takes = borrows(facts) or may_take(program, facts, scope)
+    summary = program.summary(function) if takes else None
+    if summary is not None:
+        kept = (owned for _, owned in summary.stores) if facts.name in ENTERING else ()
+        of_these = (o for o in (*summary.checks_out, *kept) if _shares(program, o.resource, resource))
+        yield from ((o.pool, o.place) for o in of_these if o.unless is None or o.unless in absent)
+    for name, callees in facts.calls.items():
+        for callee in callees if is_of_pool(program, name, resource, taking=True) else ():
+            if isinstance(callee, ex.Attribute) and any(_made(program, function, callee, absent)):
+                yield ex.dotted(callee.base), pool_place(program, scope, callee.base)
