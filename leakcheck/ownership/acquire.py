@@ -12,6 +12,7 @@ from leakcheck.calls import CallKind
 from leakcheck.driver import ClassKind, DriverClass, Drivers, Operation, Protocol, gives_what_it_names
 from leakcheck.ownership.binding import engine_place, made_on_connection, takes_from
 from leakcheck.ownership.conditional import Condition, condition_of
+from leakcheck.ownership.correlated import for_caller
 from leakcheck.ownership.evidence import IMPORTED, evidence
 from leakcheck.ownership.pools import as_called, is_same, pool_place
 from leakcheck.ownership.queues import Queues
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from leakcheck.calls import CallEffect
     from leakcheck.cfg import graph as g
     from leakcheck.diagnostic import Step
+    from leakcheck.ownership.correlated import Asked
     from leakcheck.ownership.pools import Place
     from leakcheck.ownership.program import Program
     from leakcheck.ownership.state import Fact
@@ -40,7 +42,7 @@ class Acquisition(Struct, frozen=True):
     callee; not ``certain``: by names alone; ``claimed``: only since the function gives it back somewhere;
     ``takes_receiver``: a method that opens its own object; ``unopened``: an object that has yet to be opened;
     ``advances``: it advances a generator that holds it; ``condition``: on the call's arguments; ``optional``: or it
-    gives None; ``beside``: what else the same call takes, at other positions.
+    gives None; ``asked``: holds where it takes; ``beside``: what else the same call takes, at other positions.
     """
 
     resource: DriverClass
@@ -60,6 +62,7 @@ class Acquisition(Struct, frozen=True):
     beside: tuple[Acquisition, ...] = ()
     certain_parts: tuple[str | int | None, ...] = ()
     known_parts: tuple[tuple[str | int | None, Fact], ...] = ()
+    asked: Asked = ()
 
     def is_from(self, pool: str | None, place: Place | None) -> bool:
         """Whether it is taken from the pool that is called so in the same function, or lives there."""
@@ -314,6 +317,7 @@ class Acquisitions:
             optional=owned.optional,
             certain_parts=owned.certain,
             known_parts=owned.known,
+            asked=for_caller(self._program, owned.asked, function, call, scope) if owned.asked else (),
         )
 
     def _derived_connection(self, symbol: Class) -> Acquisition | None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator, Sequence
 
     from leakcheck.ownership.acquire import Acquisition
+    from leakcheck.ownership.correlated import Asked
     from leakcheck.ownership.effects import Effects
     from leakcheck.ownership.explore import Ending, Exploration
     from leakcheck.ownership.obligation import Event
@@ -49,12 +50,17 @@ class Found(Struct, eq=False):
     """The parameter that is None wherever it is taken."""
     giver: Callable[[], str | None] = lambda: None
     """How the project itself gives it back, with ``{name}`` for the resource; see ``givers``."""
+    asked: Asked = ()
+    """What the function asked before, and its callers may ask again."""
 
     @property
     def owned(self) -> Owned:
         """What whoever is given the resource owes."""
         taken = self.acquisition
-        return Owned(taken.resource.id, None, taken.pool, acquire_steps(self), place=taken.place, unless=self.unless)
+        steps = acquire_steps(self)
+        return Owned(
+            taken.resource.id, None, taken.pool, steps, place=taken.place, unless=self.unless, asked=self.asked
+        )
 
     @property
     def release_text(self) -> str:

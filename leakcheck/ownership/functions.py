@@ -22,6 +22,7 @@ from leakcheck.ownership.by_hand import entered_by_hand
 from leakcheck.ownership.callers import given_back_by_callers
 from leakcheck.ownership.conditional import assumed, required_null
 from leakcheck.ownership.consumers import left_early
+from leakcheck.ownership.correlated import agreed, asked
 from leakcheck.ownership.effects import Effects
 from leakcheck.ownership.entry import is_entry
 from leakcheck.ownership.explore import BoundReachedError, Explorer, seeds
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from leakcheck.driver import DriverClass
     from leakcheck.ownership.acquire import Acquisition
     from leakcheck.ownership.constants import Facts
+    from leakcheck.ownership.correlated import Asked
     from leakcheck.ownership.leak import Leak
     from leakcheck.ownership.program import Program
     from leakcheck.ownership.summary import Effect
@@ -293,13 +295,17 @@ class Functions:
         )
         explorer = Explorer(graph, constants, effects)
         required: set[str | None] = set()
+        before: list[Asked] = []
         for block, position, instruction in self._copies(unit, call):
             facts: Facts | None = constants.before(block, position)
             if acquisition.condition is not None and facts is not None:
                 facts = assumed(unit, graph, instruction, acquisition.condition, facts)
+            if acquisition.asked and facts is not None:
+                facts = agreed(self._program, acquisition.asked, facts, unit.scope)
             if facts is None:
                 continue
             required.add(required_null(unit, graph, facts))
+            before.append(asked(unit, graph, facts))
             constants.step(facts, instruction)
             known = {n: v for n, v in facts.items() if not (n.startswith("%") and n[1:].isdigit())}
             state = State(Status.WAITING, tuple(sorted(known.items())))
@@ -308,7 +314,8 @@ class Functions:
             return ()
         unless = required.pop() if len(required) == 1 else None
         by_project = partial(giver, self._program, unit, call, acquisition)
-        return (Found(unit, call, acquisition, explorer.result, effects, unless, by_project),)
+        always = before[0] if len(before) == 1 else ()
+        return (Found(unit, call, acquisition, explorer.result, effects, unless, by_project, always),)
 
     def _copies(self, unit: Unit, call: g.Call) -> Sequence[tuple[g.BasicBlock, int, g.Call]]:
         """The copies of a call that some path reaches: one in `finally` may serve only an exception that cannot be."""

@@ -295,8 +295,10 @@ class StandIns:
                 given = (*facts.returned, *facts.yielded) if facts is not None else ()
                 return scope is not None and any(self._is_made_up(v, scope, path, depth - 1) for v in given)
             case Class(path=place) if place == path or is_test(place):
-                bases = self._program.resolver.hierarchy.external_bases(symbol)
-                return all(base.partition(".")[0] not in self._program.drivers.packages for base in bases)
+                hierarchy, drivers = self._program.resolver.hierarchy, self._program.drivers
+                called = {name for _, method in hierarchy.methods(symbol) for name in method.calls}
+                derives = any(b.partition(".")[0] in drivers.packages for b in hierarchy.external_bases(symbol))
+                return not derives and called.isdisjoint(self._program.driver_words | self._program.acquiring_names)
             case _:
                 return False
 

@@ -15,6 +15,7 @@ from leakcheck.ownership.state import Fact
 
 if TYPE_CHECKING:
     from leakcheck.diagnostic import Step
+    from leakcheck.ownership.correlated import Asked
     from leakcheck.ownership.pools import Place
 
 
@@ -100,6 +101,8 @@ class Owned(Struct, frozen=True):
     """Where the pool lives that it was taken from."""
     unless: str | None = None
     """The parameter in which a caller can give one instead: then nothing is taken."""
+    asked: Asked = ()
+    """What the function asked before it took it, and its callers may ask again."""
 
     def __str__(self) -> str:
         """As ``# summary:`` fixtures show it."""

@@ -57,6 +57,7 @@ def _owned_data(owned: Owned) -> dict[str, Any]:
         "known": [[position, fact.value] for position, fact in owned.known],
         "optional": owned.optional,
         "unless": owned.unless,
+        "asked": [[subject, fact.value] for subject, fact in owned.asked],
     }
 
 
@@ -72,6 +73,7 @@ def _owned(data: Mapping[str, Any]) -> Owned:
         certain=tuple(data["certain"]),
         known=tuple((position, Fact(fact)) for position, fact in data["known"]),
         unless=data["unless"],
+        asked=tuple((subject, Fact(fact)) for subject, fact in data["asked"]),
     )
 
 
