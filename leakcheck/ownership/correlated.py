@@ -47,16 +47,19 @@ def asked(unit: Unit, graph: g.ControlFlowGraph, facts: Facts) -> Asked:
     function = unit.facts
     if function is None or function.parent is not None:
         return ()
-    stored = {i.name for b in graph.blocks for i in b.instructions if isinstance(i, (g.StoreAttribute, g.StoreGlobal))}
-    known = []
+    of_self = {"self"} if function.owner is not None else set[str]()
+    known = list[tuple[str, Fact]]()
     for subject, value in facts.items():
+        if not isinstance(value, Fact) or truth(value) is None:
+            continue
         names = set(_names(subject))
-        if isinstance(value, Fact) and truth(value) is not None and names and stored.isdisjoint(_attributes(subject)):
-            of_self = {"self"} if function.owner is not None else set[str]()
-            outside = (n for n in names - of_self)
-            if all(not function.binds(n) and n in unit.scope.module.scope.assignments for n in outside):
-                known.append((subject, value))
-    return tuple(known)
+        outside = names - of_self
+        if names and all(not function.binds(n) and n in unit.scope.module.scope.assignments for n in outside):
+            known.append((subject, value))
+    if not known:
+        return ()
+    stored = {i.name for b in graph.blocks for i in b.instructions if isinstance(i, (g.StoreAttribute, g.StoreGlobal))}
+    return tuple((subject, value) for subject, value in known if stored.isdisjoint(_attributes(subject)))
 
 
 def for_caller(program: Program, known: Asked, function: Function, call: ex.Call, scope: Scope) -> Asked:
