@@ -40,6 +40,7 @@ from leakcheck.cfg.graph import (
     TestKind,
     Yield,
 )
+from leakcheck.cfg.looping import takes_a_turn
 from leakcheck.cfg.walk import is_pure, names_read, parameters_of, reduce, string_value
 
 if TYPE_CHECKING:
@@ -326,6 +327,9 @@ class ExpressionLowering(ConditionLowering):
         """Start a loop: evaluate the iterable, step, bind the target. Returns the head; the body is current."""
         operand = self.internal("iterable")
         self.emit(Move(iterable, operand, self.value(iterable)))
+        first = self.internal("first") if takes_a_turn(iterable, self.meanings.number) else None
+        if first is not None:
+            self.emit(Move(iterable, first, TRUE))
         head, element = self.new_block(), self.temporary()
         self.goto(head)
         raised = (ANY_EXCEPTION, CANCELLED) if is_async else (() if _is_finite_literal(iterable) else (ANY_EXCEPTION,))
@@ -335,9 +339,14 @@ class ExpressionLowering(ConditionLowering):
         self.link(body, Test(TestKind.ITERATES, operand, outcome=True))
         self.link(exhausted, Test(TestKind.ITERATES, operand, outcome=False))
         self.current = exhausted
-        self.emit(Forget(node, (operand, element)))
+        if first is not None:  # there is no way on before the first turn
+            self.current = self.new_block()
+            exhausted.successors.append(Edge(self.current, Test(TestKind.TRUTH, first, outcome=False)))
+        self.emit(Forget(node, (operand, element) if first is None else (operand, element, first)))
         self.link(after)
         self.current = body
+        if first is not None:
+            self.emit(Move(node, first, FALSE))
         self.assign(target, element)
         return head
 

@@ -17,6 +17,7 @@ from leakcheck import expression as ex
 from leakcheck.calls import CallKind
 from leakcheck.cfg.builder import TooLargeError, build_cfg
 from leakcheck.cfg.graph import ANY_EXCEPTION
+from leakcheck.cfg.looping import literal_number
 from leakcheck.cfg.meanings import Meanings
 from leakcheck.cfg.walk import walk
 from leakcheck.ownership.callees import Callees
@@ -141,6 +142,7 @@ class Units:
                     lambda e: self._swallowed(e, unit.scope),
                     lambda e: self._exits(e, unit.scope),
                     lambda e: opens(self._program, e, unit.scope),
+                    lambda e: self._number(e, unit.scope),
                 ),
             )
             parameters = [p.name for p in unit.facts.parameters] if unit.facts else []
@@ -148,6 +150,16 @@ class Units:
             unit.graph = graph
             self._building.discard(id(unit))
         return unit.graph
+
+    def _number(self, expression: ex.Expression, scope: Scope) -> int | None:
+        """The number that an expression is, or a name that says that it stands for one: ``MOST_ATTEMPTS``."""
+        if not isinstance(expression, ex.Name) or not expression.id.isupper():
+            return literal_number(expression)
+        around = next((f for f in reversed(scope.functions) if f.binds(expression.id)), None)
+        if around is not None and any(p.name == expression.id for p in around.parameters):
+            return None
+        values = (around.scope if around is not None else scope.module.scope).assignments.get(expression.id, ())
+        return literal_number(values[0]) if len(values) == 1 else None
 
     def constants(self, unit: Unit) -> Constants:
         """What is known of the variables in the unit's graph. Raises TooLargeError."""

@@ -301,8 +301,8 @@ def fake_modules(world: World) -> dict[str, Any]:
 
 
 def fake_builtins(world: World) -> dict[str, Any]:
-    """Names that replace builtins: a silent ``print``, a ``range`` of any length."""
+    """Names that replace builtins: a silent ``print``, a ``range`` of any length but none, for all that are written are."""
     return {
         "print": lambda *_arguments: None,
-        "range": lambda *_arguments: Rows(world, sys._getframe(1), quiet=True),
+        "range": lambda *_arguments: Rows(world, sys._getframe(1), quiet=True, least=1),
     }

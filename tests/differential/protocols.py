@@ -66,13 +66,14 @@ class Done:
 class Rows:
     """An iterable, sync and async, of any number of rows up to the world's limit."""
 
-    __slots__ = ("_count", "_frame", "_quiet", "_world")
+    __slots__ = ("_count", "_frame", "_least", "_quiet", "_world")
 
-    def __init__(self, world: World, frame: FrameType, *, quiet: bool = False) -> None:
-        """Iterate on the line that ``frame`` executes; ``quiet`` steps do not raise."""
+    def __init__(self, world: World, frame: FrameType, *, quiet: bool = False, least: int = 0) -> None:
+        """Iterate on the line that ``frame`` executes; ``quiet`` steps do not raise, ``least`` of them are there."""
         self._world = world
         self._frame = frame
         self._quiet = quiet
+        self._least = least
         self._count = 0
 
     def __iter__(self) -> Self:
@@ -83,7 +84,7 @@ class Rows:
         """Raise, stop or go on."""
         if not self._quiet:
             self._world.may_raise(self._frame)
-        if self._count == self._world.limit or self._world.choose(2):
+        if self._count == self._world.limit or (self._count >= self._least and self._world.choose(2)):
             raise StopIteration
         self._count += 1
         return OPAQUE
