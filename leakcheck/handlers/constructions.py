@@ -14,7 +14,8 @@ from msgspec import Struct
 
 from leakcheck import expression as ex
 from leakcheck.driver import Protocol
-from leakcheck.project.names import Class, External
+from leakcheck.project.facts import is_cached
+from leakcheck.project.names import Class, External, Function
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 _CLASSES = ("Pool", "Engine", "Client", "Database")
 """How project classes that derive from a pool are named."""
+_HOPS = 3
+"""How many project functions hand on what one of them has built."""
 
 
 class Construction(Struct, frozen=True, eq=False):
@@ -80,6 +83,43 @@ class Constructions:
                 if made is not None and made.pool is None and made.noun == "connection":
                     yield Construction(tree, call, made)
                     break
+
+    def by_functions_in(self, tree: Tree) -> Iterator[Construction]:
+        """The calls in decorated coroutines of project functions that give a pool, or a connection, they have built."""
+        for call in tree.calls(lambda _: True):
+            facts = tree.function(call)
+            if facts is None or not facts.is_async or not facts.decorators:
+                continue
+            for symbol in self._program.resolver.resolve(ex.from_ast(call.func), tree.scope(call)):
+                made = self._given_by(symbol) if isinstance(symbol, Function) else None
+                if made is not None:
+                    yield Construction(tree, call, made)
+                    break
+
+    def _given_by(self, function: Function, hops: int = _HOPS) -> DriverClass | None:
+        """What a project function builds and returns, itself or by way of others; nothing where it keeps that."""
+        facts, scope = self._program.resolver.function(function)
+        if facts is None or scope is None or facts.is_generator or is_cached(facts):
+            return None
+        for returned in facts.returned:
+            bound = facts.scope.assignments.get(returned.id, ()) if isinstance(returned, ex.Name) else (returned,)
+            value = bound[0] if len(bound) == 1 else None
+            built = value.value if isinstance(value, ex.Await) else value
+            for symbol in self._program.resolver.resolve(built.func, scope) if isinstance(built, ex.Call) else ():
+                if isinstance(symbol, Function) and hops:
+                    made = self._given_by(symbol, hops - 1)
+                else:
+                    made = self._driver_class(symbol) if isinstance(symbol, External) else None
+                if made is not None:
+                    return made
+        return None
+
+    def _driver_class(self, constructor: External) -> DriverClass | None:
+        """The pool or connection that a call of this builds."""
+        drivers = self._program.drivers
+        operation = drivers.calls.get(constructor.name)
+        opened = drivers.classes.get(operation.acquires or "") if operation is not None else None
+        return self._pools.get(constructor.name) or opened
 
     def _calls(self, tree: Tree, words: frozenset[str]) -> list[ast.Call]:
         """The calls of one of these names, of what is imported under another, and of classes named like a pool."""

@@ -56,6 +56,7 @@ class Faults:
         found = [fault for each in self._constructions.pools_in(tree) for fault in self._of_pool(each)]
         for each in self._constructions.connections_in(tree):
             found += self._of_connection(each)
+        found += (f for each in self._constructions.by_functions_in(tree) if (f := self._cached(each)) is not None)
         return tuple(found)
 
     def _of_pool(self, construction: Construction) -> Iterator[Leak]:

@@ -4,6 +4,7 @@ session.add(order)                     →   it has none yet
 session.scalars(select(Order))         →   it has one, until it commits, rolls back or is closed
 session.query(Order).first()           →   so it has here
 orders.find(session, number)           →   and here, where ``find`` does one of these with what it is given
+Order.query.get(number)                →   of Flask-SQLAlchemy: a statement of the session that all share
 """
 
 from __future__ import annotations
@@ -11,16 +12,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
+from leakcheck.driver import ClassKind
 from leakcheck.ownership.arguments import parameter_at, place_of
 from leakcheck.ownership.state import ALIASES
 from leakcheck.project.names import Function
 
 if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
     from leakcheck.cfg import graph as g
     from leakcheck.driver import DriverClass, Drivers
     from leakcheck.ownership.program import Program
     from leakcheck.ownership.state import State
     from leakcheck.project.names import Symbols
+
+_OF_MODELS = "query"
+"""The method of a session that makes a query, and the attribute by which a class of Flask-SQLAlchemy has one."""
 
 
 def connects(program: Program, call: g.Call, symbols: Symbols, session: DriverClass, state: State) -> bool:
@@ -44,7 +51,7 @@ def _runs_by(program: Program, symbol: object, call: g.Call, argument: g.Argumen
     return name is not None and any(_runs(program.drivers, callee, session, {name}) for callee in made)
 
 
-def _runs(drivers: Drivers, method: ex.Attribute, session: DriverClass, names: set[str]) -> bool:
+def _runs(drivers: Drivers, method: ex.Attribute, session: DriverClass, names: AbstractSet[str]) -> bool:
     """Whether a method of a session that is called so, or of a query that it has made, runs a statement."""
     base: ex.Expression = method.base
     if ex.dotted(base) in names:
@@ -57,5 +64,9 @@ def _runs(drivers: Drivers, method: ex.Attribute, session: DriverClass, names: s
             query = drivers.classes[made.derives] if made is not None and made.derives is not None else None
             last = query.methods.get(method.name) if query is not None else None
             return last is not None and last.connects
+        if isinstance(base, ex.Attribute) and base.name == _OF_MODELS and session.kind is ClassKind.OTHER:
+            query = drivers.classes[session.methods[_OF_MODELS].derives or ""]
+            last = query.methods.get(method.name)
+            return (ex.last_name(base.base) or "")[:1].isupper() and last is not None and last.connects
         base = base.func if isinstance(base, ex.Call) else base.base
     return False

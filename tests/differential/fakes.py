@@ -301,7 +301,7 @@ def fake_modules(world: World) -> dict[str, Any]:
 
 
 def fake_builtins(world: World) -> dict[str, Any]:
-    """Names that replace builtins: a silent ``print``, a ``range`` of any length but none, for all that are written are."""
+    """Names that replace builtins: a silent ``print``, a ``range`` of any length but none, as it is written."""
     return {
         "print": lambda *_arguments: None,
         "range": lambda *_arguments: Rows(world, sys._getframe(1), quiet=True, least=1),

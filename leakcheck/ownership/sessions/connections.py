@@ -148,6 +148,7 @@ def given(names: Iterable[str], unit: Unit, program: Program, *, certain: bool) 
         driver = driver.without_pool
     torn_down, outside = _is_torn_down(known, unit, program), _runs_outside(unit, driver, program)
     own = autocommit.of_its_object(known, unit, driver, program) if driver.nests else None
+    own = False if own is None and resource.is_lazy else own  # an engine's connections are hardly ever in autocommit
     return Connection(
         acquisition, driver, known, autocommit=own, torn_down=torn_down, outside=outside, kept_here=kept is not None
     )

@@ -276,6 +276,9 @@ def other_call(following: Following, call: g.Call, states: list[State], *, given
 
     ``given``: it is one on the connection, or has it as an argument.
     """
+    session = following.resource
+    if following.held is None and session.is_lazy and following.callees.connects(call, session, states[0]):
+        return [_begun_by_itself(s) for s in states]
     if following.held is None and following.speech.is_slow(call):
         return [
             replace(s, session=replace(s.session, slow=call))
@@ -289,6 +292,12 @@ def other_call(following: Following, call: g.Call, states: list[State], *, given
         writes = given and call.method not in _SILENT
         return [wrote(s) if writes and s.session.open is not Open.NO else s for s in states]
     return [wrote(_unknown(following, s)) for s in states]
+
+
+def _begun_by_itself(state: State) -> State:
+    """The state after a statement that an object makes of its own: ``session.get(Order, 1)``."""
+    begins = state.session.autocommit is False and state.session.open is not Open.YES and state.session.unseen is None
+    return replace(state, session=replace(state.session, open=Open.YES, manual=False)) if begins else state
 
 
 def _unknown(following: Following, state: State) -> State:
