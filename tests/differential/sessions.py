@@ -10,7 +10,7 @@ anything was written; what else ends or resets something only fails when the con
 
 In autocommit the programs end transactions by SQL, else by the driver: the other ways are LC304's.
 
-    python -m tests.differential.sessions 5000
+    python -m tests.differential.sessions 5000 [FIRST SEED]
 """
 
 from __future__ import annotations
@@ -308,13 +308,16 @@ def disagreement(seed: int, flavour: str) -> str | None:
     return f"{flavour} {seed}: left {sorted(truth)}, reported {said}\n{text}"
 
 
-def compare(flavour: str, programs: int) -> tuple[list[str], int]:
-    """What there is disagreement about among so many programs that were executed, and how many others there were."""
+def compare(flavour: str, programs: int, first: int = 0) -> tuple[list[str], int]:
+    """What there is disagreement about among so many programs that were executed, and how many others there were.
+
+    The programs are those of the seeds from ``first`` on.
+    """
     found: list[str] = []
     done = skipped = 0
     while done < programs:
         try:
-            one = disagreement(done + skipped, flavour)
+            one = disagreement(first + done + skipped, flavour)
         except LeftOutError:
             skipped += 1
             continue
@@ -324,10 +327,11 @@ def compare(flavour: str, programs: int) -> tuple[list[str], int]:
 
 
 def main(arguments: list[str]) -> int:
-    """Compare so many programs of each flavour, and print those about which there is disagreement."""
+    """Compare so many programs of each flavour, from a seed on, and print those about which there is disagreement."""
     differ = False
+    first = int(arguments[1]) if len(arguments) > 1 else 0
     for flavour in FLAVOURS:
-        found, skipped = compare(flavour, int(arguments[0]))
+        found, skipped = compare(flavour, int(arguments[0]), first)
         differ = differ or bool(found)
         sys.stdout.write("".join(f"{one}\n" for one in found))
         sys.stdout.write(f"{flavour}: {len(found)} of {arguments[0]} programs disagree; {skipped} left out\n")
