@@ -63,11 +63,11 @@ class Callees(QuietCalls):
         """Names of methods that run a statement."""
         return self._program.vocabulary.executing
 
-    def ways_given_none(self, call: g.Call, known: Known) -> Ways | None:
-        """How a call of one project function may end that is given None; ``known`` tells what the arguments hold."""
+    def ways_given(self, call: g.Call, known: Known) -> Ways | None:
+        """How a call of one project function may end that is given None or flags; ``known``: what variables hold."""
         match self.symbols(call) if call.arguments else ():
             case (Function() as function,) if self.is_awaited(call) or not self.is_coroutine(call):
-                return self._program.functions.raising.given_none(function, call, known)
+                return self._program.functions.raising.given(function, call, known)
         return None
 
     def given_by(self, call: g.Call) -> Fact | Box | None:

@@ -91,10 +91,10 @@ def call_(obligation: Obligation, call: g.Call, state: State) -> Outcome:
         normal = [s.bind({call.receiver or "": Fact.TRUE}) for s in normal]  # a method of None would have raised
     if obligation.callees.gives_true(call):
         normal = [s.bind({call.target: Fact.TRUE}) for s in normal]
-    given_none = obligation.callees.ways_given_none(call, before)
-    if given_none is not None and given_none.raises:
-        return normal if given_none.returns else [], raised or [state]
-    return normal, [] if obligation.callees.is_quiet(call) else raised
+    ways = obligation.callees.ways_given(call, before)
+    if ways is not None and ways.raises and ways.given_none:
+        return normal if ways.returns else [], raised or [state]
+    return normal, [] if obligation.callees.is_quiet(call) or (ways is not None and not ways.raises) else raised
 
 
 def operands(call: g.Call) -> dict[str, Value | None]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import libcst as cst
 from msgspec import Struct
+from msgspec.structs import replace
 
 from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 Known = State | Mapping[str, Value]
 Told = frozenset[tuple[str, Fact]]
-"""Flags that a call gives, by the names of the parameters."""
+"""Flags, and None, that a call gives, by the names of the parameters."""
 _PLAIN = frozenset({"staticmethod", "classmethod", "override"})
 """Decorators that leave a function what it is."""
 _CATCHES_ALL = re.compile(r"\bexcept\s*:|\b(?:except|suppress)\b[^:\n]*\b(?:Base)?Exception\b")
@@ -47,11 +48,15 @@ _CATCHES_ALL = re.compile(r"\bexcept\s*:|\b(?:except|suppress)\b[^:\n]*\b(?:Base
 
 
 class Ways(Struct, frozen=True):
-    """How a call of a project function may end; ``fails``: by an exception that is no cancellation."""
+    """How a call of a project function may end; ``fails``: by an exception that is no cancellation.
+
+    ``given_none``: one of its arguments is None.
+    """
 
     returns: bool = True
     raises: bool = True
     fails: bool = True
+    given_none: bool = False
 
 
 class Raising:
@@ -61,7 +66,6 @@ class Raising:
         self._program = program
         self._units = units
         self._found: dict[tuple[str, str, frozenset[str], Told], Ways] = {}
-        self._given_none: dict[tuple[str, str, frozenset[str]], Ways] = {}
 
     def may_raise(self, function: Function) -> bool:
         """Whether an exception can leave a project function; a body that only does what cannot raise has none.
@@ -84,22 +88,18 @@ class Raising:
         told = frozenset(flag for flag in flags if self._asks_for(function, flag[0]))
         return self._ways(function, lists, told) if told else ways
 
-    def given_none(self, function: Function, call: g.Call, known: Known) -> Ways | None:
-        """How a call of a project function may end that is given None; None where it is not, or nothing is known."""
-        if not any((LITERALS.get(a.operand) or known.get(a.operand)) is Fact.NONE for a in call.arguments):
+    def given(self, function: Function, call: g.Call, known: Known) -> Ways | None:
+        """How a call of a project function may end that is given None, or a flag which it asks for; None for others."""
+        given = [LITERALS.get(a.operand) or known.get(a.operand) for a in call.arguments]
+        given_none = Fact.NONE in given
+        if not given_none and Fact.TRUE not in given and Fact.FALSE not in given:
             return None
         facts, _ = self._program.resolver.function(function)
         if facts is None or facts.is_generator or any(ex.last_name(d) not in _PLAIN for d in facts.decorators):
             return None
         told = known_of(facts, call, known, bound=function.bound and not is_static(facts))
-        nones = frozenset(name for name, fact in told if fact is Fact.NONE)
-        key = (function.path, function.qualname, nones)
-        if nones and key not in self._given_none:
-            self._given_none[key] = Ways()  # what a recursive call sees
-            unit = self._units.of(function)
-            if unit is not None:
-                self._given_none[key] = self._found_out(unit, told=dict.fromkeys(nones, Fact.NONE))
-        return self._given_none.get(key)
+        telling = frozenset((n, f) for n, f in told if (given_none if f is Fact.NONE else self._asks_for(function, n)))
+        return replace(self._ways(function, frozenset(), telling), given_none=given_none) if telling else None
 
     def _ways(self, function: Function, lists: frozenset[str], told: Told = frozenset()) -> Ways:
         """How it may end, given these flags and, in these parameters, lists, over which looping does not raise."""
@@ -202,9 +202,9 @@ def _reached(
         if until_yield and isinstance(last, g.Yield):
             continue
         quiet = last is not None and (callees.is_quiet_instruction(last) or _loops_over(last, lists))
-        if quiet and isinstance(last, g.Call):
-            given = callees.ways_given_none(last, constants.before(block, len(block.instructions) - 1))
-            quiet = not constants.dereferences_none(block) and (given is None or not given.raises)
+        if isinstance(last, g.Call):
+            given = callees.ways_given(last, constants.before(block, len(block.instructions) - 1))
+            quiet = _is_quiet_given(given, quiet=quiet) and not constants.dereferences_none(block)
         raising = () if quiet or last is None else {id(edge) for edge in callees.passed(last, block.raises)}
         for edge in constants.taken(block):
             if edge.raised is not None and id(edge) not in raising:
@@ -214,6 +214,13 @@ def _reached(
                 seen.add(found)
                 stack.append((edge.target, found[1]))
     return seen
+
+
+def _is_quiet_given(given: Ways | None, *, quiet: bool) -> bool:
+    """Whether a call cannot raise that is ``quiet``, or not, when nothing is known of what it is given."""
+    if given is None or (given.raises and not given.given_none):
+        return quiet
+    return not given.raises
 
 
 def _loops_over(instruction: g.Instruction, names: frozenset[str]) -> bool:
