@@ -117,16 +117,20 @@ def known_of(
     return tuple(found)
 
 
-def displays(facts: FunctionFacts, call: g.Call, *, bound: bool) -> frozenset[str]:
-    """The parameters that a call gives a list or tuple that is written out."""
+def displays(facts: FunctionFacts, call: g.Call, *, bound: bool) -> frozenset[tuple[str, int]]:
+    """The parameters that a call gives a list or tuple that is written out, and how many items it has at least."""
     node = call.node
     given = list(zip(call.arguments, node.args, strict=False)) if isinstance(node, cst.Call) else []
-    names = (
-        parameter_at(facts, place_of(call, argument), bound=bound)
+    found = (
+        (parameter_at(facts, place_of(call, argument), bound=bound), syntax.value.elements)
         for argument, syntax in given
         if isinstance(syntax.value, (cst.List, cst.Tuple)) and not argument.star
     )
-    return frozenset(name for name in names if name is not None)
+    return frozenset(
+        (name, sum(isinstance(element, cst.Element) for element in elements))
+        for name, elements in found
+        if name is not None
+    )
 
 
 def told(state: State, names: frozenset[str]) -> tuple[tuple[str, Fact], ...]:

@@ -21,8 +21,9 @@ from msgspec.structs import replace
 from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
 from leakcheck.cfg.builder import TooLargeError
+from leakcheck.cfg.walk import names_read, walk
 from leakcheck.ownership.arguments import displays, known_of
-from leakcheck.ownership.constants import LITERALS
+from leakcheck.ownership.constants import LITERALS, written
 from leakcheck.ownership.state import Fact, State, Value
 from leakcheck.project.facts import is_static
 from leakcheck.project.hierarchy import initialiser_in
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 Known = State | Mapping[str, Value]
 Told = frozenset[tuple[str, Fact]]
 """Flags, and None, that a call gives, by the names of the parameters."""
+Lists = frozenset[tuple[str, int]]
+"""The parameters that a call gives lists that are written out, and how many items these have at least."""
 _PLAIN = frozenset({"staticmethod", "classmethod", "override"})
 """Decorators that leave a function what it is."""
 _CATCHES_ALL = re.compile(r"\bexcept\s*:|\b(?:except|suppress)\b[^:\n]*\b(?:Base)?Exception\b")
@@ -65,7 +68,7 @@ class Raising:
     def __init__(self, program: Program, units: Units) -> None:
         self._program = program
         self._units = units
-        self._found: dict[tuple[str, str, frozenset[str], Told], Ways] = {}
+        self._found: dict[tuple[str, str, Lists, Told], Ways] = {}
 
     def may_raise(self, function: Function) -> bool:
         """Whether an exception can leave a project function; a body that only does what cannot raise has none.
@@ -101,8 +104,8 @@ class Raising:
         telling = frozenset((n, f) for n, f in told if (given_none if f is Fact.NONE else self._asks_for(function, n)))
         return replace(self._ways(function, frozenset(), telling), given_none=given_none) if telling else None
 
-    def _ways(self, function: Function, lists: frozenset[str], told: Told = frozenset()) -> Ways:
-        """How it may end, given these flags and, in these parameters, lists, over which looping does not raise."""
+    def _ways(self, function: Function, lists: Lists, told: Told = frozenset()) -> Ways:
+        """How it may end, given these flags and lists: looping over one does not raise, nor does taking its items."""
         key = (function.path, function.qualname, lists, told)
         if key not in self._found:
             self._found[key] = Ways()
@@ -163,9 +166,7 @@ class Raising:
             for s in symbols
         )
 
-    def _found_out(
-        self, unit: Unit, lists: frozenset[str] = frozenset(), told: Mapping[str, Fact] | None = None
-    ) -> Ways:
+    def _found_out(self, unit: Unit, lists: Lists = frozenset(), told: Mapping[str, Fact] | None = None) -> Ways:
         """Which ends of its graph some way reaches; these parameters are lists, and this is known of others."""
         try:
             graph = self._units.graph(unit)
@@ -174,7 +175,8 @@ class Raising:
         constants, callees = self._units.constants(unit), self._units.callees(unit)
         if told:
             constants = constants.entered_with(dict(told))
-        reached = _reached(graph, constants, callees, until_yield=graph.is_generator, lists=lists)
+        kept = _kept(unit, graph, dict(lists)) if lists else None
+        reached = _reached(graph, constants, callees, until_yield=graph.is_generator, lists=kept)
         failed = {cancelled for index, cancelled in reached if index == graph.failure.index}
         return Ways(
             (graph.exit.index, False) in reached or (graph.exit.index, True) in reached, bool(failed), False in failed
@@ -192,16 +194,16 @@ def _reached(
     callees: Callees,
     *,
     until_yield: bool = False,
-    lists: frozenset[str] = frozenset(),
+    lists: Mapping[str, int] | None = None,
 ) -> set[tuple[int, bool]]:
-    """The same, each with whether what was raised last on the way was a cancellation; ``lists`` are names of lists."""
+    """The same, each with whether what was raised last on the way was a cancellation; ``lists``: see ``_kept``."""
     seen, stack = {(graph.entry.index, False)}, [(graph.entry, False)]
     while stack:
         block, cancelled = stack.pop()
         last = block.instructions[-1] if block.instructions else None
         if until_yield and isinstance(last, g.Yield):
             continue
-        quiet = last is not None and (callees.is_quiet_instruction(last) or _loops_over(last, lists))
+        quiet = last is not None and (callees.is_quiet_instruction(last) or (lists is not None and _finds(last, lists)))
         if isinstance(last, g.Call):
             given = callees.ways_given(last, constants.before(block, len(block.instructions) - 1))
             quiet = _is_quiet_given(given, quiet=quiet) and not constants.dereferences_none(block)
@@ -223,9 +225,24 @@ def _is_quiet_given(given: Ways | None, *, quiet: bool) -> bool:
     return not given.raises
 
 
-def _loops_over(instruction: g.Instruction, names: frozenset[str]) -> bool:
-    node = instruction.node
-    return isinstance(node, cst.For) and isinstance(node.iter, cst.Name) and node.iter.value in names
+def _kept(unit: Unit, graph: g.ControlFlowGraph, lists: Mapping[str, int]) -> Mapping[str, int]:
+    """Those of the lists that the function neither binds anew nor changes, and how many items they have at least."""
+    instructions = [i for block in graph.blocks for i in block.instructions]
+    changed = {name for i in instructions for name in written(i)}
+    changed |= {i.receiver for i in instructions if isinstance(i, g.Call) and i.receiver is not None}
+    changed.update(*(names_read(node) for node in walk(unit.node) if isinstance(node, cst.Del)))
+    return {name: length for name, length in lists.items() if name not in changed}
+
+
+def _finds(instruction: g.Instruction, lists: Mapping[str, int]) -> bool:
+    """Whether it loops over one of the lists, or takes an item that one has."""
+    match instruction:
+        case g.LoadItem(base=base, key=int() as key):
+            return 0 <= key < lists.get(base, 0)
+        case g.Iterate(node=cst.For(iter=cst.Name(value=name))):
+            return name in lists
+        case _:
+            return False
 
 
 def _is_standard(base: str) -> bool:
