@@ -163,7 +163,7 @@ class Explorer:
                     for failed in raised:
                         self._raise(node, block, instruction, failed, seen)
                 for after in normal:
-                    if after.lost(recoverable=self._recoverable) and state.status is Status.HELD:
+                    if self.effects.loses(instruction, state, after, recoverable=self._recoverable):
                         self.result.endings.append(Ending(node, after, seen, returned=False, lost=instruction))
                     elif after.status is not Status.MOVED:
                         following.append((self._refresh(after, instruction), seen))

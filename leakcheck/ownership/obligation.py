@@ -18,8 +18,8 @@ from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
 from leakcheck.cfg.walk import reduce
 from leakcheck.driver import RECEIVER, Protocol, ReleaseTwice, UseAfterRelease, WithEffect
-from leakcheck.ownership.constants import LITERALS
-from leakcheck.ownership.state import Box, Closure, Deferred, Fact, Hold, Opening, State, Status, Value, refers
+from leakcheck.ownership.constants import LITERALS, written
+from leakcheck.ownership.state import ALIASES, Box, Closure, Deferred, Fact, Hold, Opening, State, Status, Value, refers
 from leakcheck.ownership.summary import Effect, End
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ class EventKind(Enum):
     KEPT_BY_POOL = "kept-by-pool"
 
 
+_MANAGER = "%with"
+"""What the variables begin with that hold what a ``with`` has entered."""
 SESSION_FAULTS = frozenset({
     EventKind.LOCAL_OUTSIDE, EventKind.COMMIT_AFTER_ERROR, EventKind.SLOW_CALL, EventKind.USELESS_END,
     EventKind.BROKEN_CACHE, EventKind.KEPT_BY_POOL,
@@ -121,6 +123,19 @@ class Obligation(Struct):
         """
         return not self.takes_receiver and (self.site is not None or not self.callees.is_parameter(name))
 
+    def loses(self, instruction: g.Instruction, before: State, after: State, *, recoverable: bool) -> bool:
+        """Whether what is held gets out of reach: its last name is gone, and no ``with`` that has it gives it back.
+
+        ``recoverable``: a cursor still leads back to it.
+        """
+        if before.status is not Status.HELD or after.status is not Status.HELD:
+            return False
+        holders = [(name, value) for name, value in after.holders() if recoverable or value is not Hold.DERIVED]
+        blocks = {name for name, value in holders if name.startswith(_MANAGER) and value in ALIASES}
+        if self.resource.with_effect is WithEffect.RELEASES or len(blocks) < len(holders):
+            return not holders
+        return not blocks or any(n.isidentifier() and before.get(n) in ALIASES for n in written(instruction))
+
     def value_of(self, operand: str, state: State) -> Value | None:
         """What an operand holds: a literal or a variable."""
         return LITERALS.get(operand) or state.get(operand)
@@ -139,7 +154,7 @@ class Obligation(Struct):
         """Whether a ``with`` around this place releases it, whoever else refers to it."""
         releases = self.resource.with_effect is WithEffect.RELEASES
         return any(
-            n.startswith("%with") and (v is Hold.MANAGER or (v is Hold.OWN and releases)) for n, v in state.variables
+            n.startswith(_MANAGER) and (v is Hold.MANAGER or (v is Hold.OWN and releases)) for n, v in state.variables
         )
 
     def released(self, instruction: g.Instruction, state: State, *, by_with: bool = False) -> State:

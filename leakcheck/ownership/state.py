@@ -211,10 +211,6 @@ class State(Struct, frozen=True):
         """Whether leaving the function now would leak."""
         return self.status is Status.HELD and not self.paused
 
-    def lost(self, *, recoverable: bool) -> bool:
-        """Held, and out of everybody's reach; ``recoverable``: a cursor still leads back to it."""
-        return self.status is Status.HELD and not any(recoverable or v is not Hold.DERIVED for _, v in self.holders())
-
 
 def truth(value: Value | None) -> bool | None:
     """Whether the value is true, where known."""
