@@ -233,7 +233,8 @@ class Obligation(Struct):
         reckoned = id(instruction.node) in self.callees.tried | self.callees.expected_to_raise
         told = state.used_late or (late and not reckoned)
         used = replace(state, paused=False, used_late=told) if state.paused or late else state
-        return [used], [used]
+        asks = after and harm is UseAfterRelease.RAISES and id(instruction.node) in self.callees.tried
+        return [] if asks else [used], [used]
 
     def affected(self, effect: Effect, state: State, call: g.Instruction, target: str) -> Outcome:
         """The states that a known effect leads to, one per way it may end."""
