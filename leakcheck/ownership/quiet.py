@@ -114,7 +114,7 @@ class QuietCalls:
             case g.LoadItem(node=cst.Subscript(value=base), key=str() as key):
                 return self.has_item(base, key)
             case g.StoreItem(node=cst.Subscript(value=base) as node):
-                return self.has_item(base, None) and isinstance(subscript_key(node), str)
+                return self.has_item(base, None) and self._is_text(node)
             case g.Point(node=cst.ImportFrom() as node):
                 return self.is_quiet_import(node)
             case _:
@@ -179,6 +179,18 @@ class QuietCalls:
             return True
         has_key = all(isinstance(value, ex.Sequence) and key in value.keys for value in bound)
         return has_key and not self._loses_items(ex.dotted(expression) or "")
+
+    def _is_text(self, node: cst.Subscript) -> bool:
+        """Whether a key is a text: a literal, or a name that is only bound to some, as by a loop over them."""
+        if isinstance(subscript_key(node), str):
+            return True
+        only = node.slice[0].slice if len(node.slice) == 1 else None
+        bound = self._only_bound_to(reduce(only.value)) if isinstance(only, cst.Index) else None
+        values: list[ex.Expression] = []
+        for value in bound or (ex.OPAQUE,):
+            inner = value.value if isinstance(value, ex.Element) else ex.Sequence((value,))
+            values += inner.items if isinstance(inner, ex.Sequence) and not inner.keys else (ex.OPAQUE,)
+        return all(isinstance(v, ex.Constant) and isinstance(v.value, str) for v in values)
 
     def _loses_items(self, name: str) -> bool:
         """Whether the text of the file takes something out of what has this name."""
