@@ -337,7 +337,16 @@ class Callees(QuietCalls):
     def checks_out_from(self, call: g.Call, pool: str | None, place: Place | None, resource: DriverClass) -> str | None:
         """What this call takes a second time from the pool that is called so here, or lives there, if it does."""
         found = self._taken_again(call, pool, place, resource)
-        return found if found is None or place is None or shares(self._program, place) else None
+        if found is None or place is None or (shares(self._program, place) and not self._drops(place)):
+            return found
+        return None
+
+    def _drops(self, place: Place) -> bool:
+        """Whether the function puts None in the place of the pool: the next connection comes from another one."""
+        graph, name = self._unit.graph, place[1].rpartition(".")[2]
+        stores = (g.StoreGlobal, g.StoreAttribute)
+        instructions = (i for block in graph.blocks for i in block.instructions) if graph is not None else ()
+        return any(isinstance(i, stores) and i.name == name and i.value == g.NONE for i in instructions)
 
     def _taken_again(self, call: g.Call, pool: str | None, place: Place | None, resource: DriverClass) -> str | None:
         if id(call.node) in self._used.spawned:
