@@ -73,7 +73,9 @@ class Callees(QuietCalls):
     def given_by(self, call: g.Call) -> Fact | Box | None:
         """What is known of the result of a call that takes something: it is never None, nor are the parts taken."""
         found = self._program.acquisition(self._unit, call)
-        if found is None or found.optional:
+        if found is None:
+            return Fact.TRUE if self.makes_an_object(call) else None
+        if found.optional:
             return None
         return Fact.TRUE if found.position is None else Box(tuple((key, Fact.TRUE) for key in found.certain_parts))
 

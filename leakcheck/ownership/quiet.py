@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 _CONTAINERS = frozenset({"bytearray", "bytes", "dict", "frozenset", "list", "object", "set", "tuple"})
 
 
+_SAYING = frozenset({"__bool__", "__len__", "__new__"})
+"""Methods by which an object may be false, or no object of its class."""
+
+
 class QuietCalls:
     """Answers about the calls in one unit."""
 
@@ -48,6 +52,17 @@ class QuietCalls:
         if key not in self._symbols:
             self._symbols[key] = self._program.resolver.resolve(call.func, self._unit.scope)
         return self._symbols[key]
+
+    def makes_an_object(self, call: g.Call) -> bool:
+        """Whether it makes an object of the project, of a class that never says that it is false."""
+        if not (ex.last_name(call.func) or "").lstrip("_")[:1].isupper():
+            return False
+        symbols, hierarchy = self.symbols(call), self._program.resolver.hierarchy
+        classes = [s for s in symbols if isinstance(s, Class)]
+        lineage = [facts for cls in classes for _, facts, _ in hierarchy.lineage(cls)]
+        known = bool(classes) and len(classes) == len(symbols)
+        known = known and not any(hierarchy.has_unknown_base(cls, lambda _: False) for cls in classes)
+        return known and all(_SAYING.isdisjoint(facts.methods) for facts in lineage)
 
     def is_resolved(self, call: g.Call) -> bool:
         """Whether the callee is a function or class of the project, or one of a driver or the standard library."""
