@@ -104,15 +104,14 @@ def call_of(instruction: Call) -> ex.Call:
     return reduced if isinstance(reduced, ex.Call) else ex.Call(instruction.func)
 
 
+_LITERALS = {"None": ex.Constant(None), "True": ex.Constant(value=True), "False": ex.Constant(value=False)}
+
+
 def reduce(node: cst.BaseExpression) -> ex.Expression:
     """The reduced form of a LibCST expression (see ``leakcheck.expression``)."""
     match node:
-        case cst.Name(value="None"):
-            return ex.Constant(None)
-        case cst.Name(value="True" | "False" as value):
-            return ex.Constant(value == "True")
-        case cst.Name(value=value):
-            return ex.Name(value)
+        case cst.Name(value=value):  # one case for all names: LibCST's types are slow to tell apart
+            return _LITERALS.get(value) or ex.Name(value)
         case cst.Attribute(value=base, attr=attr):
             return ex.Attribute(reduce(base), attr.value)
         case cst.Call(func=func, args=args):

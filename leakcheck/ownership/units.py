@@ -257,7 +257,7 @@ def _directly_nested(body: cst.BaseSuite) -> Iterable[cst.FunctionDef]:
     for node in walk(body):
         if id(node) in skip:
             continue
-        if isinstance(node, (cst.FunctionDef, cst.ClassDef)):
+        if type(node) in (cst.FunctionDef, cst.ClassDef):
             if isinstance(node, cst.FunctionDef):
                 found.append(node)
             skip.update(id(n) for n in walk(node))

@@ -238,9 +238,10 @@ def matters(program: Program, facts: ModuleFacts, item: FunctionFacts | Statemen
 
 def _hands_back(program: Program, function: FunctionFacts, scope: Scope) -> bool:
     """Whether a function that is named like a release hands something to a pool."""
-    if not program.calls.says_release(function.name):
+    names = program.release_names & function.calls.keys()
+    if not names or not program.calls.says_release(function.name):
         return False
-    called = (c for name, found in function.calls.items() if name in program.release_names for c in found)
+    called = (callee for name in names for callee in function.calls[name])
     symbols = (symbol for callee in called for symbol in program.resolver.resolve(callee, scope))
     return any(isinstance(s, Method) and isinstance(s.operation.releases, int) for s in symbols)
 
