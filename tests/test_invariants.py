@@ -171,6 +171,26 @@ def nested(text: str) -> tuple[str, Callable[[int], int]]:
     return "".join(lines), lambda row: row + sum(1 for first in inserted if first <= row)
 
 
+def spelled_out(text: str) -> tuple[str, Callable[[int], int]]:
+    """What is returned has a name first, and what is asked is negated twice."""
+    insertions: list[tuple[int, int, str]] = []
+    for number, node in enumerate(ast.walk(ast.parse(text))):
+        match node:
+            case ast.Return(value=ast.Call() | ast.Await() | ast.Attribute() as value):
+                name = f"outcome{number}"
+                insertions.append((node.lineno, node.col_offset, f"{name} = "))
+                insertions.append((value.end_lineno or 0, value.end_col_offset or 0, f"; return {name}"))
+            case ast.If(test=test) | ast.While(test=test) if not isinstance(test, ast.Constant | ast.NamedExpr):
+                insertions.append((test.lineno, test.col_offset, "not (not ("))
+                insertions.append((test.end_lineno or 0, test.end_col_offset or 0, "))"))
+    lines = [line.encode() for line in text.splitlines(keepends=True)]
+    for row, column, inserted in sorted(insertions, reverse=True):
+        line = lines[row - 1]
+        rest = line[column:].removeprefix(b"return ") if inserted.endswith(" = ") else line[column:]
+        lines[row - 1] = line[:column] + inserted.encode() + rest
+    return b"".join(lines).decode(), lambda row: row
+
+
 def _outermost(body: Iterable[ast.stmt]) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
     found: list[ast.FunctionDef | ast.AsyncFunctionDef] = []
     for statement in body:
@@ -182,7 +202,7 @@ def _outermost(body: Iterable[ast.stmt]) -> list[ast.FunctionDef | ast.AsyncFunc
 
 
 @pytest.mark.parametrize("location", LOCATIONS, ids=name_of)
-@pytest.mark.parametrize("rewrite", [renamed, spaced, nested], ids=lambda rewrite: str(rewrite.__name__))
+@pytest.mark.parametrize("rewrite", [renamed, spaced, nested, spelled_out], ids=lambda rewrite: str(rewrite.__name__))
 def test_meaningless_rewrites_change_no_finding(location: Path, rewrite: Rewrite, diagnose: Diagnose) -> None:
     fixture = read_fixture(location)
     rewritten: dict[str, str | bytes] = {}

@@ -12,7 +12,7 @@ import libcst as cst
 from leakcheck import expression as ex
 from leakcheck.cfg.emitter import Emitter
 from leakcheck.cfg.graph import ANY_EXCEPTION, Forget, LoadItem, Move, Point, StoreAttribute, StoreGlobal, StoreItem
-from leakcheck.cfg.walk import reduce
+from leakcheck.cfg.walk import is_pure, reduce
 
 
 class AssignmentLowering(Emitter):
@@ -58,6 +58,9 @@ class AssignmentLowering(Emitter):
     def assign_statement(self, node: cst.Assign) -> None:
         """``a = b = value``, ``a, b = value``."""
         targets = [t.target for t in node.targets]
+        match targets, node.value:
+            case [cst.Name(value=name)], cst.Attribute() as method if is_pure(reduce(method)):
+                self.methods[name] = method
         if len(targets) == 1:
             if self._pairwise(targets[0], node.value):
                 return

@@ -36,6 +36,8 @@ class Emitter:
         self.global_names: set[str] = set()
         self.renamed: dict[str, str] = {}
         """Names that a comprehension binds, each with the variable that stands for it inside."""
+        self.methods: dict[str, cst.Attribute] = {}
+        """Variables that a method was put in, or whatever else an attribute holds."""
         self.loop_depth = 0
         self.asserting = False
         """Whether the condition at hand is that of an assertion."""

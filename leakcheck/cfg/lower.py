@@ -90,7 +90,7 @@ class ExpressionLowering(ConditionLowering):
                 base, operand = self.value(node.args[0].value), self.value(node.args[2].value)
                 self.emit(StoreAttribute(node, base, name, operand, ex.dotted(owner)))
                 return NONE
-        func, receiver, method, callee = node.func, None, None, None
+        func, receiver, method, callee = self._called(node.func), None, None, None
         if isinstance(func, cst.Attribute):
             receiver, method = self.value(func.value), func.attr.value
         else:
@@ -107,6 +107,14 @@ class ExpressionLowering(ConditionLowering):
         else:
             self.emit_last(call, raised)
         return target
+
+    def _called(self, func: cst.BaseExpression) -> cst.BaseExpression:
+        """What is called: the method that a variable holds, where nothing binds it, or what it is of, anew."""
+        name = func.value if isinstance(func, cst.Name) else ""
+        method = self.methods.get(name) if name not in self.renamed else None
+        if method is None or any(map(self.meanings.rebinds, names_read(func) | names_read(method))):
+            return func
+        return method
 
     def _await(self, node: cst.Await) -> str:
         value, target = self.value(node.expression), self.temporary()

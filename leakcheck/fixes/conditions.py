@@ -26,6 +26,7 @@ from leakcheck.fixes.roles import Mention, Role, mentions
 from leakcheck.fixes.tree import TRIES, RefusedError, only, own
 from leakcheck.ownership.obligation import EventKind
 from leakcheck.ownership.state import Status
+from leakcheck.project.facts import is_resumed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +43,6 @@ TOOL_COMMENT = re.compile(
     re.IGNORECASE,
 )
 """A comment that tells a tool something about the lines where it stands."""
-_MANAGING = frozenset({"contextmanager", "asynccontextmanager", "fixture"})
 
 
 def applicability_of(region: Region, program: Program) -> Doubt:
@@ -260,7 +260,7 @@ def _generator(region: Region) -> Iterator[Doubt]:
     yields = [n for statement in region.statements for n in own(statement) if isinstance(n, cst.Yield)]
     if not yields or facts is None:
         return
-    if any(ex.last_name(d) in _MANAGING for d in facts.decorators):
+    if is_resumed(facts):
         return
     row = region.tree.row(yields[0])
     if facts.is_async:

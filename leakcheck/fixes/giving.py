@@ -89,7 +89,7 @@ def _given_by_others(region: Region, program: Program) -> Iterator[Doubt]:
     release = region.found.acquisition.resource.release
     for function in functions:
         facts, _ = program.resolver.function(function)
-        if facts is None or facts.is_stub or any(ex.last_name(d) in _UNWRITTEN for d in facts.decorators):
+        if facts is None or facts.is_stub or not facts.decorator_names.isdisjoint(_UNWRITTEN):
             continue
         summary = program.summary(function)
         given = summary.returns if summary is not None else ()

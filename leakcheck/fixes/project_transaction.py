@@ -22,6 +22,7 @@ from leakcheck.fixes.importing import imported, start_of, starts_of
 from leakcheck.fixes.tree import RefusedError, only
 from leakcheck.ownership.program import Failure
 from leakcheck.ownership.summary import End
+from leakcheck.project.facts import makes_manager
 from leakcheck.project.names import Function
 from leakcheck.templates import is_as_written, is_for
 
@@ -139,7 +140,7 @@ def _check(unit: Unit, program: Program, holder: str, *, leaks: bool) -> None:
     name, source = unit.facts.name, program.source(unit.path)
     if not isinstance(source, Failure) and is_as_written(source.text):
         return
-    if not any(ex.last_name(d) in ("contextmanager", "asynccontextmanager") for d in unit.facts.decorators):
+    if not makes_manager(unit.facts):
         raise RefusedError(f"the configured helper `{name}` is no context manager")
     if leaks:
         raise RefusedError(f"the configured helper `{name}` does not give the connection back on every way")

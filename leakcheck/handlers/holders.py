@@ -10,7 +10,7 @@ import ast
 from typing import TYPE_CHECKING
 
 from leakcheck.handlers.places import chain
-from leakcheck.project.nodes import children
+from leakcheck.project.nodes import children, walk
 
 if TYPE_CHECKING:
     from leakcheck.handlers.syntax import Definition, Tree
@@ -51,6 +51,8 @@ class Holders:
     def __init__(self, tree: Tree, function: Definition | None, call: ast.expr, value: ast.AST) -> None:
         self.names: set[str] = set()
         self.stores: set[str] = set()
+        self._given: set[str] = set()
+        """Those of the names that have the value, and not only what some function made with it."""
         self.leaves = False
         around = function if function is not None else tree.root
         declared: frozenset[str] = tree.names(function).declared if function is not None else frozenset()
@@ -67,37 +69,40 @@ class Holders:
 
     def _flow(self, node: ast.AST, carriers: set[int], declared: frozenset[str], *, module: bool) -> None:
         match node:
-            case ast.Assign(targets=targets, value=value) if self._carries(value, carriers):
+            case (
+                ast.Assign(value=value)
+                | ast.AnnAssign(value=ast.expr() as value)
+                | ast.NamedExpr(value=value)
+                | ast.withitem(context_expr=value, optional_vars=ast.expr())
+            ) if self._carries(value, carriers, self.names):
+                targets = _targets(node)
                 for target in targets:
                     self._bind(target, declared, module=module)
-            case ast.AnnAssign(target=target, value=ast.expr() as value) if self._carries(value, carriers):
-                self._bind(target, declared, module=module)
-            case ast.NamedExpr(target=target, value=value) if self._carries(value, carriers):
-                self._bind(target, declared, module=module)
+                if self._gives(value, carriers):
+                    self._given |= {n.id for target in targets for n in walk(target) if isinstance(n, ast.Name)}
             case ast.Return(value=ast.expr() as value) | ast.Yield(value=ast.expr() as value):
                 self.leaves = self.leaves or self._gives(value, carriers)
-            case ast.withitem(context_expr=value, optional_vars=ast.expr() as target) if self._carries(value, carriers):
-                self._bind(target, declared, module=module)
             case ast.Call(func=ast.Name(id="setattr"), args=[base, ast.Constant(value=str() as attr), value]):
                 place = chain(base)
-                if place is not None and self._carries(value, carriers):
+                if place is not None and self._carries(value, carriers, self.names):
                     self.stores.add(f"{place}.{attr}")
             case ast.Call(func=ast.Attribute(value=receiver, attr=attr), args=args, keywords=keywords) if (
                 attr in _KEEPERS
             ):
                 values = [*args, *(k.value for k in keywords)]
                 place = chain(receiver)
-                if place is not None and any(self._carries(v, carriers) for v in values):
+                if place is not None and any(self._carries(v, carriers, self.names) for v in values):
                     self.stores.add(place)
             case _:
                 pass
 
-    def _carries(self, value: ast.expr, carriers: set[int]) -> bool:
-        """Whether the value is, or is made of, what we follow."""
+    @staticmethod
+    def _carries(value: ast.expr, carriers: set[int], names: set[str]) -> bool:
+        """Whether the value is, or is made of, what we follow or what these names hold."""
         pending: list[ast.AST] = [value]
         while pending:
             node = pending.pop()
-            if id(node) in carriers or (isinstance(node, (ast.Name, ast.Attribute)) and chain(node) in self.names):
+            if id(node) in carriers or (isinstance(node, (ast.Name, ast.Attribute)) and chain(node) in names):
                 return True
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
                 pending.extend((*node.args, *node.keywords))  # what a method of it returns is something else
@@ -112,9 +117,9 @@ class Holders:
         match value:
             case ast.Call(func=func) if id(value) not in carriers:
                 name = (chain(func) or "").rpartition(".")[2]
-                return (name[:1].isupper() or "session" in name) and self._carries(value, carriers)
+                return (name[:1].isupper() or "session" in name) and self._carries(value, carriers, self._given)
             case _:
-                return self._carries(value, carriers)
+                return self._carries(value, carriers, self._given)
 
     def _bind(self, target: ast.AST, declared: frozenset[str], *, module: bool) -> None:
         match target:
@@ -131,3 +136,18 @@ class Holders:
                     self._bind(element, declared, module=module)
             case _:
                 pass
+
+
+def _targets(node: ast.AST) -> list[ast.expr]:
+    """What a node binds."""
+    match node:
+        case ast.Assign(targets=targets):
+            return targets
+        case (
+            ast.AnnAssign(target=target)
+            | ast.NamedExpr(target=target)
+            | ast.withitem(optional_vars=ast.expr() as target)
+        ):
+            return [target]
+        case _:
+            return []

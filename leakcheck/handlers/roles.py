@@ -52,11 +52,11 @@ class Roles:
 
     def is_memoised(self, facts: FunctionFacts) -> bool:
         """Whether a decorator makes the function run once in a process."""
-        return any(ex.last_name(d) in self.frameworks.memoisers for d in _called(facts.decorators))
+        return not facts.decorator_names.isdisjoint(self.frameworks.memoisers)
 
     def is_kept(self, facts: FunctionFacts) -> bool:
         """Whether a decorator makes the method run once for its object."""
-        return any(ex.last_name(d) in self.frameworks.keepers for d in _called(facts.decorators))
+        return not facts.decorator_names.isdisjoint(self.frameworks.keepers)
 
     def is_singleton(self, cls: Class) -> bool:
         """Whether the class itself sees to it that there is one object of it, or a base or its metaclass does."""
@@ -230,10 +230,6 @@ def _bare(decorator: ex.Expression) -> ex.Expression:
 def _events(decorator: ex.Expression) -> set[str]:
     """The last names of a decorator's arguments."""
     return {ex.last_name(a) or "" for a in decorator.args} if isinstance(decorator, ex.Call) else set()
-
-
-def _called(decorators: tuple[ex.Expression, ...]) -> Iterator[ex.Expression]:
-    return (_bare(d) for d in decorators)
 
 
 def a(noun: str) -> str:

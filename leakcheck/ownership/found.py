@@ -151,7 +151,7 @@ class Found(Struct, eq=False):
         facts = self.unit.facts
         if facts is None or ending.state.get(g.RETURN) is not Hold.OWN:
             return None
-        return facts.name if any(ex.last_name(d) == "cached_property" for d in facts.decorators) else None
+        return facts.name if "cached_property" in facts.decorator_names else None
 
     def _is_opened(self, attribute: str, ending: Ending, *, by_others: bool) -> bool:
         """Whether an object that was made unopened was open when it was stored, or code of the file opens it there."""

@@ -37,7 +37,7 @@ from leakcheck.ownership.nested_blocks import lent_checkouts, nested_in_blocks
 from leakcheck.ownership.owed import owned_by
 from leakcheck.ownership.owners import Owners
 from leakcheck.ownership.perhaps_none import completed, perhaps_none
-from leakcheck.ownership.program import MANAGING, FileAnalysis, Skip
+from leakcheck.ownership.program import FileAnalysis, Skip
 from leakcheck.ownership.raising import Raising, reachable
 from leakcheck.ownership.replaced import StandIns
 from leakcheck.ownership.report import left_held_leak, reported, stored_leak
@@ -49,7 +49,7 @@ from leakcheck.ownership.teardown import Teardown
 from leakcheck.ownership.units import Units, name_of
 from leakcheck.ownership.within import Within
 from leakcheck.ownership.wrapping import made_of, may_wrap
-from leakcheck.project.facts import FunctionFacts, ModuleFacts, Statement, is_cached
+from leakcheck.project.facts import FunctionFacts, ModuleFacts, Statement, is_cached, makes_manager
 from leakcheck.project.names import Class
 from leakcheck.project.speaking import speaks
 
@@ -335,7 +335,7 @@ class Functions:
         if unit is None:
             return None
         found = self.found(unit).found
-        manages = any(ex.last_name(d) in MANAGING for d in facts.decorators)
+        manages = makes_manager(facts)
         returns, stores, checks_out = owned_by(found)
         checks_out += lent_checkouts(self._program, unit)
         yields = tuple(each.owned for each in found if each.effects.yielded)

@@ -148,7 +148,7 @@ class Openings:
         for _, facts, module in self._program.resolver.hierarchy.lineage(cls):
             for name, qualname in facts.methods.items():
                 method = module.functions[qualname]
-                on_class = is_static(method) or any(ex.last_name(d) == "classmethod" for d in method.decorators)
+                on_class = is_static(method) or "classmethod" in method.decorator_names
                 if name not in seen and not on_class:
                     yield module, method
             seen.update(facts.methods)

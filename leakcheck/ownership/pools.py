@@ -115,7 +115,7 @@ def _text_as_called(pool: str | None, facts: FunctionFacts | None, call: ex.Call
     if pool is None or not any(p.name == root and "*" not in p.kind for p in parameters):
         return pool
     names = [p.name for p in parameters if p.kind == "positional"]
-    of_class = facts is not None and any(ex.last_name(d) == "classmethod" for d in facts.decorators)
+    of_class = facts is not None and "classmethod" in facts.decorator_names
     if (bound or of_class) and names[:1] == [root]:
         holder = ex.dotted(call.func.base) if isinstance(call.func, ex.Attribute) else None
         return f"{holder}{dot}{rest}" if holder is not None else pool

@@ -24,7 +24,7 @@ from leakcheck.ownership.acquire import Acquisitions
 from leakcheck.ownership.fixpoint import Fixpoint
 from leakcheck.ownership.pools import constructors
 from leakcheck.project.collector import facts_of
-from leakcheck.project.facts import FunctionFacts, ModuleFacts
+from leakcheck.project.facts import FunctionFacts, ModuleFacts, makes_manager
 from leakcheck.project.large_stack import on_large_stack
 from leakcheck.project.modules import Modules
 from leakcheck.project.names import Class
@@ -49,8 +49,6 @@ if TYPE_CHECKING:
     from leakcheck.ownership.unit import Syntax, Unit
     from leakcheck.project.names import Function, Scope
 
-MANAGING = frozenset({"contextmanager", "asynccontextmanager"})
-"""Decorators that make a generator function a context manager."""
 _MOST_BYTES = 100_000_000
 """So much of files that do not matter is kept: half of it is a large project."""
 DEPTH_LIMIT = 400
@@ -280,7 +278,7 @@ class Program:
     def is_manager(self, function: Function) -> bool:
         """Whether it is decorated to be a context manager."""
         facts, _ = self.resolver.function(function)
-        return facts is not None and any(ex.last_name(d) in MANAGING for d in facts.decorators)
+        return facts is not None and makes_manager(facts)
 
     def only_assignment(self, name: str, scope: Scope) -> ex.Expression | None:
         """The one expression assigned to a plain name, where there is just one in the scopes around."""

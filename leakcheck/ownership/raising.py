@@ -98,7 +98,7 @@ class Raising:
         if not given_none and Fact.TRUE not in given and Fact.FALSE not in given:
             return None
         facts, _ = self._program.resolver.function(function)
-        if facts is None or facts.is_generator or any(ex.last_name(d) not in _PLAIN for d in facts.decorators):
+        if facts is None or facts.is_generator or not facts.decorator_names <= _PLAIN:
             return None
         told = known_of(facts, call, known, bound=function.bound and not is_static(facts))
         telling = frozenset((n, f) for n, f in told if (given_none if f is Fact.NONE else self._asks_for(function, n)))

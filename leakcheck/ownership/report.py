@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import libcst as cst
 from msgspec.structs import replace
 
-from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
 from leakcheck.diagnostic import Severity, Step, StepKind
 from leakcheck.driver import ReleaseTwice, UseAfterRelease
@@ -17,6 +16,7 @@ from leakcheck.ownership.obligation import EventKind
 from leakcheck.ownership.queues import LENT
 from leakcheck.ownership.state import Hold, Status
 from leakcheck.ownership.steps import acquire_steps, cause_text, path_steps, raised_by, reason_text, rebinds, short
+from leakcheck.project.facts import is_resumed
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Sequence
@@ -36,7 +36,6 @@ _ONLY_RAISE = frozenset({
     (EventKind.RELEASED_TWICE, ReleaseTwice.RAISES.value),
 })  # fmt: skip
 _LOST_WHERE_RAISED = frozenset({LeakKind.ON_EXCEPTION, LeakKind.OVERWRITTEN})
-_MANAGING = frozenset({"contextmanager", "asynccontextmanager", "fixture"})
 
 
 def reported(found: Found, *, in_main: bool, module_level: bool, within: bool = False) -> list[Leak]:
@@ -233,10 +232,8 @@ def _fault_leak(found: Found, node: Node, event: Event, before: tuple[Event, ...
 
 
 def _is_generator(found: Found) -> bool:
-    unit = found.unit
-    if unit.facts is None or not unit.facts.is_generator:
-        return False
-    return not any(ex.last_name(d) in _MANAGING for d in unit.facts.decorators)
+    facts = found.unit.facts
+    return facts is not None and facts.is_generator and not is_resumed(facts)
 
 
 def _is_never_used(found: Found) -> bool:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import libcst as cst
 from msgspec import Struct
 
-from leakcheck import expression as ex
 from leakcheck.cfg.walk import children, walk
 from leakcheck.diagnostic import Position, Span
 from leakcheck.ownership.positions import places_of
@@ -144,7 +143,7 @@ class Unit(Struct, eq=False):
 
         A test that fails, exits, is interrupted or cancelled, and a teardown that fails before, raise nothing into it.
         """
-        return self.facts is not None and any(ex.last_name(d) in _FIXTURES for d in self.facts.decorators)
+        return self.facts is not None and not self.facts.decorator_names.isdisjoint(_FIXTURES)
 
     def order(self, node: cst.CSTNode) -> int:
         """The node's place in source order within the unit."""

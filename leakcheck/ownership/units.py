@@ -143,6 +143,7 @@ class Units:
                     lambda e: self._exits(e, unit.scope),
                     lambda e: opens(self._program, e, unit.scope),
                     lambda e: self._number(e, unit.scope),
+                    lambda name: unit.facts is None or unit.facts.rebinds(name),
                 ),
             )
             parameters = [p.name for p in unit.facts.parameters] if unit.facts else []

@@ -95,8 +95,9 @@ def _is_handed_on_once(program: Program, unit: Unit, made: ex.Call, name: str, r
 
 def _is_the_end(text: str, made: ex.Call, name: str) -> bool:
     """Whether a function returns at once what it makes of a name: what gives that back stands on other paths then."""
-    maker = re.escape(ex.last_name(made.func) or "")
-    return "finally" not in text and re.search(rf"\breturn\s+(\w+\.)*{maker}\s*\([^()]*\b{name}\b", text) is not None
+    making = rf"(?:\w+\.)*{re.escape(ex.last_name(made.func) or '')}\s*\([^()]*\b{name}\b"
+    returned = rf"\breturn\s+{making}|\b(\w+)\s*=\s*{making}[^()]*\)[\s;]*return\s+\1\b"
+    return "finally" not in text and re.search(returned, text) is not None
 
 
 def mentions(text: str, name: str) -> int:

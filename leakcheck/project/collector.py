@@ -68,6 +68,7 @@ def facts_of(path: str, tree: ast.Module) -> ModuleFacts:
             if not collector.renames:
                 _parts[statement] = part
         facts.add(part)
+    facts.name_decorators()
     if tree.body and isinstance(tree.body[-1], ast.Expr):
         facts.main_calls |= called_names(tree.body[-1])
     return facts
@@ -333,6 +334,7 @@ class _Collector:
         inside = _Place(facts.scope, facts, owner)
         for statement in node.body:
             self.visit(statement, inside)
+        facts.returned = list(map(facts.origin, facts.returned))
         facts.depth, facts.unlisted = self.depth, self.unlisted
         beside = bool(node.decorator_list or node.args.defaults or node.args.kw_defaults)
         self.unlisted = outer_unlisted or self.unlisted or beside

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
-from leakcheck.expression import Call, Constant, Name, last_name
+from leakcheck.expression import Attribute, Await, Call, Constant, Name, last_name
 
 if TYPE_CHECKING:
     from leakcheck.expression import Expression, Sequence
 
 _PLAIN_METACLASSES = ("ABCMeta", "type")
 _CACHING = frozenset({"cache", "lru_cache", "cached_property", "cache_resource", "alru_cache"})
+_MANAGING = frozenset({"contextmanager", "asynccontextmanager"})
 _READ = frozenset({"property", "cached_property", "hybrid_property"})
 FACTORIES = frozenset({"default_factory", "factory"})
 """What dataclasses, attrs and pydantic call the argument of a field that makes its value."""
@@ -98,6 +99,8 @@ class FunctionFacts(Struct):
     """The names of the module that it binds."""
     never_returns: bool = False
     """It says so, or ends by ``raise`` on every path."""
+    decorator_names: frozenset[str] = frozenset()
+    """The last names of its decorators, as they are called where they come from."""
     is_stub: bool = False
     """It only raises NotImplementedError: a subclass says what it does."""
     last_call: Expression | None = None
@@ -114,6 +117,20 @@ class FunctionFacts(Struct):
             bound.update(p.name for p in self.parameters)
             self._bound = bound
         return name in self._bound or bool(self.scope.star_imports)
+
+    def origin(self, value: Expression) -> Expression:
+        """What a value is: of a variable that is bound once, the call or attribute that it is bound to."""
+        if not isinstance(value, Name) or value.id in self.globals or self.rebinds(value.id):
+            return value
+        match self.scope.assignments.get(value.id):
+            case [Call() | Await() | Attribute() as found]:
+                return found
+            case _:
+                return value
+
+    def rebinds(self, name: str) -> bool:
+        """Whether a variable is bound more than once, where it is bound at all."""
+        return len(self.scope.assignments.get(name, ())) + any(p.name == name for p in self.parameters) > 1
 
 
 class ClassFacts(Struct):
@@ -192,6 +209,18 @@ class ModuleFacts(Struct):
         for name, bound in later.globals.items():
             self.globals.setdefault(name, []).extend(bound)
 
+    def name_decorators(self) -> None:
+        """Tell what the decorators of all functions are called, now that every import is known."""
+        for function in self.functions.values():
+            if function.decorators:
+                names = (name for decorator in function.decorators for name in self._names_of(decorator))
+                function.decorator_names = frozenset(names)
+
+    def _names_of(self, decorator: Expression) -> list[str]:
+        name = last_name(decorator) or ""
+        is_plain = isinstance(decorator.func if isinstance(decorator, Call) else decorator, Name)
+        return [target.rpartition(".")[2] for target in self.scope.imports.get(name, ()) if is_plain] or [name]
+
     def functions_at(self, row: int) -> list[FunctionFacts]:
         """The functions around a row of the file."""
         return [function for function in self.functions.values() if function.first_row <= row <= function.last_row]
@@ -209,12 +238,22 @@ def is_self(expression: Expression) -> bool:
 
 def is_cached(function: FunctionFacts) -> bool:
     """Whether what it returns is kept, and given to all who call it."""
-    return any(last_name(d) in _CACHING for d in function.decorators)
+    return not function.decorator_names.isdisjoint(_CACHING)
+
+
+def makes_manager(function: FunctionFacts) -> bool:
+    """Whether calling it makes a context manager, of which it is the inside."""
+    return not function.decorator_names.isdisjoint(_MANAGING)
+
+
+def is_resumed(function: FunctionFacts) -> bool:
+    """Whether who enters the generator that it is goes on with it, too: a context manager does, and pytest."""
+    return makes_manager(function) or "fixture" in function.decorator_names
 
 
 def is_property(function: FunctionFacts) -> bool:
     """Whether reading an attribute of its object runs it."""
-    return any(last_name(d) in _READ for d in function.decorators)
+    return not function.decorator_names.isdisjoint(_READ)
 
 
 def gives_itself(method: FunctionFacts) -> bool:
@@ -225,4 +264,4 @@ def gives_itself(method: FunctionFacts) -> bool:
 
 def is_static(function: FunctionFacts) -> bool:
     """Whether it is a static method: it is given no object, however it is called."""
-    return any(last_name(d) == "staticmethod" for d in function.decorators)
+    return "staticmethod" in function.decorator_names

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from leakcheck import expression as ex
 from leakcheck.project.aliases import Aliases
 from leakcheck.project.annotations import Annotations
-from leakcheck.project.facts import is_property
+from leakcheck.project.facts import is_property, is_static
 from leakcheck.project.hierarchy import Hierarchy, plain_base
 from leakcheck.project.items import Items, asked_for
 from leakcheck.project.names import (
@@ -287,8 +287,7 @@ class Resolver:
                 method = module.functions[facts.methods[name]]
                 if is_property(method):
                     return self._returned(method, Scope.of(module, method))
-                decorators = {ex.last_name(d) for d in method.decorators}
-                given = (bound and "staticmethod" not in decorators) or "classmethod" in decorators
+                given = (bound and not is_static(method)) or "classmethod" in method.decorator_names
                 return [Function(cls.path, method.qualname, bound=given)]
             if name in facts.annotations:
                 found.extend(self.annotations.annotated(facts.annotations[name], scope))

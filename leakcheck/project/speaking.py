@@ -133,7 +133,7 @@ def speaks(program: Program, module: ModuleFacts, function: FunctionFacts) -> bo
         elif any(function.first_row <= row <= function.last_row for row in program.taking_rows(module.path)):
             return True
     blocks = vocabulary.blocks
-    inside = not blocks.isdisjoint(calls) or any(ex.last_name(d) in blocks for d in function.decorators)
+    inside = not blocks.isdisjoint(calls) or not blocks.isdisjoint(function.decorator_names)
     executes = not vocabulary.executing.isdisjoint(calls)
     if (inside or (imports_driver and executes)) and program.waits(module, function):
         return True

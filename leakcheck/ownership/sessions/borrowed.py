@@ -133,7 +133,7 @@ class _Lending(Struct, frozen=True):
     def _shared(self) -> list[str]:
         """What all functions call the session for the request that runs this one first: ``db.session``, ``g.db``."""
         facts = self.found.unit.facts
-        first = facts is not None and any(ex.last_name(d) in _FIRST for d in facts.decorators)
+        first = facts is not None and not facts.decorator_names.isdisjoint(_FIRST)
         return [name for name in self.found.connection.names if first and "." in name]
 
     def _kept(self) -> set[str]:
