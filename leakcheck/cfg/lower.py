@@ -41,7 +41,7 @@ from leakcheck.cfg.graph import (
     Yield,
 )
 from leakcheck.cfg.looping import takes_a_turn
-from leakcheck.cfg.walk import is_pure, names_read, parameters_of, reduce, string_value
+from leakcheck.cfg.walk import is_pure, literal_key, names_read, parameters_of, reduce, string_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -360,13 +360,6 @@ class ExpressionLowering(ConditionLowering):
 
 
 _SETTERS = frozenset({"setattr", "object.__setattr__"})
-
-
-def literal_key(node: cst.BaseExpression) -> str | int | None:
-    """The key or index that an expression is, where it is a literal."""
-    if isinstance(node, cst.Integer):
-        return int(node.value.replace("_", ""), 0)
-    return string_value(node)
 
 
 def _is_finite_literal(node: cst.BaseExpression) -> bool:

@@ -98,6 +98,13 @@ def string_value(node: cst.BaseExpression) -> str | None:
     return None
 
 
+def literal_key(node: cst.BaseExpression) -> str | int | None:
+    """The key or index that an expression is, where it is a literal."""
+    if isinstance(node, cst.Integer):
+        return int(node.value.replace("_", ""), 0)
+    return string_value(node)
+
+
 def call_of(instruction: Call) -> ex.Call:
     """A call as it is written; reading a property is one without arguments."""
     reduced = reduce(instruction.node) if isinstance(instruction.node, cst.Call) else None

@@ -18,7 +18,7 @@ from leakcheck import expression as ex
 from leakcheck.calls import CallKind
 from leakcheck.cfg import graph as g
 from leakcheck.cfg.conditions import OPEN_TESTS
-from leakcheck.cfg.lower import literal_key
+from leakcheck.cfg.walk import literal_key
 from leakcheck.driver import ALWAYS, RECEIVER, WithEffect
 from leakcheck.ownership.obligation import EventKind, consumed, missed
 from leakcheck.ownership.state import ALIASES, Box, Closure, Deferred, Fact, Hold, Status, refers

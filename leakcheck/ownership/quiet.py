@@ -14,8 +14,7 @@ import libcst as cst
 
 from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
-from leakcheck.cfg.lower import literal_key
-from leakcheck.cfg.walk import reduce
+from leakcheck.cfg.walk import literal_key, reduce
 from leakcheck.ownership.usage import Usage, usage_of
 from leakcheck.project.facts import is_self
 from leakcheck.project.names import Class, External, Function, Method, Scope
