@@ -276,6 +276,8 @@ def other_call(following: Following, call: g.Call, states: list[State], *, given
 
     ``given``: it is one on the connection, or has it as an argument.
     """
+    if not states:
+        return []  # it only raises
     session = following.resource
     if following.held is None and session.is_lazy and following.callees.connects(call, session, states[0]):
         return [_begun_by_itself(s) for s in states]
