@@ -60,6 +60,9 @@ _CLOSING = "close"
 _MAY_COMMIT = re.compile(rb"(?im)^\s*(?:async\s+)?with\b|[\"';]\s*(?:COMMIT|END)\b")
 """What ends a transaction beside a call of ``commit``."""
 _ENDS = re.compile(rb"(?i)[\"';]\s*(?:COMMIT|END|ROLLBACK|ABORT)\b|\.(?:commit|rollback)\b")
+_BEGINS = re.compile(rb"(?i)[\"';]\s*(?:BEGIN|START\s+TRANSACTION)\b|\.(?:begin|start_transaction|start)\(")
+_SENDS = re.compile(_BEGINS.pattern + rb"|\.(?:execute|executemany|exec|scalar|scalars|fetch\w*|add|add_all|save)\(")
+_SETS_ROLE = re.compile(rb"(?i)\bSET\s+(?:SESSION\s+)?(?:ROLE\s+(?!NONE)|AUTHORIZATION\s+(?!DEFAULT))|\bset_config\(")
 _RESETS = re.compile(rb"(?i)[\"';]\s*(?:RESET|DISCARD)\s|\bSET\s+ROLE\s+NONE|\bAUTHORIZATION\s+DEFAULT")
 _EXECUTING = (b"execute", b".fetch", b".scalar", b".exec(")
 """One of these is in every file that sends SQL and holds no acquire of its own."""
@@ -223,7 +226,28 @@ def said_beside(program: Program, module: ModuleFacts, function: FunctionFacts, 
 
 
 def ends_elsewhere(program: Program, module: ModuleFacts, function: FunctionFacts, *, role: bool) -> bool:
-    """Whether other functions of the file reset something, or end transactions, which leaves a ``role`` as it is."""
+    """Whether other code of the file resets something, or ends transactions, which leaves a ``role`` as it is.
+
+    A function that ends what it has begun itself is not there to end what another leaves. Neither is one that commits
+    what it has sent, unless it calls that other, or is a method of the same class.
+    """
     endings = (_RESETS,) if role else (_RESETS, _ENDS)
     around = program.around(module.path, function.first_row, function.last_row)
-    return any(ends.search(text) is not None for text in around for ends in endings)
+    if not any(ends.search(text) is not None for text in around for ends in endings):
+        return False
+    rest = list(around)
+    for other in module.functions.values():
+        if other.parent is None and other is not function:
+            text = program.rows(module.path, other.first_row, other.last_row)
+            related = function.name in other.calls or (other.owner is not None and other.owner == function.owner)
+            begins = _SETS_ROLE if role else _BEGINS if related else _SENDS
+            if text and _ends_its_own(text, endings, begins):
+                rest = [part.replace(text, b"") for part in rest]
+    return any(ends.search(text) is not None for text in rest for ends in endings)
+
+
+def _ends_its_own(text: bytes, endings: Iterable[re.Pattern[bytes]], begins: re.Pattern[bytes]) -> bool:
+    """Whether a function begins something before it ends anything."""
+    begun = begins.search(text)
+    ended = [found.start() for ends in endings for found in [ends.search(text)] if found is not None]
+    return begun is not None and bool(ended) and begun.start() < min(ended)
