@@ -65,11 +65,16 @@ class Sessions:
         self._cleared = Cleared(program)
         self.executing = Executing(program, units)
 
-    def found(self, unit: Unit, acquired: Iterable[Found]) -> tuple[Sequence[SessionFound], Sequence[Fault]]:
-        """Everything that the unit takes on its connections, with what becomes of it on all paths; and other faults."""
+    def found(
+        self, unit: Unit, acquired: Iterable[Found], *, given: bool = False
+    ) -> tuple[Sequence[SessionFound], Sequence[Fault]]:
+        """Everything that the unit takes on its connections, with what becomes of it on all paths; and other faults.
+
+        ``given``: who asks knows that what the unit is given is a connection.
+        """
         search = _Search(self._program, self._units, self, unit)
         try:
-            search.run(acquired)
+            search.run(acquired, certain=given)
         except TooLargeError:
             return (), ()
         return [each for each in search.found if not self._cleared.is_cleared(each)], search.faults
@@ -92,7 +97,7 @@ class Sessions:
             facts = module.functions.get(key.qualname) if module is not None else None
             if module is not None and facts is not None and speaks(self._program, module, facts):
                 unit = self._units.of(key)
-                found, _ = self.found(unit, ()) if unit is not None else ((), ())
+                found, _ = self.found(unit, (), given=True) if unit is not None else ((), ())
                 restoring = {s for each in found for s in each.following.restored_by if s[0] != id(each.call.node)}
                 self._left[key] = tuple(
                     left_open.action(f)
@@ -141,8 +146,11 @@ class _Search:
         self.found: list[SessionFound] = []
         self.faults: list[Fault] = []
 
-    def run(self, acquired: Iterable[Found]) -> None:
-        """Follow the connections that were acquired here, then the one that was not. Raises TooLargeError."""
+    def run(self, acquired: Iterable[Found], *, certain: bool = False) -> None:
+        """Follow the connections that were acquired here, then those that were not. Raises TooLargeError.
+
+        ``certain``: what the function is given is one, whatever it is called.
+        """
         graph = self._units.graph(self._unit)
         self.faults += pool_faults(self._program, self._unit, graph, self._statements)
         self._heard.update(id(f.event.instruction.node) for f in self.faults)
@@ -150,10 +158,12 @@ class _Search:
         self.faults += block_faults(self._program, self._unit, graph, speech)
         for connection in self._taken(graph, acquired):
             self._follow(connection)
-        names, certain = self._unheard(graph)
-        given = connections.given(names, self._unit, self._program, certain=certain) if names else None
-        if given is not None:
-            self._follow(given)
+        names, known = self._unheard(graph)
+        for each in connections.apart(names, self._unit, self._program) if names else ():
+            is_given = certain and connections.are_given(each, self._unit)
+            given = connections.given(each, self._unit, self._program, certain=known or is_given)
+            if given is not None:
+                self._follow(given)
 
     def _taken(self, graph: g.ControlFlowGraph, acquired: Iterable[Found]) -> Iterator[Connection]:
         """The connections that are taken here, and those that a context manager of the project lends to a block."""

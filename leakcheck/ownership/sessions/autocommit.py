@@ -50,12 +50,18 @@ def initial(found: Found, driver: DriverSession, program: Program) -> bool | Non
     named = [(n, v) for n, v in _keywords(found.call) if n in driver.autocommit]
     made = [call for call, _ in _builders(found, program)]
     named += [(n, v) for call in made for n, v in call.keywords if n in driver.autocommit]
+    options = [v for call in made for n, v in call.keywords if n in _HIDING and isinstance(v, ex.Sequence)]
+    named += [(str(n), v) for o in options for n, v in zip(o.keys, o.items, strict=False) if n in driver.autocommit]
     if named:
         return _value(*named[0], driver)
-    hidden = any(n in _HIDING for call in made for n, _ in call.keywords) or _is_perhaps_unpacked(
-        found, driver, program
-    )
+    hidden = any(n in _HIDING and not _is_written_out(v) for call in made for n, v in call.keywords)
+    hidden = hidden or _is_perhaps_unpacked(found, driver, program)
     return None if hidden or found.acquisition.steps else False
+
+
+def _is_written_out(options: ex.Expression) -> bool:
+    """Whether options are a dict display: ``kwargs={"autocommit": True}``."""
+    return isinstance(options, ex.Sequence) and bool(options.keys) and all(isinstance(k, str) for k in options.keys)
 
 
 def of_its_object(names: Iterable[str], unit: Unit, driver: DriverSession, program: Program) -> bool | None:

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from leakcheck import expression as ex
 from leakcheck.cfg.walk import reduce, walk
-from leakcheck.driver import DriverClass, Protocol, endings
+from leakcheck.driver import ClassKind, DriverClass, Protocol, endings
 from leakcheck.driver_session import Session as DriverSession
 from leakcheck.ownership.acquire import Acquisition
 from leakcheck.ownership.movement import BACK_TO_OWNER
@@ -41,6 +41,9 @@ _WORDS = frozenset({
     "tx", "txn", "trans", "transaction", "client",
 })  # fmt: skip
 """What connections and cursors are called, where no driver is imported."""
+_CONNECTION_WORDS = frozenset({"con", "conn", "connection", "cnx", "database", "db", "dbh", "session"})
+"""Those that say that it is no cursor, and no transaction."""
+_SEVERAL = 2
 _KEPT = (Protocol.VALUE, Protocol.COROUTINE, Protocol.AWAITABLE_CONTEXT)
 """How what is kept by a name is taken: not by a ``with``."""
 _DERIVING = frozenset({"cursor", "execute", "begin", "transaction", "connection", "execution_options"})
@@ -152,6 +155,28 @@ def given(names: Iterable[str], unit: Unit, program: Program, *, certain: bool) 
     return Connection(
         acquisition, driver, known, autocommit=own, torn_down=torn_down, outside=outside, kept_here=kept is not None
     )
+
+
+def are_given(names: Collection[str], unit: Unit) -> bool:
+    """Whether all of these are parameters of the function."""
+    return unit.facts is not None and set(names) <= {p.name for p in unit.facts.parameters}
+
+
+def apart(names: frozenset[str], unit: Unit, program: Program) -> list[frozenset[str]]:
+    """The names by which a function knows its connections, one set for each where it is given several."""
+    given = {n for n in names if are_given((n,), unit)}
+    several = {n for n in given if _is_typed(n, unit, program) or not _CONNECTION_WORDS.isdisjoint(endings(n))}
+    rest = names - several
+    if len(several) < _SEVERAL or any(is_word(n) for n in rest):
+        return [names]  # a cursor may be of either
+    return [frozenset({n}) for n in sorted(several)] + ([rest] if rest else [])
+
+
+def _is_typed(name: str, unit: Unit, program: Program) -> bool:
+    """Whether a parameter is annotated as a driver's connection."""
+    symbols = program.resolver.resolve(ex.Name(name), unit.scope)
+    classes = [s.of for s in symbols if isinstance(s, Instance) and isinstance(s.of, str)]
+    return any(program.drivers.classes[c].kind is ClassKind.CONNECTION for c in classes)
 
 
 def _runs_outside(unit: Unit, driver: DriverSession, program: Program) -> bool:

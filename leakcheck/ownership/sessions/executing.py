@@ -129,6 +129,12 @@ def _as_attribute(expression: ex.Expression) -> ex.Expression:
             return expression
 
 
+def _may_be_one(name: str, unit: Unit) -> bool:
+    """Whether a variable may be a connection: its name says so, or callers do, who give it."""
+    facts = unit.facts
+    return connections.is_word(name) or (facts is not None and any(p.name == name for p in facts.parameters))
+
+
 class Executing:
     """Answers about functions; each is read once."""
 
@@ -199,7 +205,7 @@ class Executing:
         if call.method in self._program.vocabulary.executing:
             name, sql = self._shared(connections.root(call, unit), unit), executed(call)
             is_method = any(isinstance(s, Method) for s in symbols)
-            if name is not None and sql is not None and (is_method or (not symbols and connections.is_word(name))):
+            if name is not None and sql is not None and (is_method or (not symbols and _may_be_one(name, unit))):
                 yield sql, name, False
         for called in self.called(symbols, call, unit):
             for each in self.by(called.function):

@@ -371,8 +371,10 @@ class Following(Effects, kw_only=True):
         return _without_holders(replace(state, session=replace(state.session, gone=gone)))
 
     def _ended(self, end: End, effect: Effect, state: State, call: g.Instruction, target: str) -> State:
-        if end in (End.GIVEN_BACK, End.RELEASED):
-            return self.released(call, state) if end is End.GIVEN_BACK else self.done(call, state)
+        if end is End.GIVEN_BACK:
+            return self.released(call, state)
+        if end is End.RELEASED:  # where only some of the function's exceptions end it, the connection was dead
+            return self.done(call, state, by_statement=end in effect.normal or effect.raised == {end})
         if end is End.UNDONE:
             return ending.after_end(self, call, SqlKind.ROLLBACK, state)
         if end in (End.COMMITTED, End.SAVED):

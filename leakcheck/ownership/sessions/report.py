@@ -90,8 +90,9 @@ def _session_leak(found: SessionFound, *, in_main: bool, ends_elsewhere: Callabl
     if found.held.tried and ended and found.following.answered and not found.following.asked:
         return None  # what it does with the answer is not followed
     gone = any(e.state.session.gone for e in leaks)  # with the connection: nobody else can end it on that
-    gone = gone and not (found.connection.names and _is_set_again(found))
-    alone = gone or ended or not found.connection.names or _is_alone(found, ends_elsewhere=ends_elsewhere)
+    again = gone and bool(found.connection.names) and _is_set_again(found)
+    alone = (gone and not again) or ended or not found.connection.names
+    alone = alone or (not again and _is_alone(found, ends_elsewhere=ends_elsewhere))
     if not leaks or not alone:
         return None
     leaks.sort(key=lambda e: (e.state.raised, len(found.exploration.path(e.node))))
