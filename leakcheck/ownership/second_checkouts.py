@@ -81,9 +81,12 @@ def _made(program: Program, function: Function, callee: ex.Expression, absent: f
     if unit is None or graph is None or constants is None:
         yield ex.Call(callee)
         return
+    callees = units.callees(unit)
     for block in graph.blocks:
         for position, instruction in enumerate(block.instructions):
             if isinstance(instruction, g.Call) and instruction.func == callee:
+                if callees.is_left_to_a_task(instruction):
+                    continue  # nobody waits for it here
                 required = required_null(unit, graph, constants.before(block, position))
                 if required is None or required in absent:
                     yield call_of(instruction)
