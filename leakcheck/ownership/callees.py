@@ -339,14 +339,12 @@ class Callees(QuietCalls):
     def checks_out_from(self, call: g.Call, pool: str | None, place: Place | None, resource: DriverClass) -> str | None:
         """What this call takes a second time from the pool that is called so here, or lives there, if it does."""
         found = self._taken_again(call, pool, place, resource)
-        if found is None or place is None or (shares(self._program, place) and not self._drops(place)):
-            return found
-        return None
+        another = found and place is not None and (self._drops(place) or not shares(self._program, place))
+        return None if another else found
 
     def _drops(self, place: Place) -> bool:
         """Whether the function puts None in the place of the pool: the next connection comes from another one."""
-        graph, name = self._unit.graph, place[1].rpartition(".")[2]
-        stores = (g.StoreGlobal, g.StoreAttribute)
+        graph, name, stores = self._unit.graph, place[1].rpartition(".")[2], (g.StoreGlobal, g.StoreAttribute)
         instructions = (i for block in graph.blocks for i in block.instructions) if graph is not None else ()
         return any(isinstance(i, stores) and i.name == name and i.value == g.NONE for i in instructions)
 
@@ -383,8 +381,11 @@ class Callees(QuietCalls):
             if isinstance(symbol, Class):
                 module = self._program.facts(symbol.path)
                 return module is not None and "__new__" not in module.classes[symbol.qualname].methods
-            if isinstance(symbol, External) and symbol.name in self._program.drivers.class_names:
-                return True
+            if isinstance(symbol, External):
+                operation = self._program.drivers.calls.get(symbol.name)
+                made = self._program.drivers.classes.get(operation.returns or "") if operation is not None else None
+                if symbol.name in self._program.drivers.class_names or (made and made.kind is ClassKind.POOL):
+                    return True
         return not symbols and (ex.last_name(func) or "")[:1].isupper()
 
     def closes_pool(self, call: g.Call, pool: str | None) -> bool:
