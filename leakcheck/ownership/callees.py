@@ -17,7 +17,7 @@ from leakcheck.driver import ClassKind, Operation, UseAfterRelease
 from leakcheck.ownership.arguments import Start, is_released, place_of, told
 from leakcheck.ownership.assigned import flags_beside, is_only_of_drivers
 from leakcheck.ownership.connecting import connects
-from leakcheck.ownership.pools import is_of_pool, is_same, pool_place, shares
+from leakcheck.ownership.pools import is_of_pool, is_same, pool_place, scope_of, shares
 from leakcheck.ownership.quiet import QuietCalls
 from leakcheck.ownership.second_checkouts import nested_checkout
 from leakcheck.ownership.state import ALIASES, Box, Closure, Deferred, Fact, Hold, Scope, Value
@@ -184,11 +184,11 @@ class Callees(QuietCalls):
         """The flags of an object that say whether it has what an attribute keeps."""
         return flags_beside(kept, self._unit.scope)
 
-    def option_set(self, keyword: str, pool: str | None) -> bool:
+    def option_set(self, keyword: str, pool: str | None, place: Place | None) -> bool:
         """Whether the pool's constructor was given ``keyword``, which turns a near miss into a release."""
-        if not keyword or pool is None:
-            return False
-        return self._program.constructor_keyword(pool, keyword, self._unit.scope)
+        known = [] if pool is None else [(pool, self._unit.scope)]
+        known += [(place[1], where)] if place is not None and (where := scope_of(self._program, place)) else []
+        return any(self._program.constructor_keyword(name, keyword, where) for name, where in known if keyword)
 
     def is_connection(self, class_id: str) -> bool:
         """Whether instances of the class must be given back themselves."""

@@ -185,7 +185,7 @@ class Obligation(Struct):
     def is_own_release(self, method: Operation) -> bool:
         """Whether a method of the resource gives it back, perhaps because its pool was built so."""
         if method.near_miss:
-            return self.callees.option_set(method.near_miss_unless, self.pool)
+            return self.callees.option_set(method.near_miss_unless, self.pool, self.place)
         return method.releases == RECEIVER
 
     def opened(self, call: g.Call, state: State, operation: Operation) -> Outcome:

@@ -131,6 +131,8 @@ def constructors(program: Program, pool: str, scope: Scope) -> list[tuple[ex.Cal
     found: list[ex.Expression] = []
     for facts in (*(f.scope for f in scope.functions), scope.module.scope):
         found.extend(facts.assignments.get(pool, ()))
+    if all(isinstance(value, ex.Constant) for value in found):
+        found.extend(value for value, _ in scope.module.globals.get(pool, ()))
     if head in SELF and scope.owner is not None:
         cls = scope.module.classes.get(scope.owner)
         found.extend(v for v, _ in (cls.attributes.get(attribute, ()) if cls is not None else ()))
@@ -199,8 +201,14 @@ def closes_when_back(call: ex.Call, scope: Scope, program: Program) -> bool:
     return False
 
 
-def shares(program: Program, place: Place) -> bool:
-    """Whether those who take from what lives at a place may wait for each other: not where each gets a new one."""
+def scope_of(program: Program, place: Place) -> Scope | None:
+    """Where what lives at a place is assigned; None for what a function has alone."""
     where, _, owner = place[0].partition(":")
     module = program.facts(where)
-    return module is None or not closes(program, place[1], Scope(module, (), owner or None))
+    return Scope(module, (), owner or None) if module is not None else None
+
+
+def shares(program: Program, place: Place) -> bool:
+    """Whether those who take from what lives at a place may wait for each other: not where each gets a new one."""
+    where = scope_of(program, place)
+    return where is None or not closes(program, place[1], where)
