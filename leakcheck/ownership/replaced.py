@@ -67,6 +67,8 @@ class StandIns:
         pool = ex.of_names(found.pool) if found.pool is not None and _in_tests(around) else None
         if pool is not None and self._is_made_up(pool, unit.scope, unit.path):
             return True
+        if _in_tests(around) and not self._given(unit, call).isdisjoint(self._on_the_way(unit, call, found)):
+            return True
         if any(self._is_overridden(symbol, found) for symbol in self._resolved(call.func, unit.scope)):
             return True
         replaced = self._of_the_driver(self._replaced[around], found.resource)
@@ -87,6 +89,21 @@ class StandIns:
             self._on_the_way(unit, call, found),
         )
         return not all(map(names.isdisjoint, named))
+
+    def _given(self, unit: Unit, call: ex.Call) -> frozenset[str]:
+        """The parameters of a called function that a test gives a stand-in: a mock, a lambda, a function of its own."""
+        arguments = list(call.keywords)
+        for symbol in self._resolved(call.func, unit.scope):
+            facts, _ = self._program.resolver.function(symbol) if isinstance(symbol, Function) else (None, None)
+            names = [p.name for p in facts.parameters if p.kind == "positional"] if facts is not None else []
+            arguments += zip(names[int(isinstance(symbol, Function) and symbol.bound) :], call.args, strict=False)
+        return frozenset(name for name, value in arguments if self._stands_in(value, unit))
+
+    def _stands_in(self, value: ex.Expression, unit: Unit) -> bool:
+        if value == ex.OPAQUE or self._is_made_up(value, unit.scope, unit.path):
+            return True
+        own = [s for s in self._resolved(value, unit.scope) if isinstance(s, Function)]
+        return bool(own) and not any(self._gives_real(s, unit.path, _DEPTH) for s in own)
 
     def _is_overridden(self, symbol: Symbol, found: Acquisition) -> bool:
         """Whether a class is made that has another method in the place of the one that takes, which it never calls."""
