@@ -119,9 +119,15 @@ class Constants:
     """The analyses of one graph: facts at each block's start, subjects tested from there on, and what lies ahead."""
 
     def __init__(
-        self, graph: g.ControlFlowGraph, parameters: Iterable[str], given_by: Callable[[g.Call], Value | None]
+        self,
+        graph: g.ControlFlowGraph,
+        parameters: Iterable[str],
+        given_by: Callable[[g.Call], Value | None],
+        shared: frozenset[str] = frozenset(),
     ) -> None:
         self.graph = graph
+        self.shared = shared
+        """``.name`` of each flag that another task may set while this one waits."""
         self.given_by = given_by
         self.readers: dict[str, set[str]] = {}
         for subject, names in graph.condition_reads.items():
@@ -158,7 +164,7 @@ class Constants:
 
     def killed(self, instruction: g.Instruction) -> set[str]:
         """Subjects whose facts the instruction makes stale."""
-        names = set(written(instruction))
+        names = {*written(instruction), *(self.shared if isinstance(instruction, g.Await) else ())}
         for name in tuple(names):
             names |= self.readers.get(name, set())
         return names

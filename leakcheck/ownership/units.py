@@ -147,7 +147,7 @@ class Units:
                 ),
             )
             parameters = [p.name for p in unit.facts.parameters] if unit.facts else []
-            unit.constants = Constants(graph, parameters, self.callees(unit).given_by)
+            unit.constants = Constants(graph, parameters, self.callees(unit).given_by, _set_by_others(unit))
             unit.graph = graph
             self._building.discard(id(unit))
         return unit.graph
@@ -249,6 +249,22 @@ class Units:
 def name_of(item: FunctionFacts | Statement) -> str:
     """The name of an item's unit: unique in its file."""
     return item.qualname if isinstance(item, FunctionFacts) else f"<line {item.first_row}>"
+
+
+def _set_by_others(unit: Unit) -> frozenset[str]:
+    """``.name`` of the flags of its object that methods set, as ``self.closed = True`` in ``close()``, for a coroutine.
+
+    Flags hold nothing but true and false: what else an attribute holds is seldom asked for since it may have changed.
+    """
+    if not unit.is_async or unit.facts is None or unit.facts.owner is None:
+        return frozenset()
+    attributes = unit.scope.module.classes[unit.facts.owner].attributes
+    return frozenset(
+        f".{name}"
+        for name, values in attributes.items()
+        if any(method not in (None, "__init__") for _, method in values)
+        and all(isinstance(value, ex.Constant) and isinstance(value.value, bool) for value, _ in values)
+    )
 
 
 def _directly_nested(body: cst.BaseSuite) -> Iterable[cst.FunctionDef]:
