@@ -25,7 +25,7 @@ from leakcheck.cfg.graph import (
     TestKind,
 )
 from leakcheck.cfg.unwind import FinallyFrame, HandlerFrame, LoopFrame, WithFrame, particular_of
-from leakcheck.cfg.walk import names_read, parameters_of, reduce, walk
+from leakcheck.cfg.walk import literal_key, names_read, parameters_of, reduce, walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -218,9 +218,16 @@ class StatementLowering(Unwinding):
         self.emit(Move(node.subject, subject, shown))
         tested = shown if isinstance(node.subject, cst.Name) else subject
         after = self.new_block()
+        taken: set[str | int] = set()
         for case in node.cases:
             body, otherwise = self.new_block(), self.new_block()
-            self._pattern(case.pattern, tested, body, otherwise)
+            key = literal_key(case.pattern.value) if isinstance(case.pattern, cst.MatchValue) else None
+            if key in taken:
+                self.link(otherwise)
+            else:
+                self._pattern(case.pattern, tested, body, otherwise)
+            if key is not None and case.guard is None:
+                taken.add(key)
             self.current = body
             self._bind_pattern(case.pattern, subject)
             if case.guard is not None:
