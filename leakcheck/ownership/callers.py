@@ -1,9 +1,9 @@
 """What a method keeps on its object and returns besides: whoever calls it may see to it that it goes back.
 
-def open(self):                      db = Store()
-self.conn = connect()            conn = db.open()
-return self.conn                 …
-conn.close()          →   owed by no `Store`, where every caller does this
+def open(self):                  db = Store()
+    self.conn = connect()        conn = db.open()
+    return self.conn             …
+                                 conn.close()     →   owed by no `Store`, where every caller does this
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def _calls(program: Program, function: Function, name: str) -> Iterator[tuple[Un
         module = program.facts(path)
         for caller in module.functions.values() if module is not None else ():
             if module is None or not any(
-                _is_it(program, callee, Scope.of(module, caller), function) for callee in caller.calls.get(name, ())
+                _may_mean(program, callee, Scope.of(module, caller), function) for callee in caller.calls.get(name, ())
             ):
                 continue
             unit = program.functions.units.of(Function(path, caller.qualname))
@@ -107,10 +107,10 @@ def _calls_in(program: Program, unit: Unit, name: str, function: Function) -> It
         for call in block.instructions:
             if isinstance(call, g.Call) and id(call.node) not in seen and ex.last_name(call.func) == name:
                 seen.add(id(call.node))
-                if _is_it(program, call.func, unit.scope, function):
+                if _may_mean(program, call.func, unit.scope, function):
                     yield call
 
 
-def _is_it(program: Program, callee: ex.Expression, scope: Scope, function: Function) -> bool:
+def _may_mean(program: Program, callee: ex.Expression, scope: Scope, function: Function) -> bool:
     symbols = program.resolver.resolve(callee, scope)
     return any(isinstance(s, Function) and (s.path, s.qualname) == (function.path, function.qualname) for s in symbols)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from leakcheck import expression as ex
+from leakcheck.project.facts import FIXTURES
 from leakcheck.project.names import Class, Function, Scope
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from leakcheck.ownership.program import Program
     from leakcheck.project.facts import ClassFacts, FunctionFacts, ModuleFacts
 
-_DECORATORS = frozenset({"fixture", "yield_fixture"})
 _MARK = "usefixtures"
 _MARKED = "pytestmark"
 _PLUGINS = "pytest_plugins"
@@ -113,7 +113,7 @@ def _fixtures_of(module: ModuleFacts | None) -> _File:
         if facts.owner is None and facts.name in _SET_UP:
             found.for_all.append((None, function))
         for decorator in facts.decorators:
-            if ex.last_name(decorator) not in _DECORATORS:
+            if ex.last_name(decorator) not in FIXTURES:
                 continue
             told = dict(decorator.keywords) if isinstance(decorator, ex.Call) else {}
             name = told.get("name")

@@ -1,7 +1,7 @@
 """Functions of the project that take a second connection from a pool while they run, for a caller that holds one.
 
 def log(text, conn=None):               log("sold")              →   takes one from `pool`
-return run(text, conn=conn)         log("sold", conn=conn)   →   takes none, and neither does run()
+    return run(text, conn=conn)         log("sold", conn=conn)   →   takes none, and neither does run()
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from msgspec import Struct
 from leakcheck.cfg.walk import children, walk
 from leakcheck.diagnostic import Position, Span
 from leakcheck.ownership.positions import places_of
+from leakcheck.project.facts import is_fixture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from leakcheck.ownership.usage import Usage
     from leakcheck.project.facts import FunctionFacts
     from leakcheck.project.names import Scope
-
-
-_FIXTURES = frozenset({"fixture", "yield_fixture"})
 
 
 class Syntax:
@@ -143,7 +141,7 @@ class Unit(Struct, eq=False):
 
         A test that fails, exits, is interrupted or cancelled, and a teardown that fails before, raise nothing into it.
         """
-        return self.facts is not None and not self.facts.decorator_names.isdisjoint(_FIXTURES)
+        return self.facts is not None and is_fixture(self.facts)
 
     def order(self, node: cst.CSTNode) -> int:
         """The node's place in source order within the unit."""

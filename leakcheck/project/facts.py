@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _PLAIN_METACLASSES = ("ABCMeta", "type")
 _CACHING = frozenset({"cache", "lru_cache", "cached_property", "cache_resource", "alru_cache"})
+FIXTURES = frozenset({"fixture", "yield_fixture"})
+"""Decorators by which pytest runs a function before a test, and goes on with it behind."""
 _MANAGING = frozenset({"contextmanager", "asynccontextmanager"})
 _READ = frozenset({"property", "cached_property", "hybrid_property"})
 FACTORIES = frozenset({"default_factory", "factory"})
@@ -248,7 +250,12 @@ def makes_manager(function: FunctionFacts) -> bool:
 
 def is_resumed(function: FunctionFacts) -> bool:
     """Whether who enters the generator that it is goes on with it, too: a context manager does, and pytest."""
-    return makes_manager(function) or "fixture" in function.decorator_names
+    return makes_manager(function) or is_fixture(function)
+
+
+def is_fixture(function: FunctionFacts) -> bool:
+    """Whether pytest runs it before a test."""
+    return not function.decorator_names.isdisjoint(FIXTURES)
 
 
 def is_property(function: FunctionFacts) -> bool:
