@@ -259,14 +259,16 @@ class Functions:
             if found is not None:
                 yield found
 
-    def from_parameter(self, unit: Unit, node: cst.Param, acquisition: Acquisition) -> Found | None:
-        """What becomes of a resource that a parameter holds when the function starts."""
+    def from_parameter(
+        self, unit: Unit, node: cst.Param, acquisition: Acquisition, *, lent: bool = False
+    ) -> Found | None:
+        """What becomes of a resource that a parameter holds when the function starts; ``lent``: until it ends."""
         graph, constants, name = self.units.graph(unit), self.units.constants(unit), node.name.value
         effects = Effects(
             acquisition.resource, acquisition.pool, node, self.units.callees(unit), place=acquisition.place
         )
         effects.bound_to = name
-        explorer = Explorer(graph, constants, effects)
+        explorer = Explorer(graph, constants, effects, every_way_out=lent)
         facts: Facts = {**constants.start[graph.entry.index], name: Hold.OWN}
         try:
             explorer.run(graph.entry, 0, State(Status.HELD, tuple(sorted(facts.items()))))

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import libcst as cst
 from msgspec.structs import replace
 
+from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
 from leakcheck.cfg.builder import TooLargeError
 from leakcheck.cfg.walk import call_of
 from leakcheck.driver import Protocol
 from leakcheck.ownership.conditional import required_null
 from leakcheck.ownership.explore import BoundReachedError
+from leakcheck.ownership.handing_back import parameter_node
 from leakcheck.ownership.report import nested_leaks
 from leakcheck.ownership.summary import Owned
 from leakcheck.ownership.usage import entered_by
 from leakcheck.project.facts import SELF
+from leakcheck.project.names import Function
 from leakcheck.project.nesting import lender, may_nest
 
 if TYPE_CHECKING:
@@ -31,7 +35,6 @@ if TYPE_CHECKING:
     from leakcheck.ownership.pools import Place
     from leakcheck.ownership.program import Program
     from leakcheck.ownership.unit import Unit
-    from leakcheck.project.names import Function
 _LENDERS = 3
 """How many context managers deep a connection is lent: one of cursors borrows it from one of connections."""
 
@@ -76,6 +79,8 @@ def nested_in_blocks(program: Program, unit: Unit) -> Iterator[Leak]:
     """LC110: a second checkout from the pool of a connection that a block is lent."""
     if unit.facts is None or not may_nest(program, unit.scope.module, unit.facts):
         return
+    for found in _lent_to_handlers(program, unit):
+        yield from nested_leaks(found)
     for call, lent in lent_to_blocks(program, unit):
         try:
             explored = program.functions.explore(unit, call, lent)
@@ -83,6 +88,28 @@ def nested_in_blocks(program: Program, unit: Unit) -> Iterator[Leak]:
             continue
         for found in explored:
             yield from nested_leaks(found)
+
+
+def _lent_to_handlers(program: Program, unit: Unit) -> Iterator[Found]:
+    """What a framework lends a handler that a generator of the project takes for it: ``db=Depends(get_db)``."""
+    node, facts = unit.node, unit.facts
+    if facts is None or not facts.decorators or not isinstance(node, cst.FunctionDef):
+        return
+    for each in program.resolver.annotations.injections(facts, unit.scope.module):
+        parameter = parameter_node(node, each.parameter.name)
+        for symbol in program.resolver.resolve(each.function, each.scope) if parameter is not None else ():
+            summary = program.summary(symbol) if isinstance(symbol, Function) else None
+            yielded = summary.yields if summary is not None else ()
+            if len(yielded) == 1 and parameter is not None and isinstance(symbol, Function):
+                call = ex.Call(each.function)
+                lent = program.acquisitions.handed_over(symbol, call, yielded[0], each.scope)
+                found = (
+                    program.functions.from_parameter(unit, parameter, lent, lent=True)
+                    if lent.place is not None
+                    else None
+                )
+                if found is not None:
+                    yield found
 
 
 def _lent_by(program: Program, entered: Function, lenders: int) -> Owned | None:

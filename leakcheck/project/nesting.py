@@ -35,10 +35,11 @@ def may_nest(program: Program, module: ModuleFacts, function: FunctionFacts) -> 
         for callee in borrows(function)
         if any(lends(program, s) for s in program.resolver.resolve(callee, scope))
     ]
-    if not lenders:
+    injected = is_lent_for_a_request(program, module, function)
+    if not lenders and not injected:
         return False
     text = program.rows(module.path, function.first_row, function.last_row)
-    if len(lenders) > 1 or text.count((ex.last_name(lenders[0]) or "").encode()) > 1:
+    if lenders and (injected or len(lenders) > 1 or text.count((ex.last_name(lenders[0]) or "").encode()) > 1):
         return True
     others = (callee for found in function.calls.values() for callee in found if callee not in lenders)
     return any(
@@ -46,6 +47,18 @@ def may_nest(program: Program, module: ModuleFacts, function: FunctionFacts) -> 
         or any(_takes(program, s, CALLS) for s in program.resolver.resolve(callee, scope))
         for callee in others
     )
+
+
+def is_lent_for_a_request(program: Program, module: ModuleFacts, function: FunctionFacts) -> bool:
+    """Whether a framework lends a handler what a generator of the project may take: ``db=Depends(get_db)``."""
+    injected = program.resolver.annotations.injections(function, module) if function.decorators else ()
+    symbols = (s for each in injected for s in program.resolver.resolve(each.function, each.scope))
+    return any(_yields(program, symbol) and _takes(program, symbol, CALLS) for symbol in symbols)
+
+
+def _yields(program: Program, symbol: Symbol) -> bool:
+    facts, _ = program.resolver.function(symbol) if isinstance(symbol, Function) else (None, None)
+    return facts is not None and facts.is_generator
 
 
 def _runs_itself(program: Program, callee: ex.Expression, scope: Scope) -> bool:
