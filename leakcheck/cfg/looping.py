@@ -33,11 +33,23 @@ def takes_a_turn(iterable: cst.BaseExpression, number: Callable[[ex.Expression],
         ):
             return takes_a_turn(given, number)
         case cst.Call(func=cst.Name(value="range"), args=args) if 0 < len(args) <= _MOST:
-            bounds = [number(reduce(a.value)) if a.keyword is None and not a.star else None for a in args]
+            bounds = [_bound(a.value, number) if a.keyword is None and not a.star else None for a in args]
             known = [bound for bound in bounds if bound is not None]
             return len(known) == len(bounds) and 0 not in known[2:] and len(range(*known)) > 0
         case _:
             return False
+
+
+def _bound(node: cst.BaseExpression, number: Callable[[ex.Expression], int | None]) -> int | None:
+    """The number that an expression is, also of a sum: ``ATTEMPTS + 1``."""
+    match node:
+        case cst.BinaryOperation(left=left, operator=cst.Add() | cst.Subtract() as operator, right=right):
+            first, second = _bound(left, number), _bound(right, number)
+            if first is None or second is None:
+                return None
+            return first + second if isinstance(operator, cst.Add) else first - second
+        case _:
+            return number(reduce(node))
 
 
 def literal_number(expression: ex.Expression) -> int | None:
