@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from leakcheck import expression as ex
 from leakcheck.ownership.fixtures import Fixtures
 from leakcheck.ownership.program import Failure
-from leakcheck.ownership.replacing import PATCHERS, Replaced, Written, replaced_by, written_in
+from leakcheck.ownership.replacing import PATCHERS, PATCHING, Replaced, Written, replaced_by, written_in
 from leakcheck.project.definitions import Definitions
 from leakcheck.project.facts import ENTERING
 from leakcheck.project.hierarchy import INITIALISERS
@@ -159,9 +159,13 @@ class StandIns:
         """What is replaced for the time of a function that stands in no other."""
         facts = unit.facts
         if facts is None:
-            yield from self._names(self._in(unit.path).top, Scope(unit.scope.module), unit.path)
+            top = self._in(unit.path).top if _in_tests(unit) else ()
+            yield from self._names(top, Scope(unit.scope.module), unit.path)
             return
         if not _in_tests(unit):
+            text = self._program.rows(unit.path, facts.first_row, facts.last_row)
+            if not any(word in text for word in PATCHING):  # the rest of the file need not be asked
+                return
             given = self._in(unit.path).functions.get(facts.row, ())
             yield from self._names((each for each in given if not each.by_hand), unit.scope, unit.path)
             return

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _MODULES = "sys.modules"
 PATCHERS = frozenset({"monkeypatch", "mocker"})
 """Fixtures of pytest and its plugins by which something is replaced until the test ends."""
+PATCHING = (b"patch", b"setattr", b"setitem", b"modules", b"mocker")
+"""One of these is in all text that replaces something otherwise than by hand."""
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _GIVEN = ("new", "wraps", "side_effect")
 """What ``patch`` is told of that takes the place of what it replaces."""
