@@ -36,7 +36,7 @@ def imported(tree: Tree, module: str, name: str, source: Source) -> tuple[str, t
     """How the function may call it, and the edits that this needs. Raises RefusedError."""
     facts, function = tree.unit.scope.module.scope, _outermost(tree)
     body = statements(source)
-    star = _last_star(source) if facts.star_imports else 0
+    star = _last_star(source.text) if facts.star_imports else 0
     for known, bound, target in _spellings(body, module, name, range(star + 1, function.start)):
         if _means_only(bound, target, source, function):
             return known, ()
@@ -44,7 +44,7 @@ def imported(tree: Tree, module: str, name: str, source: Source) -> tuple[str, t
         raise RefusedError(f"`{name}` already means something else in this function")
     if name in facts.imports or not _means_only(name, f"{module}.{name}", source, function):
         raise RefusedError(f"`{name}` already means something else in this module")
-    if star and any(isinstance(node, ast.Name) and node.id == name for node in nodes.walk(parsed(source.text))):
+    if star and _is_used(source.text, name):
         raise RefusedError("an `import *` of this module may bind the same name")
     return name, (_inserted(body, module, name, source, behind=star),)
 
@@ -57,10 +57,17 @@ def statements(source: Source) -> list[ast.stmt]:
         raise RefusedError("the running Python cannot read this file") from None
 
 
-def _last_star(source: Source) -> int:
+@lru_cache(maxsize=8)
+def _last_star(text: str) -> int:
     """The row of the last ``import *``: what is imported below means what it says."""
-    found = (n for n in nodes.walk(parsed(source.text)) if isinstance(n, ast.ImportFrom) and n.names[0].name == "*")
+    found = (n for n in nodes.walk(parsed(text)) if isinstance(n, ast.ImportFrom) and n.names[0].name == "*")
     return max((node.end_lineno or node.lineno for node in found), default=0)
+
+
+@lru_cache(maxsize=8)
+def _is_used(text: str, name: str) -> bool:
+    """Whether a variable has the name anywhere."""
+    return any(isinstance(node, ast.Name) and node.id == name for node in nodes.walk(parsed(text)))
 
 
 def _outermost(tree: Tree) -> range:
