@@ -99,7 +99,7 @@ def _lent_to_handlers(program: Program, unit: Unit) -> Iterator[Found]:
         parameter = parameter_node(node, each.parameter.name)
         for symbol in program.resolver.resolve(each.function, each.scope) if parameter is not None else ():
             summary = program.summary(symbol) if isinstance(symbol, Function) else None
-            yielded = summary.yields if summary is not None else ()
+            yielded = summary.yields if summary is not None and not summary.manages else ()
             if len(yielded) == 1 and parameter is not None and isinstance(symbol, Function):
                 call = ex.Call(each.function)
                 lent = program.acquisitions.handed_over(symbol, call, yielded[0], each.scope)

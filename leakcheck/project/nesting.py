@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
 from leakcheck.driver import ClassKind
-from leakcheck.project.facts import ENTERING
+from leakcheck.project.facts import ENTERING, makes_manager
 from leakcheck.project.names import Class, Function, Instance, Method, Scope
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def is_lent_for_a_request(program: Program, module: ModuleFacts, function: Funct
 
 def _yields(program: Program, symbol: Symbol) -> bool:
     facts, _ = program.resolver.function(symbol) if isinstance(symbol, Function) else (None, None)
-    return facts is not None and facts.is_generator
+    return facts is not None and facts.is_generator and not makes_manager(facts)  # nobody enters a manager there
 
 
 def _runs_itself(program: Program, callee: ex.Expression, scope: Scope) -> bool:
