@@ -24,10 +24,10 @@ from leakcheck.ownership.found import opened_holder
 from leakcheck.ownership.owners import offered
 from leakcheck.ownership.reopening import Reopening
 from leakcheck.ownership.summary import Owned
-from leakcheck.project.facts import ENTERING, gives_itself, is_property, is_self, is_static
+from leakcheck.project.facts import ENTERING, gives_itself, is_property, is_self
 from leakcheck.project.gate import matters
-from leakcheck.project.hierarchy import INITIALISERS
 from leakcheck.project.names import Class, Function
+from leakcheck.project.opening import NOT_OPENING, opening_methods
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -35,9 +35,7 @@ if TYPE_CHECKING:
     from leakcheck.ownership.program import Program
     from leakcheck.project.facts import FunctionFacts, ModuleFacts
 
-_NOT_OPENING = frozenset({*INITIALISERS, "__new__", "__enter__", "__aenter__", "__exit__", "__aexit__", "__del__"})
-"""Methods that are called by other means, or judged elsewhere."""
-_NEVER_OPENING = _NOT_OPENING - ENTERING
+_NEVER_OPENING = NOT_OPENING - ENTERING
 """The same of those that open by way of others: who enters an object by hand calls `__enter__`, which calls `open`."""
 
 
@@ -81,12 +79,7 @@ class Openings:
     def _opened(self, cls: Class) -> Iterator[tuple[str, Owned, set[str]]]:
         """The attributes in which methods keep what they take, each with the names of those methods."""
         found: dict[str, tuple[Owned, set[str]]] = {}
-        lineage = self._program.resolver.hierarchy.lineage(cls)
-        keeping = {(module.path, method) for _, facts, module in lineage for method in facts.keeping}
-        for module, method in self._methods(cls) if keeping else ():
-            keeps = (module.path, method.qualname) in keeping
-            if not keeps or method.name in _NOT_OPENING or not matters(self._program, module, method):
-                continue
+        for module, method in opening_methods(self._program, cls):
             summary = self._program.summary(Function(module.path, method.qualname))
             for attribute, owned in summary.stores if summary is not None else ():
                 found.setdefault(attribute, (owned, set()))[1].add(method.name)
@@ -106,13 +99,21 @@ class Openings:
             openings = {name for name, o in resource.methods.items() if o.acquires_receiver}
             kept = {e.state.moved_to for e in each.exploration.endings if each.acquisition.unopened} - {None}
             for attribute in kept:
-                names = {m.name for _, m in self._methods(cls) if _opens(m, attribute or "", openings)} - _NOT_OPENING
+                names = {
+                    m.name
+                    for _, m in self._program.resolver.hierarchy.methods_of_objects(cls)
+                    if _opens(m, attribute or "", openings)
+                } - NOT_OPENING
                 if names:
                     yield attribute or "", Owned(resource.id, None, None, each.acquisition.steps), names
 
     def _openings(self, cls: Class, attribute: str, direct: set[str]) -> dict[str, Operation]:
         """The methods and properties that open it, some of them by way of others."""
-        methods = [(module, method) for module, method in self._methods(cls) if method.name not in _NEVER_OPENING]
+        methods = [
+            (module, method)
+            for module, method in self._program.resolver.hierarchy.methods_of_objects(cls)
+            if method.name not in _NEVER_OPENING
+        ]
         properties = {m.name for _, m in methods if is_property(m)}
         opening = set(direct)
         former = -1
@@ -141,17 +142,6 @@ class Openings:
             return False
         text = self._program.rows(module.path, method.row, method.last_row).decode(errors="replace")
         return re.search(rf"\bself\.(?:{'|'.join(sorted(properties))})\b", text) is not None
-
-    def _methods(self, cls: Class) -> Iterator[tuple[ModuleFacts, FunctionFacts]]:
-        """The methods of an object, those of its bases after its own."""
-        seen: set[str] = set()
-        for _, facts, module in self._program.resolver.hierarchy.lineage(cls):
-            for name, qualname in facts.methods.items():
-                method = module.functions[qualname]
-                on_class = is_static(method) or "classmethod" in method.decorator_names
-                if name not in seen and not on_class:
-                    yield module, method
-            seen.update(facts.methods)
 
 
 def _opens(method: FunctionFacts, attribute: str, openings: Collection[str]) -> bool:

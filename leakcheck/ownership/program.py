@@ -356,22 +356,13 @@ class Program:
         return found
 
     def _built(self, cls: Class) -> Acquisition | None:
-        from leakcheck.ownership.fields import Fields
-        from leakcheck.ownership.openings import Openings
-        from leakcheck.project.gate import matters
+        from leakcheck.project.opening import may_open
 
-        if self.resolver.hierarchy.is_shared(cls, load_frameworks().memoisers):
-            return None  # whoever closes it closes it for all others
-        inherited = False
-        for owner, init, module in self.resolver.hierarchy.initialisers(cls):
-            if matters(self, module, init):
-                found = self.functions.owners.construction(cls, owner, init, inherited=inherited)
-                if found is not None:
-                    return found
-            if init.name not in init.calls:  # of a base class
-                break
-            inherited = True
-        return Fields(self).construction(cls) or Openings(self).construction(cls)
+        if self.resolver.hierarchy.is_shared(cls, load_frameworks().memoisers) or not may_open(self, cls):
+            return None  # whoever closes what is shared closes it for all others
+        from leakcheck.ownership.making import made  # with LibCST
+
+        return made(self, cls)
 
 
 def source_of(data: bytes) -> Source | Failure:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
-from leakcheck.project.facts import is_property
+from leakcheck.project.facts import is_property, is_static
 from leakcheck.project.names import Class, External, Function, Scope
 
 if TYPE_CHECKING:
@@ -86,6 +86,17 @@ class Hierarchy:
             name = initialiser_in(facts)
             if name is not None:
                 yield cls, module.functions[facts.methods[name]], module
+
+    def methods_of_objects(self, of: Class) -> Iterator[tuple[ModuleFacts, FunctionFacts]]:
+        """The methods that its objects are called by, those of its bases after its own."""
+        seen: set[str] = set()
+        for _, facts, module in self.lineage(of):
+            for name, qualname in facts.methods.items():
+                method = module.functions[qualname]
+                on_class = is_static(method) or "classmethod" in method.decorator_names
+                if name not in seen and not on_class:
+                    yield module, method
+            seen.update(facts.methods)
 
     def external_bases(self, of: Class) -> list[str]:
         """Qualified names of the library classes that a project class derives from."""
