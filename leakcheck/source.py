@@ -6,6 +6,8 @@ import io
 import re
 import tokenize
 
+from msgspec import Struct
+
 _NEWLINE = re.compile(r"\r\n?|\n")
 
 
@@ -15,6 +17,14 @@ class SourceError(Exception):
     def __init__(self, message: str, row: int = 1, column: int = 1) -> None:
         super().__init__(message)
         self.message, self.row, self.column = message, row, column
+
+
+class Failure(Struct, frozen=True):
+    """Why a file was not analysed."""
+
+    message: str
+    row: int
+    column: int
 
 
 def encoding_of(data: bytes) -> str:
@@ -46,3 +56,11 @@ class Source:
         """The text of rows ``first`` to ``last``, 1-based and inclusive."""
         end = self._starts[last] if last < len(self._starts) else len(self.text)
         return self.text[self._starts[first - 1] : end]
+
+
+def source_of(data: bytes) -> Source | Failure:
+    """The text of a file, or why it has none."""
+    try:
+        return Source(data)
+    except SourceError as error:
+        return Failure(error.message, error.row, error.column)

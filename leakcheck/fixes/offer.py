@@ -33,9 +33,9 @@ from leakcheck.fixes.stretch import stretch_of
 from leakcheck.fixes.tree import RefusedError, Tree
 from leakcheck.ownership.found import SessionFound
 from leakcheck.ownership.leak import LeakKind
-from leakcheck.ownership.program import Failure
 from leakcheck.project.facts import ENTERING
 from leakcheck.project.large_stack import on_large_stack
+from leakcheck.source import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -20,10 +20,10 @@ from leakcheck.cfg.walk import walk
 from leakcheck.fixes.by_itself import check_pool
 from leakcheck.fixes.importing import imported, start_of, starts_of
 from leakcheck.fixes.tree import RefusedError, only
-from leakcheck.ownership.program import Failure
 from leakcheck.ownership.summary import End
 from leakcheck.project.facts import makes_manager
 from leakcheck.project.names import Function
+from leakcheck.source import Failure
 from leakcheck.templates import is_as_written, is_for
 
 if TYPE_CHECKING:

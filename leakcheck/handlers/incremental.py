@@ -20,11 +20,12 @@ from msgspec import Struct, field
 
 from leakcheck.fixes.offer import offered
 from leakcheck.handlers.analysis import Pools
-from leakcheck.ownership.program import Failure, FileAnalysis
+from leakcheck.ownership.program import FileAnalysis
 from leakcheck.ownership.unit import Syntax
 from leakcheck.ownership.watched import File, Look, Table, WatchedProgram
 from leakcheck.project.gate import matters, select
 from leakcheck.project.large_stack import on_large_stack
+from leakcheck.source import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from leakcheck.diagnostic import Severity, Step, StepKind
 from leakcheck.handlers.search import Search
-from leakcheck.ownership.fields import Fields
-from leakcheck.ownership.lasting import lasts
+from leakcheck.ownership.classes.fields import Fields
+from leakcheck.ownership.classes.lasting import lasts
 from leakcheck.ownership.leak import Leak, LeakKind
 from leakcheck.project.facts import FACTORIES
 from leakcheck.project.names import Class

@@ -17,11 +17,11 @@ from msgspec import Struct
 
 from leakcheck import expression as ex
 from leakcheck.handlers.syntax import FUNCTIONS, Tree
-from leakcheck.ownership.program import Failure
 from leakcheck.project.facts import is_property
 from leakcheck.project.large_stack import on_large_stack
 from leakcheck.project.names import Class, Function, Instance
 from leakcheck.project.testing import is_test
+from leakcheck.source import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

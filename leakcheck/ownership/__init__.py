@@ -13,14 +13,14 @@ Functions: ``unit`` and ``units`` (a function as syntax, graph and positions), `
 something), ``binding`` (what it is made on), ``conditional`` (only where they are given none), ``usage`` (what
 becomes of the values of calls), ``callees`` (what calls do, as the transfer function asks), ``arguments`` (what
 parameters hold when a call starts), ``given`` (what functions do with arguments), ``raising`` (which cannot raise),
-``swallowing`` (what context managers swallow), ``owners`` (classes that keep a resource), ``fields`` (of records,
-which a factory opens), ``wrapping`` (objects that are made of a connection), ``by_hand`` (managers that are entered
-without a ``with``), ``managed`` (and functions that return one), ``lasting`` (whose objects last as long as the
-process), ``reopening`` (which of their methods leave it open again), ``entry`` (which of them run while a block is
-entered), ``pools`` (whether two are the same), ``consumers`` (loops that leave a generator that lends one),
-``teardown`` (who ends what is kept for a request), ``owed`` (what a function's callers owe for it).
+``swallowing`` (what context managers swallow), ``wrapping`` (objects that are made of a connection), ``by_hand``
+(managers that are entered without a ``with``), ``managed`` (and functions that return one), ``pools`` (whether two are
+the same), ``connecting`` (when a session takes its connection), ``nested_blocks`` and ``second_checkouts`` (a second
+one while the first is held), ``consumers`` (loops that leave a generator that lends one), ``correlated`` (what was
+asked before, and is asked again), ``callers`` and ``owed`` (what a function's callers see to, and what they owe).
 
-What is held on a connection, its transaction, role, settings, locks: the room ``sessions``.
+Rooms of their own: ``classes`` (objects that keep a resource), ``stand_ins`` (what tests replace), ``sessions`` (what
+is held on a connection: its transaction, role, settings, locks).
 
 Results: ``found`` (one acquire and its endings), ``steps`` (a path in words), ``report`` (which paths are faults),
 ``leak`` (a fault, as rules see it), ``summary`` (what callers may assume), ``summary_data`` (the same for JSON),

@@ -15,11 +15,12 @@ from leakcheck.cfg import dump as cfg_dump
 from leakcheck.cfg.builder import TooLargeError
 from leakcheck.config import Config
 from leakcheck.driver import ClassKind
-from leakcheck.ownership.program import Failure, Program
+from leakcheck.ownership.program import Program
 from leakcheck.ownership.summary import BORROWS, Effect, FunctionSummary
 from leakcheck.project.files import read_file
 from leakcheck.project.large_stack import on_large_stack
 from leakcheck.project.names import External, Function
+from leakcheck.source import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

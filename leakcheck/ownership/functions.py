@@ -20,34 +20,34 @@ from leakcheck.cfg.walk import call_of
 from leakcheck.ownership.acquire import advanced_operand
 from leakcheck.ownership.by_hand import entered_by_hand
 from leakcheck.ownership.callers import given_back_by_callers
+from leakcheck.ownership.classes.entry import is_entry
+from leakcheck.ownership.classes.lasting import lasts
+from leakcheck.ownership.classes.owners import Owners
+from leakcheck.ownership.classes.teardown import Teardown
+from leakcheck.ownership.classes.within import Within
 from leakcheck.ownership.conditional import assumed, required_null
 from leakcheck.ownership.consumers import left_early
 from leakcheck.ownership.correlated import agreed, asked
 from leakcheck.ownership.effects import Effects
-from leakcheck.ownership.entry import is_entry
 from leakcheck.ownership.explore import BoundReachedError, Explorer, seeds
 from leakcheck.ownership.found import AllFound, Found
 from leakcheck.ownership.given import Given
 from leakcheck.ownership.givers import giver
 from leakcheck.ownership.handing_back import lost_in_handing_back, parameter_node
-from leakcheck.ownership.lasting import lasts
 from leakcheck.ownership.leak import LeakKind
 from leakcheck.ownership.managed import is_managed
 from leakcheck.ownership.nested_blocks import lent_checkouts, nested_in_blocks
 from leakcheck.ownership.owed import owned_by
-from leakcheck.ownership.owners import Owners
 from leakcheck.ownership.perhaps_none import completed, perhaps_none
 from leakcheck.ownership.program import FileAnalysis, Skip
 from leakcheck.ownership.raising import Raising, reachable
-from leakcheck.ownership.replaced import StandIns
 from leakcheck.ownership.report import left_held_leak, reported, stored_leak
 from leakcheck.ownership.sessions.analysis import Sessions
 from leakcheck.ownership.sessions.told import told
+from leakcheck.ownership.stand_ins.replaced import StandIns
 from leakcheck.ownership.state import Hold, State, Status
 from leakcheck.ownership.summary import FunctionSummary
-from leakcheck.ownership.teardown import Teardown
 from leakcheck.ownership.units import Units, name_of
-from leakcheck.ownership.within import Within
 from leakcheck.ownership.wrapping import made_of, may_wrap
 from leakcheck.project.facts import FunctionFacts, ModuleFacts, Statement, is_cached, makes_manager
 from leakcheck.project.names import Class

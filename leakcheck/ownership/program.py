@@ -33,7 +33,7 @@ from leakcheck.project.resolver import Resolver
 from leakcheck.project.speaking import Vocabulary, starts_by_hand, takes_something, taking_names, taking_rows
 from leakcheck.project.starting import Starting, starting_in
 from leakcheck.project.triggers import Triggers
-from leakcheck.source import Source, SourceError
+from leakcheck.source import Failure, Source, source_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -53,14 +53,6 @@ _MOST_BYTES = 100_000_000
 """So much of files that do not matter is kept: half of it is a large project."""
 DEPTH_LIMIT = 400
 """LibCST recurses, and its parser ends the process on deep nesting: deeper functions are skipped."""
-
-
-class Failure(Struct, frozen=True):
-    """Why a file was not analysed."""
-
-    message: str
-    row: int
-    column: int
 
 
 class Skip(Struct, frozen=True):
@@ -360,17 +352,9 @@ class Program:
 
         if self.resolver.hierarchy.is_shared(cls, load_frameworks().memoisers) or not may_open(self, cls):
             return None  # whoever closes what is shared closes it for all others
-        from leakcheck.ownership.making import made  # with LibCST
+        from leakcheck.ownership.classes.making import made  # with LibCST
 
         return made(self, cls)
-
-
-def source_of(data: bytes) -> Source | Failure:
-    """The text of a file, or why it has none."""
-    try:
-        return Source(data)
-    except SourceError as error:
-        return Failure(error.message, error.row, error.column)
 
 
 def parse(path: str, source: Source | Failure, former: Source | None = None) -> ModuleFacts | Failure:

@@ -22,12 +22,13 @@ from leakcheck.cfg.meanings import Meanings
 from leakcheck.cfg.walk import walk
 from leakcheck.ownership.callees import Callees
 from leakcheck.ownership.constants import Constants
-from leakcheck.ownership.program import DEPTH_LIMIT, Failure
+from leakcheck.ownership.program import DEPTH_LIMIT
 from leakcheck.ownership.swallowing import swallowed_at_yield, swallowed_on_exit
 from leakcheck.ownership.unit import Slice, Unit
 from leakcheck.project.facts import FunctionFacts
 from leakcheck.project.getters import opens
 from leakcheck.project.names import Class, Function, Scope
+from leakcheck.source import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
 from leakcheck.diagnostic import Position, Span
-from leakcheck.ownership.program import Failure, Skip
+from leakcheck.ownership.program import Skip
 from leakcheck.project.names import Scope
+from leakcheck.source import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 from msgspec.structs import replace
 
-from leakcheck.ownership.program import Failure, Program, parse, source_of
+from leakcheck.ownership.program import Program, parse
 from leakcheck.project.facts import ModuleFacts
 from leakcheck.project.speaking import takes_something
 from leakcheck.project.starting import starting_in
-from leakcheck.source import Source
+from leakcheck.source import Failure, Source, source_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, ItemsView, Iterator, Sequence, ValuesView

@@ -21,7 +21,7 @@ from msgspec.structs import replace
 
 from leakcheck.diagnostic import Severity, Step, StepKind
 from leakcheck.driver_session import Begins
-from leakcheck.ownership.lasting import lasts
+from leakcheck.ownership.classes.lasting import lasts
 from leakcheck.ownership.sessions.report import kept_leak
 from leakcheck.ownership.sessions.session import HeldKind, Open
 from leakcheck.ownership.state import Status

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from leakcheck.ownership.fields import Fields
-from leakcheck.ownership.openings import Openings
+from leakcheck.ownership.classes.fields import Fields
+from leakcheck.ownership.classes.openings import Openings
 from leakcheck.project.gate import matters
 
 if TYPE_CHECKING:

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING
 from leakcheck import expression as ex
 from leakcheck.driver import Operation, Protocol
 from leakcheck.ownership.acquire import Acquisition
-from leakcheck.ownership.at_once import opens_when_made
+from leakcheck.ownership.classes.at_once import opens_when_made
+from leakcheck.ownership.classes.owners import offered
+from leakcheck.ownership.classes.reopening import Reopening
 from leakcheck.ownership.conditional import Condition, condition_of
 from leakcheck.ownership.found import opened_holder
-from leakcheck.ownership.owners import offered
-from leakcheck.ownership.reopening import Reopening
 from leakcheck.ownership.summary import Owned
 from leakcheck.project.facts import ENTERING, gives_itself, is_property, is_self
 from leakcheck.project.gate import matters

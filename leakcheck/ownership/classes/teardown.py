@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
 from leakcheck.framework import load_frameworks
-from leakcheck.ownership.program import Failure
 from leakcheck.project.names import External, Function, Instance, Scope
+from leakcheck.source import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

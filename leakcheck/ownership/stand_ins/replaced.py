@@ -14,9 +14,8 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
-from leakcheck.ownership.fixtures import Fixtures
-from leakcheck.ownership.program import Failure
-from leakcheck.ownership.replacing import PATCHERS, PATCHING, Replaced, Written, replaced_by, written_in
+from leakcheck.ownership.stand_ins.fixtures import Fixtures
+from leakcheck.ownership.stand_ins.replacing import PATCHERS, PATCHING, Replaced, Written, replaced_by, written_in
 from leakcheck.project.definitions import Definitions
 from leakcheck.project.facts import ENTERING
 from leakcheck.project.hierarchy import INITIALISERS
@@ -24,6 +23,7 @@ from leakcheck.project.names import Class, External, Function, Instance, Method,
 from leakcheck.project.nodes import parsed
 from leakcheck.project.testing import is_test
 from leakcheck.project.texts import sql_texts
+from leakcheck.source import Failure
 from leakcheck.sql.event import HOLE
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from leakcheck import expression as ex
 from leakcheck.driver import Protocol
 from leakcheck.ownership.acquire import Acquisition
+from leakcheck.ownership.classes.owners import is_no_argument
 from leakcheck.ownership.conditional import Condition
-from leakcheck.ownership.owners import is_no_argument
 from leakcheck.project.hierarchy import plain_base
 from leakcheck.project.names import Class, Scope
 

@@ -18,16 +18,16 @@ from leakcheck import expression as ex
 from leakcheck.driver import DriverClass, Operation, Protocol
 from leakcheck.framework import load_frameworks
 from leakcheck.ownership.acquire import Acquisition
+from leakcheck.ownership.classes.described import EXITS, described, speaking
+from leakcheck.ownership.classes.ending import Endings
+from leakcheck.ownership.classes.reopening import Reopening
 from leakcheck.ownership.conditional import condition_of
-from leakcheck.ownership.described import EXITS, described, speaking
-from leakcheck.ownership.ending import Endings
 from leakcheck.ownership.leak import LeakKind
-from leakcheck.ownership.program import Failure
-from leakcheck.ownership.reopening import Reopening
 from leakcheck.ownership.summary import BORROWS, TAKES, Effect, End
 from leakcheck.project.facts import is_property, is_self
 from leakcheck.project.hierarchy import INITIALISERS
 from leakcheck.project.names import Class, Function, Instance, Scope
+from leakcheck.source import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Mapping
