@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from leakcheck import expression as ex
 from leakcheck.cfg.assignment import AssignmentLowering
-from leakcheck.cfg.graph import NONE, OTHER, TRUE, BasicBlock, Edge, Forget, Test, TestKind
+from leakcheck.cfg.graph import FALSE, NONE, OTHER, TRUE, BasicBlock, Edge, Forget, Move, NullTest, Test, TestKind
 from leakcheck.cfg.walk import is_pure, names_in, reduce, string_value
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ OPEN_TESTS = {
 }
 """Attributes and methods that ask whether a connection is open, and the answer that means it is."""
 _NEGATED = {cst.IsNot: cst.Is, cst.NotEqual: cst.Equal, cst.NotIn: cst.In}
+_SYMMETRIC = (cst.Is, cst.IsNot, cst.Equal, cst.NotEqual)
+"""Comparisons that say the same with their sides exchanged."""
 _ORDER: dict[type[cst.BaseCompOp], Callable[[int, int], bool]] = {
     cst.Equal: comparison.eq,
     cst.Is: comparison.eq,
@@ -104,6 +106,27 @@ class ConditionLowering(AssignmentLowering):
             origin.successors.append(Edge(end, kept))
         self.current = origin
 
+    def truth_value(self, node: cst.BaseExpression) -> str:
+        """Whether a condition holds, as an operand."""
+        target, true, false, after = self.temporary(), self.new_block(), self.new_block(), self.new_block()
+        self.condition(node, true, false)
+        for block, literal in ((true, TRUE), (false, FALSE)):
+            self.current = block
+            self.emit(Move(node, target, literal))
+            self.link(after)
+        self.current = after
+        return target
+
+    def null_value(self, node: cst.UnaryOperation | cst.Comparison) -> str | None:
+        """What a variable's being None or not is kept in: ``own = conn is None``."""
+        subject, negated = null_test(node) or (None, False)
+        name = self.value(subject) if isinstance(subject, (cst.Name, cst.NamedExpr)) else NONE
+        if name.startswith("#"):
+            return None
+        target = self.temporary()
+        self.emit(NullTest(node, target, name, negated))
+        return target
+
     def _compare(self, node: cst.Comparison, true: BasicBlock, false: BasicBlock) -> None:
         null = null_test(node)
         if null is not None:
@@ -117,30 +140,30 @@ class ConditionLowering(AssignmentLowering):
             self.fork(node, Test(TestKind.IS_NONE, operand, outcome=not negated), true, false, forget=forget)
             return
         if len(node.comparisons) == 1:
-            operator, right = node.comparisons[0].operator, node.comparisons[0].comparator
-            bound = _bound_test(node.left, operator, right)
+            left, operator, right = _sides(node)
+            bound = _bound_test(left, operator, right)
             if bound is not None:
                 self.fork(node, Test(TestKind.BOUND, bound, outcome=isinstance(operator, cst.In)), true, false)
                 return
             yes = _outcome_of_yes(operator, right)
             if yes is not None and asks_for_yes(node):
-                operand = self.value(node.left)
+                operand = self.value(left)
                 forget = operand if operand.startswith("%") else None
                 self.fork(node, Test(TestKind.YES, operand, outcome=yes), true, false, forget=forget)
                 return
-            self.use(node.left)
+            self.use(left)
             self.use(right)
-            is_open = _compared_open_test(node.left, operator, right)
+            is_open = _compared_open_test(left, operator, right)
             if is_open is not None:
                 self.fork(node, is_open, true, false)
                 return
             negated = type(operator) in _NEGATED
             kind = _NEGATED.get(type(operator), type(operator)).__name__
-            sides = ex.Sequence((reduce(node.left), reduce(right)))
-            asks = (
-                (node.left.value, yes is not negated) if isinstance(node.left, cst.Name) and yes is not None else None
-            )
-            same = _compared_names(node.left, right) if kind == "Is" and not self.asserting else None
+            if kind == "Equal" and _is_none(right):
+                kind = "Is"
+            sides = ex.Sequence((reduce(left), reduce(right)))
+            asks = (left.value, yes is not negated) if isinstance(left, cst.Name) and yes is not None else None
+            same = _compared_names(left, right) if kind == "Is" and not self.asserting else None
             self.pure(node, sides, kind, true, false, negated=negated, asks=asks, same=same)
             return
         self.use(node)
@@ -180,7 +203,7 @@ def absences(reduced: ex.Expression) -> tuple[Test, ...]:
     compared = ex.Sequence((reduced, ex.Constant(None)))
     return (
         Test(TestKind.TRUTH, _pure_subject("", reduced), outcome=False),
-        *(Test(TestKind.TRUTH, _pure_subject(kind, compared), outcome=True) for kind in ("Is", "Equal")),
+        Test(TestKind.TRUTH, _pure_subject("Is", compared), outcome=True),
         *(
             Test(TestKind.TRUTH, _pure_subject("", ex.Attribute(reduced, name)), outcome=not is_open)
             for name, is_open in OPEN_TESTS.items()
@@ -193,25 +216,41 @@ def _pure_subject(operator: str, reduced: ex.Expression) -> str:
     return f"?{operator}{reduced!r}"
 
 
-def null_test(node: cst.Comparison) -> tuple[cst.BaseExpression, bool] | None:
-    """The subject of ``x is None`` or ``None == x``, and whether the test is negated."""
-    if len(node.comparisons) != 1:
+def null_test(node: cst.CSTNode) -> tuple[cst.BaseExpression, bool] | None:
+    """The subject of ``x is None`` or ``not None == x``, and whether the test is negated."""
+    if isinstance(node, cst.UnaryOperation) and isinstance(node.operator, cst.Not):
+        found = null_test(node.expression)
+        return (found[0], not found[1]) if found is not None else None
+    if not isinstance(node, cst.Comparison) or len(node.comparisons) != 1:
         return None
-    operator, right = node.comparisons[0].operator, node.comparisons[0].comparator
-    if not isinstance(operator, (cst.Is, cst.IsNot, cst.Equal, cst.NotEqual)):
+    left, operator, right = _sides(node)
+    if type(operator) not in _SYMMETRIC or not _is_none(right):
         return None
-    negated = isinstance(operator, (cst.IsNot, cst.NotEqual))
-    for subject, other in ((node.left, right), (right, node.left)):
-        if isinstance(other, cst.Name) and other.value == "None":
-            return (subject, negated) if isinstance(subject, (cst.Name, cst.NamedExpr, cst.Call, cst.Await)) else None
-    return None
+    if not isinstance(left, (cst.Name, cst.NamedExpr, cst.Call, cst.Await)):
+        return None
+    return left, type(operator) in _NEGATED
+
+
+def _sides(node: cst.Comparison) -> tuple[cst.BaseExpression, cst.BaseCompOp, cst.BaseExpression]:
+    """What a comparison compares first, with what stands for itself on the right: ``x is None`` of ``None is x``."""
+    left, operator, right = node.left, node.comparisons[0].operator, node.comparisons[0].comparator
+    literal = type(operator) in _SYMMETRIC and isinstance(reduce(left), ex.Constant)
+    return (
+        (right, operator, left) if literal and not isinstance(reduce(right), ex.Constant) else (left, operator, right)
+    )
+
+
+def _is_none(node: cst.BaseExpression) -> bool:
+    return isinstance(node, cst.Name) and node.value == "None"
 
 
 def asks_for_yes(node: cst.Comparison) -> bool:
     """Whether it compares what a call, or an item of it, gives with true or 1: ``cur.fetchone()[0] == 1``."""
-    operator, right = node.comparisons[0].operator, node.comparisons[0].comparator
-    yes = _outcome_of_yes(operator, right) if len(node.comparisons) == 1 else None
-    return yes is not None and isinstance(node.left, (cst.Subscript, cst.Call)) and not is_pure(reduce(node.left))
+    if len(node.comparisons) != 1:
+        return False
+    left, operator, right = _sides(node)
+    yes = _outcome_of_yes(operator, right)
+    return yes is not None and isinstance(left, (cst.Subscript, cst.Call)) and not is_pure(reduce(left))
 
 
 def _open_test(node: cst.BaseExpression) -> Test | None:
@@ -242,7 +281,7 @@ def _compared_open_test(left: cst.BaseExpression, operator: cst.BaseCompOp, righ
 
 def _outcome_of_yes(operator: cst.BaseCompOp, right: cst.BaseExpression) -> bool | None:
     """The outcome of a comparison with true, false, 1 or 0 for what says yes; None for any other comparison."""
-    if type(operator) not in (cst.Equal, cst.Is, cst.NotEqual, cst.IsNot):
+    if type(operator) not in _SYMMETRIC:
         return None
     match right:
         case cst.Name(value="True" | "False" as text):

@@ -33,7 +33,6 @@ from leakcheck.cfg.graph import (
     LoadAttribute,
     LoadItem,
     Move,
-    NullTest,
     StoreAttribute,
     StoreItem,
     Test,
@@ -195,32 +194,20 @@ class ExpressionLowering(ConditionLowering):
 
     def _unary(self, node: cst.UnaryOperation) -> str:
         if isinstance(node.operator, cst.Not):
-            return self._truth_value(node)
+            return self.null_value(node) or self.truth_value(node)
         self.use(node.expression)
         return OTHER
 
     def _comparison(self, node: cst.Comparison) -> str:
-        null = null_test(node)
-        if null is not None and isinstance(null[0], cst.Name) and self._name(null[0]) == null[0].value:
-            target = self.temporary()
-            self.emit(NullTest(node, target, null[0].value, null[1]))
-            return target
-        if null is not None or asks_for_yes(node):
-            return self._truth_value(node)
+        kept = self.null_value(node)
+        if kept is not None:
+            return kept
+        if null_test(node) is not None or asks_for_yes(node):
+            return self.truth_value(node)
         self.use(node.left)
         for comparison in node.comparisons:
             self.use(comparison.comparator)
         return OTHER
-
-    def _truth_value(self, node: cst.BaseExpression) -> str:
-        target, true, false, after = self.temporary(), self.new_block(), self.new_block(), self.new_block()
-        self.condition(node, true, false)
-        for block, literal in ((true, TRUE), (false, FALSE)):
-            self.current = block
-            self.emit(Move(node, target, literal))
-            self.link(after)
-        self.current = after
-        return target
 
     def _either(self, node: cst.BooleanOperation) -> str:
         target, rest, after = self.temporary(), self.new_block(), self.new_block()

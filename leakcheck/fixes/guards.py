@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import libcst as cst
 
+from leakcheck.cfg.conditions import null_test
 from leakcheck.cfg.walk import walk
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ def guards(test: cst.CSTNode, name: str) -> bool:
     match test:
         case cst.Name(value=value):
             return value == name
-        case cst.Comparison(left=cst.Name(value=value), comparisons=[cst.ComparisonTarget(operator=cst.IsNot())]):
-            return value == name
+        case _ if (compared := null_test(test)) is not None:
+            return compared[1] and isinstance(compared[0], cst.Name) and compared[0].value == name
         case cst.BooleanOperation(left=left, operator=cst.And(), right=right):
             return guards(left, name) and guards(right, name)
         case _:
@@ -58,9 +59,8 @@ def leaves_without(statement: cst.CSTNode, name: str) -> bool:
     match test:
         case cst.UnaryOperation(operator=cst.Not(), expression=cst.Name(value=value)):
             is_null = value == name
-        case cst.Comparison(left=cst.Name(value=value), comparisons=[cst.ComparisonTarget(operator=cst.Is())]):
-            is_null = value == name
         case _:
-            is_null = False
+            subject, negated = null_test(test) or (None, False)
+            is_null = isinstance(subject, cst.Name) and subject.value == name and not negated
     body_uses = any(isinstance(n, cst.Name) and n.value == name for n in walk(statement.body))
     return is_null and not body_uses and isinstance(last, _JUMPS)

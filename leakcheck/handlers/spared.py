@@ -66,8 +66,11 @@ def _absent(test: ast.expr, *, holds: bool) -> set[str]:
             return set() if holds else {name}
         case ast.UnaryOp(op=ast.Not(), operand=operand):
             return _absent(operand, holds=not holds)
-        case ast.Compare(left=ast.Name(id=name), ops=[op], comparators=[ast.Constant(value=None)]):
-            return {name} if isinstance(op, ast.Is if holds else ast.IsNot) else set()
+        case (
+            ast.Compare(left=ast.Name(id=name), ops=[op], comparators=[ast.Constant(value=None)])
+            | ast.Compare(left=ast.Constant(value=None), ops=[op], comparators=[ast.Name(id=name)])
+        ):
+            return {name} if isinstance(op, (ast.Is, ast.Eq) if holds else (ast.IsNot, ast.NotEq)) else set()
         case ast.BoolOp(op=op, values=values) if isinstance(op, ast.And if holds else ast.Or):
             return {name for value in values for name in _absent(value, holds=holds)}
         case _:

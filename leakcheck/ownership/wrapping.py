@@ -102,4 +102,5 @@ def _is_the_end(text: str, made: ex.Call, name: str) -> bool:
 
 def mentions(text: str, name: str) -> int:
     """How often a text has a name otherwise than to bind it, or to ask it for something: as what is handed on."""
-    return len(re.findall(rf"(?<![\w.]){name}\b(?!\s*([.=:]|is\b))", text))
+    asked = r"(?<!None is )(?<!None is not )(?<!None [=!]= )"
+    return len(re.findall(rf"(?<![\w.]){asked}{name}\b(?!\s*([.=:]|!=|is\b))", text))
