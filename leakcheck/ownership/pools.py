@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from leakcheck import expression as ex
 from leakcheck.driver import ClassKind
 from leakcheck.project.facts import SELF, is_cached, is_static
-from leakcheck.project.names import External, Function, Scope
+from leakcheck.project.names import External, Function, Scope, bound_by_functions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,19 +125,32 @@ def _text_as_called(pool: str | None, facts: FunctionFacts | None, call: ex.Call
     return f"{holder}{dot}{rest}" if holder is not None else None
 
 
-def constructors(program: Program, pool: str, scope: Scope) -> list[tuple[ex.Call, Scope]]:
-    """The calls by which the pool called ``pool`` is built, as far as they can be seen, with where they stand."""
+def constructors(program: Program, pool: str, scope: Scope, names: int = _NAMES) -> list[tuple[ex.Call, Scope]]:
+    """The calls by which the pool called ``pool`` is built, as far as they can be seen, with where they stand.
+
+    Where a function of the project hands it over, they are those that build what it returns.
+    """
     head, _, attribute = pool.rpartition(".")
-    found: list[ex.Expression] = []
-    for facts in (*(f.scope for f in scope.functions), scope.module.scope):
-        found.extend(facts.assignments.get(pool, ()))
-    if all(isinstance(value, ex.Constant) for value in found):
-        found.extend(value for value, _ in scope.module.globals.get(pool, ()))
-    if head in SELF and scope.owner is not None:
-        cls = scope.module.classes.get(scope.owner)
-        found.extend(v for v, _ in (cls.attributes.get(attribute, ()) if cls is not None else ()))
-    made = [(_made(v), scope) for v in found] or list(_imported(program, pool, scope))
-    return [(call, where) for call, where in made if isinstance(call, ex.Call)]
+    module = scope.module
+    found: list[tuple[ex.Expression, Scope]] = []
+    for facts in (*(f.scope for f in scope.functions), module.scope):
+        found.extend((value, scope) for value in facts.assignments.get(pool, ()))
+    if all(isinstance(value, ex.Constant) for value, _ in found):
+        found.extend(bound_by_functions(pool, module))
+    cls = module.classes.get(scope.owner or "" if head in SELF else head)
+    for value, method in cls.attributes.get(attribute, ()) if cls is not None else ():
+        found.append((value, Scope.of(module, module.functions[method]) if method is not None else scope))
+    made = [(_made(v), where) for v, where in found] or list(_imported(program, pool, scope))
+    calls = [(call, where) for call, where in made if isinstance(call, ex.Call)]
+    return [each for call, where in calls for each in _handed_over(program, call, where, names) or ((call, where),)]
+
+
+def _handed_over(program: Program, call: ex.Call, scope: Scope, names: int) -> list[tuple[ex.Call, Scope]]:
+    """The calls that build the pool which a project function returns each time."""
+    functions = [s for s in program.resolver.resolve(call.func, scope) if isinstance(s, Function)] if names else []
+    place = _returned_place(program, scope, call, names) if functions else None
+    where = scope_of(program, place) if place is not None else None
+    return constructors(program, place[1], where, names - 1) if place is not None and where is not None else []
 
 
 def _imported(program: Program, pool: str, scope: Scope) -> Iterator[tuple[ex.Expression, Scope]]:

@@ -48,20 +48,37 @@ def initial(found: Found, driver: DriverSession, program: Program) -> bool | Non
     if driver.begins in (Begins.NEVER, Begins.UNKNOWN):
         return None
     named = [(n, v) for n, v in _keywords(found.call) if n in driver.autocommit]
-    made = [call for call, _ in _builders(found, program)]
-    named += [(n, v) for call in made for n, v in call.keywords if n in driver.autocommit]
-    options = [v for call in made for n, v in call.keywords if n in _HIDING and isinstance(v, ex.Sequence)]
+    made = list(_builders(found, program))
+    named += [(n, v) for call, _ in made for n, v in call.keywords if n in driver.autocommit]
+    hiding = [_written_out(v, at, driver, program) for call, at in made for n, v in call.keywords if n in _HIDING]
+    options = [o for o in hiding if o is not None]
     named += [(str(n), v) for o in options for n, v in zip(o.keys, o.items, strict=False) if n in driver.autocommit]
     if named:
         return _value(*named[0], driver)
-    hidden = any(n in _HIDING and not _is_written_out(v) for call in made for n, v in call.keywords)
-    hidden = hidden or _is_perhaps_unpacked(found, driver, program)
+    hidden = len(options) < len(hiding) or _is_perhaps_unpacked(found, driver, program)
     return None if hidden or found.acquisition.steps else False
 
 
-def _is_written_out(options: ex.Expression) -> bool:
-    """Whether options are a dict display: ``kwargs={"autocommit": True}``."""
-    return isinstance(options, ex.Sequence) and bool(options.keys) and all(isinstance(k, str) for k in options.keys)
+def _written_out(options: ex.Expression, where: Scope, driver: DriverSession, program: Program) -> ex.Sequence | None:
+    """The dict display that options are: ``kwargs={"autocommit": True}``, or the only value of a variable.
+
+    Into that of a variable more may be put: where it does not switch it, the file must not speak of it at all.
+    """
+    known = options
+    if isinstance(options, ex.Name):
+        scopes = [*(function.scope for function in reversed(where.functions)), where.module.scope]
+        values = [value for scope in scopes for value in scope.assignments.get(options.id, ())]
+        known = values[0] if len(values) == 1 else options
+    if not isinstance(known, ex.Sequence) or not known.keys or not all(isinstance(k, str) for k in known.keys):
+        return None
+    silent = known is not options and not any(key in driver.autocommit for key in known.keys)
+    return None if silent and _speaks_of_it(where.module.path, driver, program) else known
+
+
+def _speaks_of_it(path: str, driver: DriverSession, program: Program) -> bool:
+    """Whether a file names something by which a connection is switched."""
+    text = program.peek(path)
+    return any(name.encode() in text for name in driver.autocommit)
 
 
 def of_its_object(names: Iterable[str], unit: Unit, driver: DriverSession, program: Program) -> bool | None:
@@ -90,8 +107,7 @@ def _is_perhaps_unpacked(found: Found, driver: DriverSession, program: Program) 
     assert isinstance(node, cst.Call)
     if all(argument.star != "**" for argument in node.args):
         return False
-    text = program.peek(found.unit.path)
-    return any(name.encode() in text for name in driver.autocommit)
+    return _speaks_of_it(found.unit.path, driver, program)
 
 
 def underneath(found: Found, driver: DriverSession, program: Program) -> DriverSession:
