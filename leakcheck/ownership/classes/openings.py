@@ -51,13 +51,14 @@ class Openings:
         for attribute, owned, opening in (*self._opened(cls), *self._kept_unopened(cls)):
             resource = self._owners.resource(owned.resource)
             releases = self._owners.releasing_methods(cls, attribute, resource)
-            again = Reopening(self._program, cls, attribute, releases).methods()
+            reopening = Reopening(self._program, cls, attribute, releases)
+            again = reopening.methods()
             releases = offered(releases, again)
             if not self._owners.are_told(releases):
                 continue
             if self._owners.endings.ends_itself(cls, attribute, resource, releases):
                 continue
-            openings = self._openings(cls, attribute, {*opening}.difference(releases))
+            openings = self._openings(cls, attribute, {*opening}.difference(releases), reopening)
             openings = {n: o for n, o in openings.items() if n not in releases and again.get(n, True)}
             wrapped = self._owners.register(cls, attribute, resource, releases, openings)
             given = self._given(cls, attribute)
@@ -107,7 +108,7 @@ class Openings:
                 if names:
                     yield attribute or "", Owned(resource.id, None, None, each.acquisition.steps), names
 
-    def _openings(self, cls: Class, attribute: str, direct: set[str]) -> dict[str, Operation]:
+    def _openings(self, cls: Class, attribute: str, direct: set[str], closing: Reopening) -> dict[str, Operation]:
         """The methods and properties that open it, some of them by way of others."""
         methods = [
             (module, method)
@@ -115,6 +116,7 @@ class Openings:
             if method.name not in _NEVER_OPENING
         ]
         properties = {m.name for _, m in methods if is_property(m)}
+        executing = self._program.vocabulary.executing
         opening = set(direct)
         former = -1
         while len(opening) != former:
@@ -125,7 +127,7 @@ class Openings:
                 method.name,
                 acquires_receiver=True,
                 protocol=Protocol.COROUTINE if method.is_async else Protocol.VALUE,
-                opens_first=not self._program.vocabulary.executing.isdisjoint(method.calls),
+                opens_first=not executing.isdisjoint(method.calls) and closing.may_raise_open(method.name),
                 tells=_tells(method),
                 gives_itself=gives_itself(method) or _gives_kept(method, attribute),
             )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from leakcheck import expression as ex
-from leakcheck.cfg.walk import children, reduce
+from leakcheck.cfg.walk import children, reduce, walk
 from leakcheck.project.names import Class, Function
 
 if TYPE_CHECKING:
@@ -31,6 +31,15 @@ class _Last(Enum):
     OPENS = "opens"
     OPENS_AGAIN = "opens again"  # only where something raised
     CLOSES = "closes"
+
+
+_EVERYTHING = {False: frozenset({None, "Exception", "BaseException"}), True: frozenset({None, "BaseException"})}
+"""What a handler names that takes all that a method may raise; True: an async one, which can be cancelled."""
+
+
+def _caught(handler: cst.ExceptHandler | cst.ExceptStarHandler) -> str | None:
+    """What a handler names; None for all."""
+    return ex.last_name(reduce(handler.type)) or "" if handler.type is not None else None
 
 
 class Reopening:
@@ -51,6 +60,36 @@ class Reopening:
         says_release = self._program.calls.says_release
         found = {name: self._of(name) for name in self._releasing if name in self._methods and not says_release(name)}
         return {name: last is _Last.OPENS for name, last in found.items() if last not in (_Last.CLOSES, None)}
+
+    def may_raise_open(self, name: str) -> bool:
+        """Whether a method that opens it and then works with it can raise, and leave it open.
+
+        Not where all of that stands in a ``try`` whose handlers close it, or go on without raising.
+        """
+        function, facts = self._methods[name]
+        unit = self._program.functions.units.of(function)
+        if unit is None or not facts.parameters:
+            return True
+        return self._works(unit.node, facts.parameters[0].name, cancelled=facts.is_async)
+
+    def _works(self, node: cst.CSTNode, holder: str, *, cancelled: bool) -> bool:
+        """Whether a piece of a method runs a statement where nothing closes it when that raises."""
+        match node:
+            case cst.Try(handlers=handlers) if any(map(_EVERYTHING[cancelled].__contains__, map(_caught, handlers))):
+                if all(self._closes(h, holder) or not any(isinstance(n, cst.Raise) for n in walk(h)) for h in handlers):
+                    rest = (*handlers, *(part for part in (node.orelse, node.finalbody) if part is not None))
+                    return any(self._works(part, holder, cancelled=cancelled) for part in rest)
+            case cst.Call(func=func) if ex.last_name(reduce(func)) in self._program.vocabulary.executing:
+                return True
+            case _:
+                pass
+        return any(self._works(child, holder, cancelled=cancelled) for child in children(node))
+
+    def _closes(self, node: cst.CSTNode, holder: str) -> bool:
+        """Whether a handler gives it back."""
+        kept = ex.Attribute(ex.Name(holder), self._attribute)
+        calls = (reduce(each) for each in walk(node) if isinstance(each, cst.Call))
+        return any(self._by_call(call, holder, kept) is _Last.CLOSES for call in calls)
 
     def _of(self, name: str) -> _Last | None:
         if name not in self._last:
@@ -77,7 +116,7 @@ class Reopening:
                     yield _Last.OPENS_AGAIN if handling else _Last.OPENS
             case cst.Call():
                 last = self._by_call(reduce(node), holder, kept)
-                if last is not None:
+                if last is not None and not (handling and last is _Last.CLOSES):  # it is open where nothing raised
                     yield _Last.OPENS_AGAIN if handling and last is _Last.OPENS else last
             case _:
                 pass
