@@ -16,7 +16,7 @@ from leakcheck.ownership.correlated import for_caller
 from leakcheck.ownership.evidence import IMPORTED, evidence
 from leakcheck.ownership.pools import as_called, is_same, pool_place
 from leakcheck.ownership.queues import Queues
-from leakcheck.ownership.settled import is_settled, is_unseen
+from leakcheck.ownership.settled import is_of_known, is_settled, is_unseen
 from leakcheck.project.facts import ENTERING, is_static
 from leakcheck.project.names import Class, External, Function, Instance, Method, Scope, narrowed
 from leakcheck.project.owning import CONNECTION, is_owned, opens
@@ -113,13 +113,13 @@ class Acquisitions:
             return True
         if not isinstance(func, ex.Attribute) or not any(evidence(self._program, func, scope)):
             return False
-        return not is_settled(self._program.resolver.resolve(func.base, scope), self._drivers)
+        return not is_of_known(self._program, func, scope)
 
     def is_unknown(self, func: ex.Attribute, scope: Scope) -> bool:
         """Whether nothing is known of what this method is called on, and its name is no evidence either."""
         if self.possible(func, scope) or is_settled(self._program.resolver.resolve(func, scope), self._drivers):
             return False
-        return not is_settled(self._program.resolver.resolve(func.base, scope), self._drivers)
+        return not is_of_known(self._program, func, scope)
 
     def _symbol_takes(self, symbol: Symbol) -> bool:
         match symbol:
@@ -165,13 +165,10 @@ class Acquisitions:
         by_name = self._by_name(call, scope, awaited)
         if by_name is not None:
             return by_name
-        if isinstance(call.func, ex.Attribute):
-            base = call.func.base
-            owners = self._program.resolver.resolve(base, scope)
-            if not is_settled(owners, self._drivers):
-                by_evidence = self._by_evidence(call, call.func, scope, awaited)
-                if by_evidence is not None:
-                    return by_evidence
+        if isinstance(call.func, ex.Attribute) and not is_of_known(self._program, call.func, scope):
+            by_evidence = self._by_evidence(call, call.func, scope, awaited)
+            if by_evidence is not None:
+                return by_evidence
         return self._by_claim(call, scope, awaited)
 
     def innermost(self, call: ex.Call, scope: Scope) -> ex.Call:

@@ -6,13 +6,15 @@ import sys
 from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
-from leakcheck.project.names import External, Function, Instance, Method
+from leakcheck.project.facts import is_self
+from leakcheck.project.names import Class, External, Function, Instance, Method
 
 if TYPE_CHECKING:
     from leakcheck.driver import Drivers
     from leakcheck.ownership.program import Program
-    from leakcheck.project.names import Scope, Symbols
+    from leakcheck.project.names import Scope, Symbol, Symbols
 
+_ASKED = frozenset({"__getattr__", "__getattribute__"})
 _DEEP = 2
 """So many functions of the project may stand between a call and the callee of which nothing is known."""
 
@@ -35,14 +37,34 @@ def is_settled(symbols: Symbols, drivers: Drivers) -> bool:
     return False
 
 
+def is_of_known(program: Program, method: ex.Attribute, scope: Scope) -> bool:
+    """Whether resolution says what a method is called on, or that it is an object of a class that has none of it."""
+    owners = program.resolver.resolve(method.base, scope)
+    if is_settled(owners, program.drivers):
+        return True
+    return not is_self(method.base) and any(_lacks(program, owner, method.name) for owner in owners)
+
+
+def _lacks(program: Program, owner: Symbol, name: str) -> bool:
+    """Whether it is an object of a project class all of whose bases are known, and none has an attribute of a name."""
+    if not isinstance(owner, Instance) or not isinstance(owner.of, Class):
+        return False
+    hierarchy = program.resolver.hierarchy
+    for _, facts, _ in hierarchy.lineage(owner.of):
+        had = (facts.methods, facts.attributes, facts.annotations)
+        if any(name in names for names in had) or not _ASKED.isdisjoint(facts.methods) or facts.decorators:
+            return False
+    return not hierarchy.has_unknown_base(owner.of, lambda _: False)
+
+
 def is_unseen(program: Program, func: ex.Expression, scope: Scope, depth: int = _DEEP) -> bool:
     """Whether nothing is known of a callee, or only that it gives what such a one gives."""
     symbols = program.resolver.resolve(func, scope)
     functions = [symbol for symbol in symbols if isinstance(symbol, Function)]
     if functions:
         return len(functions) == len(symbols) and all(_gives_unseen(program, f, depth) for f in functions)
-    called = (func, func.base) if isinstance(func, ex.Attribute) else (func,)
-    return not any(is_settled(program.resolver.resolve(each, scope), program.drivers) for each in called)
+    of_known = isinstance(func, ex.Attribute) and is_of_known(program, func, scope)
+    return not of_known and not is_settled(symbols, program.drivers)
 
 
 def _gives_unseen(program: Program, function: Function, depth: int) -> bool:
