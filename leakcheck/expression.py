@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 SLEEP = "sleep"
 
 
+SETTERS = frozenset({"setattr", "object.__setattr__"})
+"""Functions that put a value in an attribute of an object whose name they are given."""
+
+
 class Name(Struct, frozen=True):
     """A bare name."""
 

@@ -84,7 +84,7 @@ class ExpressionLowering(ConditionLowering):
                 self.emit(LoadAttribute(node, target, base, name))
                 return target
             case ex.Call(func=setter, args=(owner, ex.Constant(value=str() as name), _)) if (
-                ex.dotted(setter) in _SETTERS
+                ex.dotted(setter) in ex.SETTERS
             ):
                 base, operand = self.value(node.args[0].value), self.value(node.args[2].value)
                 self.emit(StoreAttribute(node, base, name, operand, ex.dotted(owner)))
@@ -344,9 +344,6 @@ class ExpressionLowering(ConditionLowering):
             self.emit(Move(node, first, FALSE))
         self.assign(target, element)
         return head
-
-
-_SETTERS = frozenset({"setattr", "object.__setattr__"})
 
 
 def _is_finite_literal(node: cst.BaseExpression) -> bool:

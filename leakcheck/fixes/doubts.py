@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 _UNSAFE = Applicability.UNSAFE
 _PASSED_ON = "passed on"
 _FINE = frozenset({Role.METHOD, Role.READ, Role.TEST, Role.SHOWN, Role.ARGUMENT, Role.MANAGED, Role.BOUND})
-_AROUND = frozenset({"suppress", "raises"})
 
 
 def doubts(stretch: Stretch, inside: Sequence[cst.BaseStatement]) -> Iterator[Doubt]:
@@ -77,10 +76,8 @@ def _handling(stretch: Stretch) -> Iterator[Doubt]:
             if final is not None and current is not final and _is_used(stretch, final):
                 yield _UNSAFE, f"line {tree.row(final)} may use the connection while it is open"
         elif isinstance(parent, cst.With):
-            for item in parent.items:
-                call = item.item
-                if isinstance(call, cst.Call) and ex.last_name(reduce(call.func)) in _AROUND:
-                    yield _UNSAFE, f"line {tree.row(item)} handles what is raised while it is open"
+            for item in filter(tree.swallows, parent.items):
+                yield _UNSAFE, f"line {tree.row(item)} handles what is raised while it is open"
         current = parent
 
 

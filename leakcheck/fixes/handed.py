@@ -55,7 +55,6 @@ if TYPE_CHECKING:
     from leakcheck.source import Source
 
 _LEAVING = (cst.Return, cst.Continue, cst.Break, cst.Yield)
-_CATCHING = frozenset({"suppress", "raises"})
 
 
 def is_handed(found: Found) -> bool:
@@ -238,8 +237,7 @@ def _check_caught(region: Region) -> None:
             caught = [*parent.handlers, *([parent.finalbody] if parent.finalbody is not None else [])]
             goes_on = any(not leaves(tree, handler.body) or _goes_round(handler) for handler in parent.handlers)
         elif isinstance(parent, cst.With):
-            calls = (item.item for item in parent.items if isinstance(item.item, cst.Call))
-            goes_on = any(ex.last_name(reduce(call.func)) in _CATCHING for call in calls)
+            goes_on = any(map(tree.swallows, parent.items))
         for name in (region.name, *sorted(region.handles)):
             for mention in mentions(tree, name):
                 seen = any(any(n is mention.node for n in walk(one)) for one in caught)

@@ -84,6 +84,10 @@ class Tree:
         parent = self.parent(statement)
         return parent if isinstance(parent, cst.IndentedBlock) else None
 
+    def swallows(self, item: cst.WithItem) -> bool:
+        """Whether what a ``with`` enters swallows exceptions that are raised in its block."""
+        return self.unit.callees is not None and self.unit.callees.swallows(item.item)
+
     def is_nested(self, node: cst.CSTNode) -> bool:
         """Whether ``node`` belongs to a function or class inside this one."""
         return any(isinstance(n, SCOPES) and n is not self.root for n in self.ancestors(node))

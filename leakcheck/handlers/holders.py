@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING
 
+from leakcheck import expression as ex
 from leakcheck.handlers.places import chain
 from leakcheck.project.nodes import children, walk
 
@@ -82,7 +83,9 @@ class Holders:
                     self._given |= {n.id for target in targets for n in walk(target) if isinstance(n, ast.Name)}
             case ast.Return(value=ast.expr() as value) | ast.Yield(value=ast.expr() as value):
                 self.leaves = self.leaves or self._gives(value, carriers)
-            case ast.Call(func=ast.Name(id="setattr"), args=[base, ast.Constant(value=str() as attr), value]):
+            case ast.Call(func=func, args=[base, ast.Constant(value=str() as attr), value]) if (
+                ex.dotted(ex.from_ast(func)) in ex.SETTERS
+            ):
                 place = chain(base)
                 if place is not None and self._carries(value, carriers, self.names):
                     self.stores.add(f"{place}.{attr}")

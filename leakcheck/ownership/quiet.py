@@ -242,10 +242,14 @@ class QuietCalls:
         """Whether the call's result is what a ``with`` statement enters, awaited or not."""
         return id(call.node) in self._used.entered
 
+    def swallows(self, manager: cst.BaseExpression) -> bool:
+        """Whether a context manager swallows exceptions: ``suppress()``, one of the project's."""
+        return bool(self._program.functions.units.swallowed(reduce(manager), self._unit.scope))
+
     @property
     def _used(self) -> Usage:
         if self._unit.usage is None:
-            self._unit.usage = usage_of(self._unit.node, self._gives_back)
+            self._unit.usage = usage_of(self._unit.node, self._gives_back, self.swallows)
         return self._unit.usage
 
     def _gives_back(self, name: str) -> bool:

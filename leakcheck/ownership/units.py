@@ -140,7 +140,7 @@ class Units:
                 unit.node.body,
                 is_async=unit.is_async,
                 meanings=Meanings(
-                    lambda e: self._swallowed(e, unit.scope),
+                    lambda e: self.swallowed(e, unit.scope),
                     lambda e: self._exits(e, unit.scope),
                     lambda e: opens(self._program, e, unit.scope),
                     lambda e: self._number(e, unit.scope),
@@ -175,7 +175,8 @@ class Units:
             unit.callees = Callees(unit, self._program)
         return unit.callees
 
-    def _swallowed(self, manager: ex.Expression, scope: Scope) -> tuple[str, ...]:
+    def swallowed(self, manager: ex.Expression, scope: Scope) -> tuple[str, ...]:
+        """The exceptions that a context manager swallows."""
         if not isinstance(manager, ex.Call):
             return ()
         effect = self._known(manager.func, scope)
@@ -211,7 +212,7 @@ class Units:
         unit = self.of(function)
         if unit is None or not isinstance(unit.node, cst.FunctionDef):
             return ()
-        return swallowed_at_yield(unit.node, lambda e: self._swallowed(e, scope))
+        return swallowed_at_yield(unit.node, lambda e: self.swallowed(e, scope))
 
     def _exits(self, function: ex.Expression, scope: Scope) -> str | None:
         called, awaited = (function.value, True) if isinstance(function, ex.Await) else (function, False)

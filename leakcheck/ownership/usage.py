@@ -57,8 +57,14 @@ _TELLING = frozenset({
 """Syntax that tells how a call in it is used."""
 
 
-def usage_of(root: cst.CSTNode, gives_back: Callable[[str], bool]) -> Usage:
-    """The usage of the calls in a function; ``gives_back`` tells of a name whether such methods release an argument."""
+def usage_of(
+    root: cst.CSTNode, gives_back: Callable[[str], bool], swallows: Callable[[cst.BaseExpression], bool]
+) -> Usage:
+    """The usage of the calls in a function.
+
+    ``gives_back`` tells of a name whether such methods release an argument, ``swallows`` of what a ``with`` enters
+    whether exceptions end there.
+    """
     run: set[int] = set()
     awaited: set[int] = set()
     started: set[int] = set()
@@ -71,7 +77,7 @@ def usage_of(root: cst.CSTNode, gives_back: Callable[[str], bool]) -> Usage:
     for node in walk(root):
         if type(node) not in _TELLING:
             continue
-        if isinstance(node, (cst.Try, cst.With)) and _goes_on(node):
+        if isinstance(node, (cst.Try, cst.With)) and _goes_on(node, swallows):
             tried.update(id(n) for n in walk(node.body) if isinstance(n, cst.Call))
         match node:
             case cst.Await(expression=inner):
@@ -146,20 +152,15 @@ def _expects(manager: cst.BaseExpression) -> bool:
     return isinstance(manager, cst.Call) and "raises" in (ex.last_name(reduce(manager.func)) or "").lower()
 
 
-def _goes_on(attempt: cst.Try | cst.With) -> bool:
+def _goes_on(attempt: cst.Try | cst.With, swallows: Callable[[cst.BaseExpression], bool]) -> bool:
     """Whether a ``try`` or ``suppress()`` makes one statement and goes on: ``try: conn.rollback()``."""
     if len(attempt.body.body) != 1:
         return False
     if isinstance(attempt, cst.With):
-        return any(_suppresses(item.item) for item in attempt.items)
+        return any(swallows(item.item) for item in attempt.items)
     return bool(attempt.handlers) and not any(
         isinstance(node, cst.Raise) for handler in attempt.handlers for node in walk(handler)
     )
-
-
-def _suppresses(manager: cst.BaseExpression) -> bool:
-    """Whether it is ``contextlib.suppress(...)``."""
-    return isinstance(manager, cst.Call) and ex.last_name(reduce(manager.func)) == "suppress"
 
 
 def _says_too_late(statement: cst.CSTNode) -> bool:

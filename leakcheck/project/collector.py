@@ -16,12 +16,14 @@ from msgspec import Struct
 
 from leakcheck.expression import (
     OPAQUE,
+    SETTERS,
     Constant,
     Element,
     Entered,
     Item,
     Sequence,
     annotation,
+    dotted,
     from_ast,
     last_name,
     only_lets_others_run,
@@ -189,9 +191,8 @@ class _Collector:
                 return False
         name = self.called(node.func)
         match node:
-            case ast.Call(
-                func=ast.Name(id="setattr") | ast.Attribute(value=ast.Name(id="object"), attr="__setattr__"),
-                args=[base, ast.Constant(value=str() as attr), value],
+            case ast.Call(func=func, args=[base, ast.Constant(value=str() as attr), value]) if (
+                dotted(from_ast(func)) in SETTERS
             ):
                 self.bind(ast.Attribute(base, attr), from_ast(value), place)
         for argument in node.args if name in _RUNNING else ():
