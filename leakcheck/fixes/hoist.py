@@ -24,7 +24,7 @@ from leakcheck.fixes.imports import statements
 from leakcheck.fixes.roles import Role, mentions
 from leakcheck.fixes.splice import in_place, newline_of
 from leakcheck.fixes.started import started
-from leakcheck.fixes.tree import TRIES, RefusedError, Tree, only
+from leakcheck.fixes.tree import TRIES, RefusedError, Tree, only, tree_at
 from leakcheck.ownership.leak import LeakKind
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ _CLOSING = frozenset({"close", "closeall", "dispose", "terminate", "disconnect"}
 
 def hoisted(program: Program, path: str, leak: Leak, source: Source) -> Fix:
     """The fix that builds the pool once. Raises RefusedError."""
-    tree = _tree(program, path, leak)
     row = leak.span.start.row
+    tree = tree_at(program, path, row)
     call = next((n for n in walk(tree.root) if isinstance(n, cst.Call) and tree.unit.part.span(n) == leak.span), None)
     statement = tree.statement(call) if call is not None else None
     small = only(statement)
@@ -91,18 +91,6 @@ def hoisted(program: Program, path: str, leak: Leak, source: Source) -> Fix:
     if any(_is_environment(node) for node in walk(call) if isinstance(node, cst.Call)):
         message = f"{message}, and its environment must be complete before this is imported"
     return Fix(message, (inserted, removed), Applicability.UNSAFE)
-
-
-def _tree(program: Program, path: str, leak: Leak) -> Tree:
-    """The function that builds the pool. Raises RefusedError."""
-    module = program.facts(path)
-    row = leak.span.start.row
-    inside = module.functions_at(row) if module is not None else []
-    innermost = max(inside, key=lambda facts: facts.first_row, default=None)
-    unit = program.functions.unit(module, innermost) if module is not None and innermost is not None else None
-    if unit is None or not isinstance(unit.node, cst.FunctionDef):
-        raise RefusedError(f"line {row} is no statement of a function")
-    return Tree(unit)
 
 
 def _check_time(call: cst.Call, leak: Leak, row: int) -> None:

@@ -30,7 +30,6 @@ from leakcheck.project.facts import FunctionFacts
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from leakcheck.ownership.found import Found
     from leakcheck.ownership.program import Program
     from leakcheck.ownership.unit import Unit
     from leakcheck.project.facts import ModuleFacts, Statement
@@ -54,9 +53,10 @@ class Faults(Struct, frozen=True, eq=False):
 
 
 class Proposal(Struct, frozen=True, eq=False):
-    """A fix of one fault, before anybody has judged it."""
+    """A fix of one fault, which is found in a row of a function, before anybody has judged it."""
 
-    found: Found
+    unit: Unit
+    row: int
     fix: Fix
     said_again: Counter[str] = field(default_factory=Counter)
     """Comments that may go, since they are there already."""
@@ -64,7 +64,7 @@ class Proposal(Struct, frozen=True, eq=False):
     @property
     def outer(self) -> str:
         """The outermost function that it changes, or the loop at module level."""
-        return outer_name(self.found)
+        return outer_name(self.unit)
 
 
 class Judge:
@@ -130,8 +130,7 @@ class Judge:
             if after.counts[fault] > before.counts[fault]:
                 return f"line {row} would then be reported as {fault[0].value}"
         if after.counts.total() > before.counts.total() - by:
-            place = proposal.found.unit.part.span(proposal.found.call.node).start.row
-            fault, row = min(after.rows, key=lambda one: abs(one[1] - place))
+            fault, row = min(after.rows, key=lambda one: abs(one[1] - proposal.row))
             return f"line {row} would still be reported as {fault[0].value}"
         return ""
 
@@ -149,7 +148,7 @@ class Judge:
 
 def _rows_of(proposal: Proposal) -> tuple[int, int]:
     """The rows of the function that a fix changes, and what it changes behind it."""
-    unit = _root(proposal.found.unit)
+    unit = _root(proposal.unit)
     span = unit.part.span(unit.node)
     return span.start.row, max(span.end.row, *(edit.span.end.row for edit in proposal.fix.edits))
 
@@ -161,9 +160,9 @@ def candidates_in(program: Program, module: ModuleFacts, outer: str) -> list[Fun
     return [item for item in inside if gate.matters(program, module, item)]
 
 
-def outer_name(found: Found) -> str:
-    """The name of the outermost function around what was found, or of the loop at module level."""
-    return found.unit.name.partition("@")[0] if found.unit.facts is None else _root(found.unit).name
+def outer_name(unit: Unit) -> str:
+    """The name of the outermost function around a unit, or of the loop at module level."""
+    return unit.name.partition("@")[0] if unit.facts is None else _root(unit).name
 
 
 def _faults(program: Program, path: str, outer: str) -> Faults:

@@ -24,13 +24,14 @@ from leakcheck.fixes.entered import entered, entered_shape
 from leakcheck.fixes.handed import handed_shape, is_handed, released_behind
 from leakcheck.fixes.hoist import HOISTED, hoisted
 from leakcheck.fixes.judge import Judge, Proposal, candidates_in, outer_name
+from leakcheck.fixes.lent import closed_behind
 from leakcheck.fixes.naming import given_back, is_crowded, is_dropped, is_optional, is_unnamed, joined, named, parted
 from leakcheck.fixes.owned import owned_shape
 from leakcheck.fixes.region import region_of
 from leakcheck.fixes.restored import RESTORED, reset_shapes, restored_shapes
 from leakcheck.fixes.shapes import candidates
 from leakcheck.fixes.stretch import stretch_of
-from leakcheck.fixes.tree import RefusedError, Tree
+from leakcheck.fixes.tree import RefusedError, Tree, tree_at
 from leakcheck.ownership.found import SessionFound
 from leakcheck.ownership.leak import LeakKind
 from leakcheck.project.facts import ENTERING
@@ -122,6 +123,9 @@ class _Offer:
         found = self._program.functions.origins.get((self._path, leak.kind, leak.span, leak.name))
         if found is None and leak.kind is LeakKind.RESET_DOES_NOT_RESET:
             raise RefusedError(f"what `{leak.acquire}` of line {leak.span.start.row} is to reset is not visible")
+        if found is None and leak.kind is LeakKind.ACROSS_YIELD:
+            tree, row = tree_at(self._program, self._path, leak.span.start.row), leak.span.start.row
+            return _Draft(leak, Proposal(tree.unit, row, closed_behind(tree, leak, self._source)))
         if found is None:
             raise RefusedError(f"the checkout of line {leak.span.start.row} is not in one place")
         if found.call.method in ENTERING:
@@ -145,7 +149,9 @@ class _Offer:
             return _Draft(leak, fix=self._fix_of_named(found))
         else:
             shapes, (best, doubt) = self._shapes_of_region(found, region)
-        proposals = (Proposal(found, Fix(s.message, s.edits, min(best, s.applicability)), s.said_again) for s in shapes)
+        unit, row = found.unit, self._tree(found).row(found.call.node)
+        made = ((Fix(s.message, s.edits, min(best, s.applicability)), s.said_again) for s in shapes)
+        proposals = (Proposal(unit, row, fix, again) for fix, again in made)
         return _Draft(leak, next(proposals), proposals, best, doubt)
 
     def _shapes_of_region(self, found: Found, region: Region | None) -> tuple[Iterator[Shape], Doubt]:
@@ -216,7 +222,7 @@ class _Offer:
         module = program.facts(self._path)
         if module is None:
             raise RefusedError(f"line {row} {reason}")
-        leaks = program.functions.analyse(module, candidates_in(program, module, outer_name(found))).leaks
+        leaks = program.functions.analyse(module, candidates_in(program, module, outer_name(found.unit))).leaks
         leak = next((k for k in leaks if row <= k.span.start.row <= row + added and k.kind in FIXABLE), None)
         if leak is None:
             raise RefusedError(f"line {row} {reason}")
@@ -227,7 +233,7 @@ class _Offer:
         rest = [edit for edit in inner.fix.edits if edit not in above]
         edits = joined(self._source.text, edited(text, rest), above)
         message = _as_before(inner.fix.message, row, added)
-        return self._judge.judged(Proposal(found, replace(inner.fix, edits=edits, message=message)))
+        return self._judge.judged(Proposal(found.unit, row, replace(inner.fix, edits=edits, message=message)))
 
 
 FIXABLE = (

@@ -19,6 +19,7 @@ from leakcheck.cfg.walk import children, walk
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from leakcheck.ownership.program import Program
     from leakcheck.ownership.unit import Unit
 
 SCOPES = (cst.FunctionDef, cst.Lambda, cst.ClassDef)
@@ -103,6 +104,17 @@ class Tree:
         if id(node) not in self._texts:
             self._texts[id(node)] = self.unit.part.module.code_for_node(node)
         return self._texts[id(node)]
+
+
+def tree_at(program: Program, path: str, row: int) -> Tree:
+    """The innermost function around a row. Raises RefusedError."""
+    module = program.facts(path)
+    inside = module.functions_at(row) if module is not None else []
+    innermost = max(inside, key=lambda facts: facts.first_row, default=None)
+    unit = program.functions.unit(module, innermost) if module is not None and innermost is not None else None
+    if unit is None or not isinstance(unit.node, cst.FunctionDef):
+        raise RefusedError(f"line {row} is no statement of a function")
+    return Tree(unit)
 
 
 def own(node: cst.CSTNode) -> Iterator[cst.CSTNode]:

@@ -60,7 +60,8 @@ Better still, take the connection as a parameter and let the consumer own it.
 ## Fix safety
 
 The fix is never safe: it ends the loan when the generator is closed, which a consumer that stops early may do
-late. For an async generator it is only shown, since its consumer must use `aclosing()`, too.
+late. For an async generator it is only shown, since its consumer must use `aclosing()`, too. A loop that leaves one
+early is put into `async with aclosing(...)`: what was loaded in it may still need its connection.
 
 ## Limits
 
