@@ -81,6 +81,7 @@ class Calls(Struct, frozen=True):
     connection_methods: frozenset[str]
     connection_functions: frozenset[str]
     session_words: frozenset[str]
+    owning_words: frozenset[str]
     ending_hooks: frozenset[str]
     locks: frozenset[str]
     borrowing: frozenset[str]
@@ -138,6 +139,10 @@ class Calls(Struct, frozen=True):
         """Whether the name of an unresolved function says that it gives its argument back."""
         name = dotted.rpartition(".")[2]
         return _says_release(name, self.release_names, self.release_verbs, self.release_objects)
+
+    def says_own(self, flag: str) -> bool:
+        """Whether the name of an object's flag says that something is the object's own."""
+        return any(ending.partition("_")[0] in self.owning_words for ending in endings(flag))
 
     def is_lock(self, name: str) -> bool:
         """Whether the name of what ``with`` enters says that it is a lock."""
@@ -207,6 +212,7 @@ def load_calls() -> Calls:
         connection_methods=frozenset(document["connection-methods"]),
         connection_functions=frozenset(document["connection-functions"]),
         session_words=frozenset(document["session-words"]),
+        owning_words=frozenset(document["owning-words"]),
         ending_hooks=frozenset(document["ending-hooks"]),
         locks=frozenset(document["locks"]),
         borrowing=frozenset(document["borrowing"] + document["connection-functions"]),

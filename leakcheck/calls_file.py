@@ -31,6 +31,7 @@ _FILE_KEYS: dict[str, tuple[type, ...]] = {
     "connection-methods": (list,),
     "connection-functions": (list,),
     "session-words": (list,),
+    "owning-words": (list,),
     "ending-hooks": (list,),
     "locks": (list,),
     "call": (dict,),

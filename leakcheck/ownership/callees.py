@@ -184,6 +184,10 @@ class Callees(QuietCalls):
         """The flags of an object that say whether it has what an attribute keeps."""
         return flags_beside(kept, self._unit.scope)
 
+    def says_own(self, flag: str) -> bool:
+        """Whether a flag says by its name that something is its object's own."""
+        return self._program.calls.says_own(flag)
+
     def option_set(self, keyword: str, pool: str | None, place: Place | None) -> bool:
         """Whether the pool's constructor was given ``keyword``, which turns a near miss into a release."""
         known = [] if pool is None else [(pool, self._unit.scope)]
@@ -271,11 +275,8 @@ class Callees(QuietCalls):
         if effects:  # of several that may be meant, as those of subclasses, what one leaves to the others is not told
             return next((e for e in effects if e.releases), effects[0])
         for symbol in symbols:
-            match symbol:
-                case Class():
-                    return self._program.functions.owners.constructor_effect(symbol, place, resource)
-                case _:
-                    pass
+            if isinstance(symbol, Class):
+                return self._program.functions.owners.constructor_effect(symbol, place, resource)
         name = call.method or ex.last_name(call.func) or ""
         of_driver = any(isinstance(s, (Method, Instance)) and isinstance(s.of, str) for s in symbols)
         builds = name[:1].isupper() and not name.isupper() and not of_driver

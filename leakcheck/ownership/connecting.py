@@ -4,6 +4,7 @@ session.add(order)                     →   it has none yet
 session.scalars(select(Order))         →   it has one, until it commits, rolls back or is closed
 session.query(Order).first()           →   so it has here
 orders.find(session, number)           →   and here, where ``find`` does one of these with what it is given
+orders.save(session, order)            →   and has none, where ``save`` has committed whenever it returns
 Order.query.get(number)                →   of Flask-SQLAlchemy: a statement of the session that all share
 """
 

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from leakcheck.cfg import graph as g
 from leakcheck.ownership.constants import Constants, learn, refine, written
 from leakcheck.ownership.effects import Effects
-from leakcheck.ownership.lending import without_contents, without_lender
+from leakcheck.ownership.lending import without_contents, without_lender, without_owner
 from leakcheck.ownership.likelihood import likelihood
 from leakcheck.ownership.movement import BACK_TO_OWNER, path_subject
 from leakcheck.ownership.obligation import FAULTS, Event, EventKind
@@ -116,7 +116,7 @@ class Explorer:
         self._recoverable = any(
             isinstance(i, g.LoadAttribute) and i.name in BACK_TO_OWNER for b in graph.blocks for i in b.instructions
         )
-        self._lenderless = without_lender(constants, effects)
+        self._lenderless = without_lender(constants, effects) | without_owner(constants, effects)
         self._coarse = False
         self._faulted: set[tuple[EventKind, int, int]] = set()
         self._later: frozenset[str] | None = None
