@@ -85,8 +85,7 @@ class Callees(QuietCalls):
 
     def takes_or_not(self, call: g.Call) -> bool:
         """Whether the call is an acquire that may give None instead."""
-        found = self._program.acquisition(self._unit, call)
-        return found is not None and found.optional
+        return (found := self._program.acquisition(self._unit, call)) is not None and found.optional
 
     def is_awaited(self, call: g.Call) -> bool:
         """Whether the call's coroutine is awaited on the spot, or handed to something that may run it."""
@@ -364,8 +363,8 @@ class Callees(QuietCalls):
         entered = id(call.node) in self._used.entered
         return nested_checkout(self._program, call_of(call), scope, place, resource, entered=entered)
 
-    def connects(self, call: g.Call, session: DriverClass, state: State) -> bool:
-        """Whether a call runs a statement of a session, which has its connection from then on."""
+    def connects(self, call: g.Call, session: DriverClass, state: State) -> bool | None:
+        """Whether a session has its connection after a call, None where the call changes nothing."""
         return connects(self._program, call, self.symbols(call), session, state)
 
     def makes(self, pool: str | None) -> bool:

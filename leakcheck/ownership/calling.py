@@ -85,8 +85,9 @@ def call_(obligation: Obligation, call: g.Call, state: State) -> Outcome:
     else:
         outcome = _unrelated(obligation, call, before, state)
     normal, raised = outcome
-    if obligation.resource.is_lazy and obligation.callees.connects(call, obligation.resource, before):
-        normal = [replace(s, connected=True) for s in normal]
+    told = obligation.callees.connects(call, obligation.resource, before) if obligation.resource.is_lazy else None
+    if told is not None:
+        normal = [replace(s, connected=told, paused=s.paused or not told) for s in normal]
     if receiver is Fact.OPTIONAL:
         normal = [s.bind({call.receiver or "": Fact.TRUE}) for s in normal]  # a method of None would have raised
     if obligation.callees.gives_true(call):

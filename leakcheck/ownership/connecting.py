@@ -31,25 +31,39 @@ _OF_MODELS = "query"
 """The method of a session that makes a query, and the attribute by which a class of Flask-SQLAlchemy has one."""
 
 
-def connects(program: Program, call: g.Call, symbols: Symbols, session: DriverClass, state: State) -> bool:
-    """Whether a call runs a statement of the session that is followed, so that it has its connection then."""
+def connects(program: Program, call: g.Call, symbols: Symbols, session: DriverClass, state: State) -> bool | None:
+    """Whether the session that is followed has its connection after a call, None where the call changes nothing.
+
+    It has one where the call runs a statement of it, and none where a project function has committed it.
+    """
     names = {name for name, value in state.variables if value in ALIASES}
     if isinstance(call.func, ex.Attribute) and _runs(program.drivers, call.func, session, names):
         return True
     for argument in call.arguments:
         if state.get(argument.operand) in ALIASES:
-            return any(_runs_by(program, symbol, call, argument, session) for symbol in symbols)
-    return False
+            left = {_left_by(program, symbol, call, argument, session) for symbol in symbols}
+            return True if True in left else False if left == {False} else None
+    return None
 
 
-def _runs_by(program: Program, symbol: object, call: g.Call, argument: g.Argument, session: DriverClass) -> bool:
-    """Whether a project function runs a statement of the session that it is given."""
+def _left_by(program: Program, symbol: object, call: g.Call, argument: g.Argument, session: DriverClass) -> bool | None:
+    """Whether the session that a project function is given has its connection when that returns, as above."""
     facts, _ = program.resolver.function(symbol) if isinstance(symbol, Function) else (None, None)
     if facts is None or facts.is_generator or not isinstance(symbol, Function):
-        return False
+        return None
     name = parameter_at(facts, place_of(call, argument), bound=symbol.bound)
-    made = (callee for found in facts.calls.values() for callee in found if isinstance(callee, ex.Attribute))
-    return name is not None and any(_runs(program.drivers, callee, session, {name}) for callee in made)
+    if name is None:
+        return None
+    made = [callee for found in facts.calls.values() for callee in found if isinstance(callee, ex.Attribute)]
+    if any(_pauses(callee, session, name) for callee in made):
+        return program.functions.given.connected(symbol, name, session)
+    return True if any(_runs(program.drivers, callee, session, {name}) for callee in made) else None
+
+
+def _pauses(method: ex.Attribute, session: DriverClass, name: str) -> bool:
+    """Whether it is a method of the session of this name by which that gives its connection back."""
+    own = session.methods.get(method.name)
+    return own is not None and own.pauses and ex.dotted(method.base) == name
 
 
 def _runs(drivers: Drivers, method: ex.Attribute, session: DriverClass, names: AbstractSet[str]) -> bool:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from leakcheck.driver import DriverClass
-    from leakcheck.ownership.explore import Hop
+    from leakcheck.ownership.explore import Exploration, Hop
     from leakcheck.ownership.program import Program
     from leakcheck.ownership.state import Value
     from leakcheck.ownership.unit import Unit
@@ -51,6 +51,7 @@ class Given:
         self._program = program
         self._units = units
         self._effects: Fixpoint[Effect] = Fixpoint(given_up=lambda _: BORROWS)
+        self._connected: Fixpoint[bool | None] = Fixpoint()
         self._tested: dict[int, frozenset[str]] = {}
 
     def parameter(self, function: Function, parameter: str, resource: DriverClass, start: Start = _AS_IT_IS) -> Effect:
@@ -66,6 +67,20 @@ class Given:
             (function.path, function.qualname, parameter, resource.id, start),
             lambda: self._follow(unit, parameter, resource, start),
             _UNKNOWN_YET,
+        )
+
+    def connected(self, function: Function, parameter: str, session: DriverClass) -> bool | None:
+        """Whether a session that a project function is given has its connection when that returns, on some way.
+
+        None where it does nothing to it, on some way, and has given it back on the others.
+        """
+        unit = self._units.of(function)
+        if unit is None:
+            return None
+        return self._connected.answer(
+            (function.path, function.qualname, parameter, session.id),
+            lambda: self._connects(unit, parameter, session),
+            None,
         )
 
     def left(self, function: Function, method: FunctionFacts, attribute: str, resource: DriverClass) -> list[Effect]:
@@ -173,10 +188,17 @@ class Given:
         """The state in which a function starts that is given the resource."""
         return state
 
-    def _follow(self, unit: Unit, variable: str, resource: DriverClass, start: Start) -> Effect:
-        """What a function does with a resource that ``variable`` holds, or holds a part of, when it starts."""
+    def _connects(self, unit: Unit, variable: str, session: DriverClass) -> bool | None:
+        result = self._explored(unit, variable, session, _AS_IT_IS)
+        states = [e.state for e in result.endings if e.returned] if result is not None else []
+        if any(s.connected for s in states):
+            return True
+        return False if states and all(s.paused for s in states) else None
+
+    def _explored(self, unit: Unit, variable: str, resource: DriverClass, start: Start) -> Exploration | None:
+        """All ways of a function of which ``variable`` holds the resource, or a part of it, when it starts."""
         if unit.facts is not None and unit.facts.is_stub:
-            return BORROWS  # what will be written there may return
+            return None  # what will be written there may return
         try:
             graph, constants = self._units.graph(unit), self._units.constants(unit)
             effects = self._effects_of(unit, variable, resource)
@@ -190,8 +212,14 @@ class Given:
             held = Box(((None, Hold.OWN),)) if starred and start.value is Hold.OWN else start.value
             answer = {g.RETURN: Fact.NONE}  # until it returns something else
             variables = tuple(sorted({**facts, **dict(start.known), **answer, variable: held}.items()))
-            result = explorer.run(graph.entry, 0, self._started(State(Status.HELD, variables)))
+            return explorer.run(graph.entry, 0, self._started(State(Status.HELD, variables)))
         except (TooLargeError, BoundReachedError):
+            return None
+
+    def _follow(self, unit: Unit, variable: str, resource: DriverClass, start: Start) -> Effect:
+        """What a function does with a resource that ``variable`` holds, or holds a part of, when it starts."""
+        result = self._explored(unit, variable, resource, start)
+        if result is None:
             return BORROWS
         normal: set[End] = set()
         raised: set[End] = set()
