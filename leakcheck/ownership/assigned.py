@@ -2,6 +2,7 @@
 
 self.pool = ThreadedConnectionPool(1, 10)      `self.pool` is only of drivers, and `self.opened`
 self.opened = True                             is a flag that says that it is there
+self.connections = self.pool                   is another attribute that keeps it
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
+from leakcheck.project.facts import ENTERING
 from leakcheck.project.names import Instance, Scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from leakcheck.project.facts import ClassFacts
+    from leakcheck.project.facts import ClassFacts, FunctionFacts
     from leakcheck.project.names import Symbol
     from leakcheck.project.resolver import Resolver
 
@@ -49,6 +51,33 @@ def flags_beside(kept: ex.Expression, scope: Scope) -> Iterator[ex.Expression]:
         raising = {method for value, method in values if value == _TRUE}
         if raising and raising <= makers and all(value in _FLAGS for value, _ in values):
             yield ex.Attribute(kept.base, name)
+
+
+def kept_beside(attribute: str, owner: ClassFacts, method: FunctionFacts) -> Iterator[str]:
+    """The other attributes of self in which a method keeps the very object that it keeps in this one."""
+    here = {
+        name: [value for value, at in values if at == method.qualname] for name, values in owner.attributes.items()
+    }
+    own = [_original(value) for value in here.get(attribute, ())]
+    if len(own) != 1:
+        return
+    kept = _self(attribute)
+    single = isinstance(own[0], ex.Name) and len(method.scope.assignments.get(own[0].id, ())) == 1
+    for name, values in here.items():
+        same = [v for v in map(_original, values) if v == kept or own[0] == _self(name) or (single and v == own[0])]
+        if same and len(values) == 1 and name != attribute:
+            yield name
+
+
+def _original(value: ex.Expression) -> ex.Expression:
+    """What entering by hand gives is taken to be what is entered: ``await self.session.__aenter__()``."""
+    call = value.value if isinstance(value, ex.Await) else value
+    entered = call.func if isinstance(call, ex.Call) else None
+    return entered.base if isinstance(entered, ex.Attribute) and entered.name in ENTERING else value
+
+
+def _self(attribute: str) -> ex.Expression:
+    return ex.Attribute(ex.Name("self"), attribute)
 
 
 def _of_driver(symbol: Symbol) -> bool:

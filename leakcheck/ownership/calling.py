@@ -109,14 +109,15 @@ def operands(call: g.Call) -> dict[str, Value | None]:
 
 def _method(obligation: Obligation, call: g.Call, state: State, name: str) -> Outcome:
     """A method of the resource itself."""
+    leaving = obligation.resource.with_effect
     if name in ("__exit__", "__aexit__"):
-        left = obligation.released(call, state) if obligation.resource.with_effect is WithEffect.RELEASES else state
+        left = obligation.released(call, state) if leaving is WithEffect.RELEASES else state
         return [left], [left]
     operation = obligation.resource.methods.get(name)
     if operation is not None and operation.acquires_receiver:
         return obligation.opened(call, state, operation)
     if name in ENTERING:
-        return [state.bind({call.target: Hold.OWN})], [state]
+        return [state.bind({call.target: Hold.OWN})], [] if leaving is WithEffect.RELEASES else [state]
     expected = id(call.node) in obligation.callees.expected_to_raise
     if operation is not None and state.status is Status.RELEASED and not expected and _reopens(call, operation):
         return [obligation.taken_now(call, state)], [state]
@@ -379,9 +380,8 @@ def _known(obligation: Obligation, known: CallEffect, call: g.Call, value: Value
         case CallKind.PASSES | CallKind.RUNS:
             if isinstance(value, Deferred) and known.kind is CallKind.RUNS:
                 return obligation.affected(value.effect, state, call, call.target)
-            return [state.bind({call.target: value})], [state]
-        case _:
-            return [state], [state]
+            return [state.bind({call.target: value})], [] if value is Hold.OWN else [state]  # its awaitable only
+    return [state], [state]
 
 
 def _check_nested(obligation: Obligation, call: g.Call, state: State) -> None:

@@ -39,6 +39,7 @@ def await_(obligation: Obligation, instruction: g.Await, state: State) -> Outcom
         return normal, [] if quiet else raised
     passes = isinstance(value, Box) or value in (Fact.TRUE, Fact.ANSWER, Hold.MAYBE, Hold.DERIVED, Hold.OWN)
     kept = value if passes else None
+    quiet = quiet or (value is Hold.OWN and obligation.resource.with_effect is WithEffect.RELEASES)  # entered by hand
     return [failed.bind({instruction.target: kept})], [] if quiet else [failed]
 
 

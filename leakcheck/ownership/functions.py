@@ -146,9 +146,10 @@ class Functions:
             return
         cls = Class(found.unit.path, item.owner)
         for attribute, ending in found.stores():
-            if self.owners.releases(cls, attribute, found.acquisition.resource):
+            released = self.owners.released_as(cls, attribute, item, found.acquisition.resource)
+            if released is not None:
                 if found.unit.is_entering:
-                    yield from self._left_held(found, cls, attribute)
+                    yield from self._left_held(found, cls, released)
                 elif not is_entry(self._program, found.unit):
                     yield from self._lost_within(found, cls, attribute)
                 continue

@@ -18,6 +18,7 @@ from leakcheck import expression as ex
 from leakcheck.driver import DriverClass, Operation, Protocol
 from leakcheck.framework import load_frameworks
 from leakcheck.ownership.acquire import Acquisition
+from leakcheck.ownership.assigned import kept_beside
 from leakcheck.ownership.classes.described import EXITS, described, speaking
 from leakcheck.ownership.classes.ending import Endings
 from leakcheck.ownership.classes.reopening import Reopening
@@ -118,6 +119,13 @@ class Owners:
                 or self.may_inherit_anything(cls)
             )
         return self._keepers[key]
+
+    def released_as(self, cls: Class, attribute: str, method: FunctionFacts, resource: DriverClass) -> str | None:
+        """The attribute by which what a method keeps in one is given back: that, or another that gets it, too."""
+        module = self._program.facts(cls.path)
+        facts = module.classes.get(cls.qualname) if module is not None else None
+        names = (attribute, *(kept_beside(attribute, facts, method) if facts is not None else ()))
+        return next((name for name in names if self.releases(cls, name, resource)), None)
 
     def releasing_methods(self, cls: Class, attribute: str, resource: DriverClass) -> dict[str, bool]:
         """Methods that give ``self.attribute`` back, and whether each is a coroutine function."""
