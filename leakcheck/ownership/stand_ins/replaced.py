@@ -64,8 +64,9 @@ class StandIns:
             around = around.parent
         if around not in self._replaced:
             self._replaced[around] = frozenset(self._replaced_around(around))
-        pool = ex.of_names(found.pool) if found.pool is not None and _in_tests(around) else None
-        if pool is not None and self._is_made_up(pool, unit.scope, unit.path):
+        bare = call.func if isinstance(call.func, ex.Name) else None
+        source = ex.of_names(found.pool) if found.pool is not None else bare
+        if source is not None and _in_tests(around) and self._is_made_up(source, unit.scope, unit.path):
             return True
         if _in_tests(around) and not self._given(unit, call).isdisjoint(self._on_the_way(unit, call, found)):
             return True
@@ -301,12 +302,19 @@ class StandIns:
             case ex.Name(id=name) if scope.functions and any(p.name == name for p in scope.functions[-1].parameters):
                 facts = scope.functions[-1]
                 asked = self._fixtures.named(Function(scope.module.path, facts.qualname), facts, name)
-                return any(self._makes_up(fixture, path, depth) for fixture in asked)
+                return any(self._makes_up(each, path, depth) or self._gives_manager(each) for each in asked)
             case ex.Name() | ex.Attribute():
                 found = Definitions(self._program).of(value, scope)
                 return any(self._is_made_up(each, inner, path, depth - 1) for each, inner in found)
             case _:
                 return False
+
+    def _gives_manager(self, fixture: Function) -> bool:
+        """Whether a fixture gives a context manager of its own: what calling that gives lends, and is not taken."""
+        facts, scope = self._program.resolver.function(fixture)
+        given = (*facts.returned, *facts.yielded) if facts is not None else ()
+        symbols = (s for value in given if scope is not None for s in self._resolved(value, scope))
+        return any(isinstance(symbol, Function) and self._program.is_manager(symbol) for symbol in symbols)
 
     def _makes_up(self, symbol: Symbol, path: str, depth: int) -> bool:
         """Whether a function or class for tests makes a stand-in."""
