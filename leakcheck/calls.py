@@ -90,6 +90,7 @@ class Calls(Struct, frozen=True):
     slow_patterns: tuple[str, ...]
     slow_roots: tuple[str, ...]  # what is imported where one of the patterns may match
     transactions: frozenset[str]
+    in_process: frozenset[str]
     _remembered: dict[str, bool] = field(default_factory=dict)
 
     def extended(self, patterns: Iterable[str]) -> Calls:
@@ -221,6 +222,7 @@ def load_calls() -> Calls:
         slow_patterns=tuple(name for name in document["slow"] if "*" in name),
         slow_roots=tuple(name.partition(".")[0].strip("*") for name in document["slow"] if "*" in name),
         transactions=frozenset(document["transactions"]),
+        in_process=frozenset(document["in-process"]),
     )
 
 

@@ -24,6 +24,7 @@ _FILE_KEYS: dict[str, tuple[type, ...]] = {
     "building": (list,),
     "slow": (list,),
     "transactions": (list,),
+    "in-process": (list,),
     "release-names": (list,),
     "release-verbs": (list,),
     "release-objects": (list,),

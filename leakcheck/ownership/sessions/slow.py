@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
 from leakcheck.ownership.pools import constructors
+from leakcheck.project.definitions import Definitions
 from leakcheck.project.names import External, Function, Instance, Scope
 from leakcheck.project.speaking import imports_slow
+from leakcheck.project.testing import is_test
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,6 +79,8 @@ def _names(program: Program, callee: ex.Expression, scope: Scope) -> Iterator[st
 
 def _origins(program: Program, receiver: ex.Expression, scope: Scope) -> Iterator[str]:
     """The qualified names of the classes of an object, and of the functions that made it."""
+    if _is_in_process(program, receiver, scope):
+        return
     for symbol in program.resolver.resolve(receiver, scope):
         if isinstance(symbol, Instance) and isinstance(symbol.of, External):
             yield symbol.of.name
@@ -86,6 +90,32 @@ def _origins(program: Program, receiver: ex.Expression, scope: Scope) -> Iterato
     )
     for call, where in calls:
         yield from (s.name for s in program.resolver.resolve(call.func, where) if isinstance(s, External))
+
+
+def _is_in_process(program: Program, receiver: ex.Expression, scope: Scope) -> bool:
+    """Whether a client goes over no network: one that a test is given by a fixture, or that calls an app directly."""
+    function = scope.functions[-1] if scope.functions else None
+    if function is not None and is_test(scope.module.path) and isinstance(receiver, ex.Name):
+        if any(parameter.name == receiver.id for parameter in function.parameters):
+            return True
+    return any(_calls_app(program, value, where) for value, where in _definitions(program, receiver, scope))
+
+
+def _calls_app(program: Program, value: ex.Expression, scope: Scope) -> bool:
+    while isinstance(value, (ex.Await, ex.Entered)):
+        value = value.value
+    given = dict(value.keywords) if isinstance(value, ex.Call) else {}
+    transport = given.get("transport")
+    made = [(transport, scope), *_definitions(program, transport, scope)] if transport is not None else []
+    names = {ex.last_name(each.func) for each, _ in made if isinstance(each, ex.Call)}
+    return "app" in given or not names.isdisjoint(program.calls.in_process)
+
+
+def _definitions(program: Program, value: ex.Expression, scope: Scope) -> Iterator[tuple[ex.Expression, Scope]]:
+    if isinstance(value, ex.Call):
+        yield value, scope
+    elif isinstance(value, (ex.Name, ex.Attribute)):
+        yield from Definitions(program).of(value, scope)
 
 
 def _is_known(program: Program, name: str) -> bool:
