@@ -110,7 +110,8 @@ class Fates:
         stored = {place: self._lasting(tree, function, place) for place in held.stores}
         if not lent and any(h is Lasting.CALL and _is_closed_elsewhere(tree, place) for place, h in stored.items()):
             return Story(Fate.CLOSED, name=name)
-        ends = frozenset(place.rpartition(".")[2] for place in held.stores) | stored_before
+        beside = _raised(function) if held.stores else set()
+        ends = frozenset(place.rpartition(".")[2] for place in (*held.stores, *beside)) | stored_before
         assigned = held.stores | _assigned(function)
         bound = tree.names(function).bound  # giving such a name a value keeps nothing in what it then stands for
         guarded = Lasting.CALL
@@ -342,6 +343,14 @@ def _assigned(function: Definition) -> set[str]:
             case _:
                 pass
     return found
+
+
+def _raised(function: Definition) -> set[str]:
+    """The flags of self that the function raises: ``self.connected = True`` beside what it keeps."""
+    made = (n for n in walk(function) if isinstance(n, ast.Assign))
+    targets = (t for n in made if isinstance(n.value, ast.Constant) and n.value.value is True for t in n.targets)
+    places = (chain(target) for target in targets if isinstance(target, ast.Attribute))
+    return {place for place in places if place is not None and place.startswith("self.")}
 
 
 def _related(one: str, other: str) -> bool:
