@@ -55,9 +55,7 @@ def flags_beside(kept: ex.Expression, scope: Scope) -> Iterator[ex.Expression]:
 
 def kept_beside(attribute: str, owner: ClassFacts, method: FunctionFacts) -> Iterator[str]:
     """The other attributes of self in which a method keeps the very object that it keeps in this one."""
-    here = {
-        name: [value for value, at in values if at == method.qualname] for name, values in owner.attributes.items()
-    }
+    here = {name: [value for value, at in values if at == method.qualname] for name, values in owner.attributes.items()}
     own = [_original(value) for value in here.get(attribute, ())]
     if len(own) != 1:
         return

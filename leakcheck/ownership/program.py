@@ -10,6 +10,7 @@ other files are checked.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from leakcheck.ownership.unit import Syntax, Unit
     from leakcheck.project.names import Function, Scope
 
+_PYTHON = "Python {}.{}".format(*sys.version_info)  # newer syntax is not known to it
 _MOST_BYTES = 100_000_000
 """So much of files that do not matter is kept: half of it is a large project."""
 DEPTH_LIMIT = 400
@@ -366,8 +368,8 @@ def parse(path: str, source: Source | Failure, former: Source | None = None) -> 
     try:
         return facts_of(path, parsed(source.text, former.text if former is not None else None))
     except SyntaxError as error:
-        return Failure(f"it is not valid Python: {error.msg}", error.lineno or 1, error.offset or 1)
+        return Failure(f"it is not valid {_PYTHON}: {error.msg}", error.lineno or 1, error.offset or 1)
     except (RecursionError, MemoryError):
         return Failure("it is nested too deeply to parse", 1, 1)
     except ValueError as error:
-        return Failure(f"it is not valid Python: {error}", 1, 1)
+        return Failure(f"it is not valid {_PYTHON}: {error}", 1, 1)

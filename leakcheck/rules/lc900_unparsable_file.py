@@ -31,7 +31,7 @@ No fix is offered: change the code by hand, as shown above.
 
 ## Limits
 
-The syntax of Python versions newer than the parser knows counts as an error.
+Syntax that is newer than the Python by which leakcheck runs counts as an error: the message names that version.
 """
 
 from __future__ import annotations

@@ -94,10 +94,9 @@ def _origins(program: Program, receiver: ex.Expression, scope: Scope) -> Iterato
 
 def _is_in_process(program: Program, receiver: ex.Expression, scope: Scope) -> bool:
     """Whether a client goes over no network: one that a test is given by a fixture, or that calls an app directly."""
-    function = scope.functions[-1] if scope.functions else None
-    if function is not None and is_test(scope.module.path) and isinstance(receiver, ex.Name):
-        if any(parameter.name == receiver.id for parameter in function.parameters):
-            return True
+    parameters = scope.functions[-1].parameters if scope.functions and is_test(scope.module.path) else ()
+    if any(ex.Name(parameter.name) == receiver for parameter in parameters):
+        return True
     return any(_calls_app(program, value, where) for value, where in _definitions(program, receiver, scope))
 
 
