@@ -33,7 +33,8 @@ def main() -> None:
     parser.add_argument("--against", default="ruff check --no-cache --isolated FOLDER")
     parser.add_argument("--runs", type=int, default=5)
     given = parser.parse_args()
-    ours = [sys.executable, "-m", "leakcheck", "check", "--isolated", "--jobs", "1", "--exit-zero", given.folder]
+    ours = [sys.executable, "-m", "leakcheck", "check", "--isolated", "--jobs", "1", "--no-cache", "--exit-zero"]
+    ours += [given.folder]
     theirs = [given.folder if word == "FOLDER" else word for word in shlex.split(given.against)]
     for command in (ours, theirs):
         cpu_seconds(command)  # the first run fills the page cache

@@ -88,6 +88,8 @@ def commands() -> None:
 @click.option("--exclude", multiple=True, metavar="PATTERNS", callback=_split, help="Paths to leave out.")
 @click.option("--force-exclude", is_flag=True, help="Leave them out even if they are named as PATHS.")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), help="Processes; by default one per processor.")
+@click.option("--no-cache", is_flag=True, help="Analyse again what has not changed since an earlier run.")
+@click.option("--cache-dir", metavar="DIR", help="Where outcomes are kept; by default .leakcheck_cache in the project.")
 @click.option("--baseline", metavar="FILE", help="Report only what this baseline does not hold.")
 @click.option("--since", metavar="REF", help="Report only on files that changed since this commit of git.")
 @click.option("--strict", is_flag=True, help="Exit with 1 also where something was not analysed; say what, and why.")
@@ -122,6 +124,8 @@ def check(
     exclude: tuple[str, ...],
     force_exclude: bool,
     jobs: int | None,
+    no_cache: bool,
+    cache_dir: str | None,
     baseline: str | None,
     since: str | None,
     strict: bool,
@@ -177,6 +181,8 @@ def check(
         quiet=quiet,
         colour=color,
         stdin_filename=stdin_filename,
+        no_cache=no_cache,
+        cache_dir=cache_dir,
     )
     if watch:
         if options.fixes or outputs or output_format not in output.TEXTS or run.STDIN in paths:
@@ -278,6 +284,17 @@ def config(*, path: str, config: str | None, isolated: bool, output_format: str,
     options = run.Options(config=config, isolated=isolated)
     directory = path if os.path.isdir(path) else os.path.dirname(os.path.abspath(path))
     run.say(settings.render(run.configured(options, ConfigFinder(), directory), output_format, _paint(color)))
+    return run.CLEAN
+
+
+@commands.command(short_help="Remove what earlier runs kept.")
+@click.option("--cache-dir", metavar="DIR", help="Where it is, if not in the project.")
+def clean(*, cache_dir: str | None) -> int:
+    """Remove the outcomes of earlier runs on this project, which are used while nothing has changed."""
+    options = run.Options(cache_dir=cache_dir)
+    cache = run.cache_of(options, run.configured(options, ConfigFinder(), "."))
+    removed = cache.clean()
+    run.say(f"{displayed(str(cache.folder))}: {'removed' if removed else 'nothing to remove'}.\n")
     return run.CLEAN
 
 

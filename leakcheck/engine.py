@@ -29,6 +29,7 @@ from leakcheck.diagnostic import Diagnostic, Position, Severity, Span
 from leakcheck.project.files import Discovery, discover, displayed, read_file
 from leakcheck.reader import NoAnalysis, Read, Reader
 from leakcheck.report import Breakdown, NotAnalysed, Report
+from leakcheck.trail import Trail
 
 if TYPE_CHECKING:
     from leakcheck.ownership.leak import Leak
@@ -113,6 +114,8 @@ class _Outcome(Struct, frozen=True):
     failure: Failed | None = None
     skipped: tuple[NotAnalysed, ...] = ()
     breakdown: Breakdown | None = None
+    is_final: bool = True
+    """Another attempt would say the same."""
 
 
 def check(
@@ -137,16 +140,17 @@ def check_files(
     jobs: int = 1,
     build: Build | None = None,
     progress: Progress = _unseen,
+    trail: Trail | None = None,
 ) -> Report:
     """Check these files and no others; nothing but ``read`` touches them.
 
     A discovered file is parsed only if it holds a word that can matter, so only then can it be LC900; a
     file that was named is always parsed. ``jobs`` bounds the processes and never changes the report. ``progress`` is
-    called with the number of files analysed so far, and of all that will be.
+    called with the number of files analysed so far, and of all that will be; ``trail`` takes down what was looked at.
     """
     chosen = _selection(config) if _selects(config) else None  # a wrong selector is an error before any work
     build = build if build is not None else _program
-    reader = Reader(read, frozenset(discovery.files))
+    reader = Reader(read, frozenset(discovery.files), trail)
     with _no_collection():
         program = build(config, reader, source_roots(config))
         picked = program.select(discovery.files)
@@ -154,6 +158,8 @@ def check_files(
         picked += [path for path in discovery.files if path in doubtful and not reader.parses(path)]
         wanted = [path for path in picked if path not in reader.failures]
         outcomes = dict(zip(wanted, _analyse(program, reader, wanted, jobs, progress), strict=True))
+    if trail is not None:
+        trail.is_whole = all(outcome.is_final for outcome in outcomes.values())
     outcomes |= {path: _Outcome(failure=failure) for path, failure in reader.failures.items()}
 
     skipped = [NotAnalysed(each.path, each.reason) for each in discovery.passed]
@@ -239,26 +245,31 @@ def _analyse(program: Analyser, reader: Reader, paths: Sequence[str], jobs: int,
 
     largest_first = sorted(paths, key=lambda path: (-reader.sizes.get(path, 0), path))
     gc.freeze()  # what is shared with the workers stays shared
-    answers = workers.run(largest_first, lambda path: _pickled(program, path), jobs, progress)
+    answers = workers.run(largest_first, lambda path: _pickled(program, path, reader.trail), jobs, progress)
     gc.unfreeze()
     outcomes: dict[str, _Outcome] = {}
     for path, answer in zip(largest_first, answers, strict=True):
         if isinstance(answer, workers.Died):
-            outcomes[path] = _Outcome(failure=NoAnalysis(f"its analysis ended the process ({answer.reason})"))
+            failure = NoAnalysis(f"its analysis ended the process ({answer.reason})")
+            outcomes[path] = _Outcome(failure=failure, is_final=False)
         else:
-            outcome: _Outcome = pickle.loads(answer)  # noqa: S301 - written by our own child a moment ago
+            outcome: _Outcome
+            outcome, trail = pickle.loads(answer)  # noqa: S301 - written by our own child a moment ago
             outcomes[path] = outcome
+            if reader.trail is not None:
+                reader.trail.add(trail)
     return [outcomes[path] for path in paths]
 
 
-def _pickled(program: Analyser, path: str) -> bytes:
+def _pickled(program: Analyser, path: str, trail: Trail | None) -> bytes:
     import pickle
 
     outcome = _guarded(program, path)
+    seen = trail.taken() if trail is not None else None
     try:
-        return pickle.dumps(outcome, protocol=pickle.HIGHEST_PROTOCOL)
+        return pickle.dumps((outcome, seen), protocol=pickle.HIGHEST_PROTOCOL)
     except (pickle.PicklingError, AttributeError, TypeError, RecursionError) as error:
-        return pickle.dumps(_Outcome(breakdown=_breakdown(path, None, error)))
+        return pickle.dumps((_Outcome(breakdown=_breakdown(path, None, error)), seen))
 
 
 def _guarded(program: Analyser, path: str) -> _Outcome:
@@ -271,7 +282,7 @@ def _guarded(program: Analyser, path: str) -> _Outcome:
     except RecursionError:
         return _Outcome(failure=NoAnalysis("it is nested too deeply to analyse"))
     except MemoryError:
-        return _Outcome(failure=NoAnalysis("it needs more memory to analyse than there is"))
+        return _Outcome(failure=NoAnalysis("it needs more memory to analyse than there is"), is_final=False)
     except Exception as error:  # noqa: BLE001 - reported with its trace; the other files still count
         return _Outcome(breakdown=_breakdown(path, None, error))
 

@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
+from leakcheck.trail import Trail
+
 Read = Callable[[str], bytes]
 
 _PARSE_ONLY = 0x400  # ast.PyCF_ONLY_AST, without importing ast
@@ -26,11 +28,13 @@ class NoAnalysis(Struct, frozen=True):
 class Reader:
     """The ``read`` function as the analysis sees it: notes, on the way, what the engine must know of each target.
 
-    A target that cannot be read, or is no text at all, reads as empty and becomes a failure.
+    A target that cannot be read, or is no text at all, reads as empty and becomes a failure. A ``trail`` takes down
+    what is read, and the folders that are listed.
     """
 
-    def __init__(self, read: Read, targets: frozenset[str]) -> None:
-        self._read = read
+    def __init__(self, read: Read, targets: frozenset[str], trail: Trail | None = None) -> None:
+        self._read = read if trail is None else lambda path: trail.noted(path, read)
+        self.trail = trail
         self._targets = targets
         self.failures: dict[str, NoAnalysis] = {}
         self.commented: set[str] = set()

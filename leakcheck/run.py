@@ -24,8 +24,10 @@ from leakcheck.project.files import Discovery, discover, displayed, is_excluded,
 from leakcheck.project.patterns import Patterns
 from leakcheck.reader import Read, decoded
 from leakcheck.report import Report, merged
+from leakcheck.trail import Trail
 
 if TYPE_CHECKING:
+    from leakcheck.cache import Cache
     from leakcheck.handlers.analysis import Losses
 
 CLEAN, FINDINGS, BROKEN, INTERRUPTED = 0, 1, 2, 130
@@ -63,6 +65,8 @@ class Options(Struct, frozen=True):
     add_ignore: str | None = None
     colour: str = "auto"
     stdin_filename: str | None = None
+    no_cache: bool = False
+    cache_dir: str | None = None
 
     @property
     def fixes(self) -> bool:
@@ -207,13 +211,28 @@ def _checked(options: Options, config: Config, discovery: Discovery, read: Read)
 
 
 def _found(config: Config, discovery: Discovery, options: Options, read: Read, build: engine.Build | None) -> Report:
-    jobs = options.jobs if options.jobs is not None else _processors()
-    from leakcheck.output import progress
+    def analysed(trail: Trail | None = None) -> Report:
+        jobs = options.jobs if options.jobs is not None else _processors()
+        from leakcheck.output import progress
 
-    if options.quiet or not progress.wanted(os.environ, terminal=sys.stderr.isatty()):
-        return engine.check_files(discovery, config, read=read, jobs=jobs, build=build)
-    with progress.shown(sys.stderr) as shown:
-        return engine.check_files(discovery, config, read=read, jobs=jobs, build=build, progress=shown)
+        if options.quiet or not progress.wanted(os.environ, terminal=sys.stderr.isatty()):
+            return engine.check_files(discovery, config, read=read, jobs=jobs, build=build, trail=trail)
+        with progress.shown(sys.stderr) as shown:
+            return engine.check_files(discovery, config, read=read, jobs=jobs, build=build, progress=shown, trail=trail)
+
+    if options.no_cache or options.fixes or read is not read_file:
+        return analysed()
+    from leakcheck.cache import key_of
+
+    how = (build is engine.without_fixes, build is engine.with_every_fix)
+    return cache_of(options, config).report(key_of(config, discovery, how), analysed)
+
+
+def cache_of(options: Options, config: Config) -> Cache:
+    """Where the outcomes of a project are kept."""
+    from leakcheck.cache import NAME, Cache
+
+    return Cache(Path(options.cache_dir) if options.cache_dir is not None else config.located(NAME))
 
 
 def losses(config: Config) -> Losses:

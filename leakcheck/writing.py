@@ -20,8 +20,11 @@ _LEFT = 3600
 """After so many seconds nobody writes a temporary file any more."""
 
 
-def put(path: str, data: bytes) -> None:
-    """Write a file through a temporary one beside it. Raises OSError, after which nothing has changed."""
+def put(path: str, data: bytes, *, durable: bool = True) -> None:
+    """Write a file through a temporary one beside it. Raises OSError, after which nothing has changed.
+
+    What is not ``durable`` may be lost with the power, which is no loss for what can be made again.
+    """
     import tempfile  # only those who write need it, and it imports much
 
     target = os.path.realpath(path)  # a link stays a link
@@ -32,8 +35,9 @@ def put(path: str, data: bytes) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         if former is not None:
             with suppress(PermissionError):
                 os.chown(temporary, former.st_uid, former.st_gid)

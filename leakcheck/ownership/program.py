@@ -34,6 +34,7 @@ from leakcheck.project.resolver import Resolver
 from leakcheck.project.speaking import Vocabulary, starts_by_hand, takes_something, taking_names, taking_rows
 from leakcheck.project.starting import Starting, starting_in
 from leakcheck.project.triggers import Triggers
+from leakcheck.reader import Reader
 from leakcheck.source import Failure, Source, source_of
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ class Program:
         self.config = config
         self.drivers = load_drivers([config.located(d) for d in config.drivers] if config.drivers else ())
         self.calls = load_calls().extended(config.non_raising)
-        self.modules = Modules([str(root) for root in roots], str(config.root))
+        trail = read.trail if isinstance(read, Reader) else None
+        self.modules = Modules([str(root) for root in roots], str(config.root), trail)
         self._read = read
         self.triggers = Triggers(self.drivers, self.calls)
         self.driver_words = frozenset(name.rpartition(".")[2] for name in self.drivers.calls)

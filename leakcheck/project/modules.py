@@ -20,6 +20,8 @@ from leakcheck.project.files import displayed
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
+    from leakcheck.trail import Trail
+
 _MAPPED = {"ansible_collections.": 3}
 """Names under which a loader shows a whole project: how many of their first words the project's files lack."""
 
@@ -39,7 +41,8 @@ _NO_ROOT = frozenset({"__init__.py", "pyvenv.cfg"})
 class Modules:
     """Finds the files of imports. ``roots`` are the configured source roots, ``top`` the folder of the project."""
 
-    def __init__(self, roots: Sequence[str], top: str) -> None:
+    def __init__(self, roots: Sequence[str], top: str, trail: Trail | None = None) -> None:
+        self._trail = trail
         self._here = os.getcwd()
         self._project = os.path.abspath(top)
         self._roots = list(dict.fromkeys(displayed(root, self._here) for root in roots))
@@ -67,7 +70,7 @@ class Modules:
 
     def _files_in(self, folder: str, *, recurse: bool) -> tuple[str, ...]:
         if (folder, recurse) not in self._files:
-            found = _tree(folder, frozenset({"__pycache__"})) if recurse else _tree(folder, None)
+            found = self._tree(folder, frozenset({"__pycache__"}) if recurse else None)
             self._files[folder, recurse] = tuple(itertools.chain.from_iterable(found))
         return self._files[folder, recurse]
 
@@ -103,7 +106,7 @@ class Modules:
 
     def _walk(self, top: str) -> list[str]:
         found: list[str] = []
-        for files in _tree(top, _PRUNED):
+        for files in self._tree(top, _PRUNED):
             found += files
             if len(found) > _MOST_FILES:
                 return []
@@ -252,27 +255,30 @@ class Modules:
             except OSError:
                 entries = frozenset()
             self._listings[folder] = entries
+            if self._trail is not None:
+                self._trail.listed(folder, entries)
         return entries
 
+    def _tree(self, top: str, left_out: Collection[str] | None) -> Iterator[list[str]]:
+        """The Python files of a folder, then of each folder below it but hidden ones and those ``left_out``, by name.
 
-def _tree(top: str, left_out: Collection[str] | None) -> Iterator[list[str]]:
-    """The Python files of a folder, then of each folder below it but hidden ones and those ``left_out``, by name.
-
-    With None, of the folder alone. Links to folders are not followed; what cannot be listed is empty.
-    """
-    pending = [top]
-    while pending:
-        folder = pending.pop()
-        try:
-            with os.scandir(folder or ".") as entries:
-                found = sorted(entries, key=lambda entry: entry.name)
-        except OSError:
-            continue
-        yield [os.path.join(folder, e.name) for e in found if e.name.endswith(".py") and not e.is_dir()]
-        if left_out is not None:
-            below = [
-                e.name
-                for e in reversed(found)
-                if not e.name.startswith(".") and e.name not in left_out and e.is_dir(follow_symlinks=False)
-            ]
-            pending += (os.path.join(folder, name) for name in below)
+        With None, of the folder alone. Links to folders are not followed; what cannot be listed is empty.
+        """
+        pending = [top]
+        while pending:
+            folder = pending.pop()
+            try:
+                with os.scandir(folder or ".") as entries:
+                    found = sorted(entries, key=lambda entry: entry.name)
+            except OSError:
+                continue
+            if self._trail is not None:
+                self._trail.listed(folder, (entry.name for entry in found))
+            yield [os.path.join(folder, e.name) for e in found if e.name.endswith(".py") and not e.is_dir()]
+            if left_out is not None:
+                below = [
+                    e.name
+                    for e in reversed(found)
+                    if not e.name.startswith(".") and e.name not in left_out and e.is_dir(follow_symlinks=False)
+                ]
+                pending += (os.path.join(folder, name) for name in below)
