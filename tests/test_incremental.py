@@ -160,6 +160,14 @@ def test_a_share_of_the_fixtures(location: Path, tmp_path: Path) -> None:
     assert project.again() == project.fresh()
 
 
+def test_a_transaction_that_a_helper_begins_by_an_object(tmp_path: Path) -> None:
+    name = "lc301_transaction_never_ended/begun_by_a_helper_that_returns_it.py"
+    project = Project(tmp_path, dict(read_fixture(FIXTURES / name).files))
+    fresh = project.fresh()
+    assert len(fresh.diagnostics) == 4
+    assert project.again() == fresh
+
+
 def test_what_one_call_takes_twice(tmp_path: Path) -> None:
     project = Project(tmp_path, dict(read_fixture(FIXTURES / "summaries/two_connections_returned.py").files))
     fresh = project.fresh()

@@ -31,7 +31,7 @@ from leakcheck.project.modules import Modules
 from leakcheck.project.names import Class
 from leakcheck.project.nodes import parsed
 from leakcheck.project.resolver import Resolver
-from leakcheck.project.speaking import Vocabulary, starts_by_hand, takes_something, taking_names, taking_rows
+from leakcheck.project.speaking import Vocabulary, may_start, takes_something, taking_names, taking_rows
 from leakcheck.project.starting import Starting, starting_in
 from leakcheck.project.triggers import Triggers
 from leakcheck.reader import Reader
@@ -197,7 +197,7 @@ class Program:
     def starting(self, path: str) -> frozenset[str]:
         """The functions of a file that may leave something open for their callers to end."""
         if path not in self._starting:
-            worth = self.has_trigger(path) and (self.takes(path) or starts_by_hand(self.data(path)))
+            worth = self.has_trigger(path) and may_start(self.data(path), takes=self.takes(path))
             facts, source = (self.facts(path), self.source(path)) if worth else (None, None)
             known = starting_in(facts, source, self.vocabulary) if facts and isinstance(source, Source) else frozenset()
             self._starting[path] = known

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from leakcheck.ownership.program import Program, parse
 from leakcheck.project.facts import ModuleFacts
-from leakcheck.project.speaking import takes_something
+from leakcheck.project.speaking import may_start, takes_something
 from leakcheck.project.starting import starting_in
 from leakcheck.source import Failure, Source, source_of
 
@@ -210,7 +210,7 @@ class WatchedProgram(Program):
         """The functions of a file that may leave something open for their callers to end."""
         file = self._file(path)
         if file.starting is None:
-            worth = self.has_trigger(path) and self.takes(path)
+            worth = self.has_trigger(path) and may_start(file.data, takes=self.takes(path))
             facts, source = (file.parsed, file.source) if worth else (None, None)
             if isinstance(facts, ModuleFacts) and isinstance(source, Source):
                 file.starting = starting_in(facts, source, self.vocabulary)

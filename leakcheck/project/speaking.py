@@ -187,9 +187,12 @@ def _holds_statement(value: ex.Expression) -> bool:
             return False
 
 
-def starts_by_hand(data: bytes) -> bool:
-    """Whether a file with these bytes may begin a transaction by an object that stands for it."""
-    return b".transaction(" in data and b".start(" in data
+def may_start(data: bytes, *, takes: bool) -> bool:
+    """Whether a function in a file with these bytes may leave something open, by a statement or by an object for it.
+
+    ``takes``: the bytes hold a statement that takes something.
+    """
+    return takes or (b".transaction(" in data and b".start(" in data)
 
 
 def starts(function: FunctionFacts, text: str, vocabulary: Vocabulary) -> bool:
