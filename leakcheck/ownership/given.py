@@ -226,6 +226,7 @@ class Given:
         quiet: set[End] = set()
         told: set[tuple[End, Fact | None]] = set()
         homeless = True
+        presumed = True
         attribute: str | None = None
         for ending in result.endings:
             state = ending.state
@@ -241,6 +242,7 @@ class Given:
             if state.moved_to is not None and end is End.STORED:
                 attribute = state.moved_to
             (raised if into_raised else normal).add(end)
+            presumed &= state.release_raised or not into_raised or end is not End.RELEASED
             if not into_raised:
                 told.add((end, _told(state.get(g.RETURN))))
                 homeless &= end is not End.BORROWED or _finds_nothing(result.path(ending.node), unit)
@@ -249,7 +251,8 @@ class Given:
         answers = _answers(told)
         if End.TAKEN in normal and not answers and homeless:
             normal.discard(End.BORROWED)  # there was no place to put it, of which its caller knows nothing
-        effect = Effect(frozenset(normal), frozenset(raised), attribute, frozenset(quiet), answers)
+        presumed &= End.RELEASED in raised
+        effect = Effect(frozenset(normal), frozenset(raised), attribute, frozenset(quiet), answers, presumed)
         named = unit.facts is not None and self._program.calls.says_release(unit.facts.name)
         return effect.as_release() if named else effect
 

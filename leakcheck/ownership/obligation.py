@@ -179,7 +179,7 @@ class Obligation(Struct):
         The pool goes on counting a connection that was closed, or that the server left: something failed then.
         """
         if any(self.is_own_release(o) for o in self.resource.methods.values()):
-            return state.with_status(Status.RELEASED)
+            return replace(state, status=Status.RELEASED, release_raised=True)
         return replace(state, raised=True)
 
     def is_own_release(self, method: Operation) -> bool:

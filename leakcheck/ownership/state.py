@@ -164,7 +164,8 @@ class State(Struct, frozen=True):
     ``near_miss``: 1 a ``with`` that does not release was left, 2 a call that looks like a release was made.
     ``paused``: it holds no connection until it is used again (a session after ``commit()``); ``connected``: a session
     holds one since a statement of it. ``session``: what is known of its transaction, where that is followed.
-    ``release_raised``: its release counts as done and has raised, so that doing it once more is no fault;
+    ``release_raised``: its release counts as done and has raised, or a test found it closed, so that doing it once
+    more is no fault;
     ``used_late``: it was used after its release, which is told once. ``closed``: it was closed for good, and no test
     finds it open.
     """

@@ -64,7 +64,7 @@ class Effect(Struct, frozen=True):
         given_back = {End.RELEASED, End.TAKEN}
         if not self.quiet or not self.quiet <= given_back:
             return self
-        presumed = self.raised.isdisjoint(given_back)
+        presumed = self.presumed or self.raised.isdisjoint(given_back)
         return replace(self, normal=self.quiet, raised=self.quiet, presumed=presumed)
 
     def __str__(self) -> str:
