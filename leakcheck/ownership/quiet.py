@@ -175,7 +175,14 @@ class QuietCalls:
             classes = [s for s in self._symbols.get(id(node.item), ()) if isinstance(s, Class)]
             raising = self._program.functions.raising
             return self._quiet.get(id(node.item), False) and not any(raising.may_raise_entering(c) for c in classes)
-        return not instruction.is_async and self._program.calls.is_lock(ex.last_name(reduce(node.item)) or "")
+        return not instruction.is_async and self._is_lock(reduce(node.item))
+
+    def _is_lock(self, entered: ex.Expression) -> bool:
+        """Whether what a ``with`` enters is called a lock, or is only ever bound to new ones."""
+        if self._program.calls.is_lock(ex.last_name(entered) or ""):
+            return True
+        made = [v.func if isinstance(v, ex.Call) else None for v in self._only_bound_to(entered) or ()]
+        return bool(made) and all(func and self._program.calls.is_lock(ex.last_name(func) or "") for func in made)
 
     def is_quiet_iterate(self, instruction: g.Iterate) -> bool:
         """Whether the loop is over what is only ever bound to lists and tuples: a local name, or ``self.x``."""
