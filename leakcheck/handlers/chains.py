@@ -12,6 +12,7 @@ nor closed. A caller that keeps or closes what it gets, runs once, or is memoise
 from __future__ import annotations
 
 import ast
+from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -28,7 +29,7 @@ from leakcheck.handlers.spared import handed_on, sparing
 from leakcheck.handlers.syntax import FUNCTIONS
 from leakcheck.ownership.leak import Start
 from leakcheck.project.facts import is_static
-from leakcheck.project.names import Class, Function
+from leakcheck.project.names import Class, External, Function, Instance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from leakcheck.handlers.constructions import Construction
     from leakcheck.handlers.roles import Role, Roles
     from leakcheck.handlers.search import Search
+    from leakcheck.handlers.spared import Spared
     from leakcheck.handlers.syntax import Tree
     from leakcheck.ownership.program import Program
     from leakcheck.project.facts import FunctionFacts
@@ -78,7 +80,7 @@ class _Way(Struct, frozen=True):
     memoised: bool
     lent: bool
     """Whether callers receive no more than connections of the pool."""
-    spared: frozenset[str]
+    spared: Spared
     """The parameters by each of which a caller is spared a pool of its own."""
 
 
@@ -214,7 +216,7 @@ class Chains:
         *,
         memoised: bool,
         per_object: bool = False,
-        handed: frozenset[str] = frozenset(),
+        handed: Spared = frozenset(),
     ) -> _Way | None:
         """The way that goes on from an expression with this story; None where it ends.
 
@@ -299,12 +301,21 @@ class Chains:
             case _:
                 return None
 
-    def _handed(self, way: _Way, tree: Tree, call: ast.Call) -> frozenset[str] | None:
+    def _handed(self, way: _Way, tree: Tree, call: ast.Call) -> Spared | None:
         """The parameters of the caller that it hands on, and that spare what it calls; None where something does."""
         definition = self._definition(way) if way.spared else None
         if definition is None:
             return frozenset()
-        return handed_on(tree, call, definition, way.spared, bound=self._is_bound(way))
+        return handed_on(tree, call, definition, way.spared, partial(self._is_one, tree), bound=self._is_bound(way))
+
+    def _is_one(self, tree: Tree, value: ast.expr, cls: str) -> bool:
+        """Whether a value is of a library's class, as far as is known, or is called so."""
+        named = ex.from_ast(value)
+        if (ex.last_name(named) or "").lower().endswith(cls.lower()):
+            return not isinstance(value, ast.Call)
+        owners = (s.of for s in self._program.resolver.resolve(named, tree.scope(value)) if isinstance(s, Instance))
+        names = (o if isinstance(o, str) else o.name if isinstance(o, External) else "" for o in owners)
+        return any(name.rpartition(".")[2] == cls for name in names)
 
     def _definition(self, way: _Way) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
         """The function that runs when the runner is called."""
@@ -319,9 +330,7 @@ class Chains:
         facts = way.runner.tree.facts.functions.get(of.qualname) if isinstance(of, Function) else None
         return isinstance(of, Class) or (facts is not None and facts.owner is not None and not is_static(facts))
 
-    def _run(
-        self, way: _Way, tree: Tree, node: ast.expr, does: str, *, handed: frozenset[str] = frozenset()
-    ) -> _Way | None:
+    def _run(self, way: _Way, tree: Tree, node: ast.expr, does: str, *, handed: Spared = frozenset()) -> _Way | None:
         """The way through an expression that runs the runner, and what that ``does``."""
         story = self._fates.of(tree, node, managed=True, stored_before=way.stored | {"*"}, lent=way.lent)
         step = Step(StepKind.CALL, tree.path, tree.span(node), does)

@@ -1,4 +1,4 @@
-"""By which parameter a caller is spared a pool of its own: one is built only where it is None.
+"""By which parameter a caller is spared a pool of its own: one is built only where it is None, or is none of a class.
 
 def __init__(self, url=None, engine=None):
     if engine is None:
@@ -6,6 +6,13 @@ def __init__(self, url=None, engine=None):
 
 Store(engine=app.state.engine)                  builds none
 Store(url=URL), Store(engine=None)              build one
+
+def __init__(self, source):
+    if not isinstance(source, Engine):
+        source = create_engine(source)          spared by a ``source`` that is an Engine
+
+Store(engine)                                   builds none
+Store(URL)                                      builds one
 """
 
 from __future__ import annotations
@@ -18,37 +25,58 @@ from leakcheck.handlers.deciding import deciding
 from leakcheck.project.nodes import walk
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from leakcheck.handlers.syntax import Definition, Tree
 
 
-def sparing(tree: Tree, call: ast.expr) -> frozenset[str]:
-    """The parameters of the function around ``call`` each of which must be None for it to run."""
+Spared = frozenset[tuple[str, str]]
+"""Parameters, each with the name of the class that it must not be of for a pool to be built; "": it must be None."""
+
+
+def sparing(tree: Tree, call: ast.expr) -> Spared:
+    """The parameters of the function around ``call`` each of which must be None for it to run, or of no such class."""
     function = tree.within(call)
     if function is None:
         return frozenset()
     aliases = _aliases(function)
     tests = [(test, holds) for test, holds in deciding(tree, call, function) if isinstance(test, ast.expr)]
-    absent = {name for test, holds in tests if holds is not None for name in _absent(test, holds=holds)}
-    return frozenset({aliases.get(name, name) for name in absent} & _optional(function))
+    absent = {each for test, holds in tests if holds is not None for each in _absent(test, holds=holds)}
+    known = {"": _optional(function)}
+    own = _parameters(function)
+    return frozenset((aliases.get(n, n), cls) for n, cls in absent if aliases.get(n, n) in known.get(cls, own))
 
 
 def handed_on(
-    tree: Tree, call: ast.Call, definition: Definition, spared: frozenset[str], *, bound: bool
-) -> frozenset[str] | None:
+    tree: Tree,
+    call: ast.Call,
+    definition: Definition,
+    spared: Spared,
+    is_one: Callable[[ast.expr, str], bool],
+    *,
+    bound: bool,
+) -> Spared | None:
     """The parameters of the function around ``call`` that it gives for these of ``definition``.
 
-    None where it gives something else for one, so that no pool is built. ``bound``: the first parameter is given by
-    itself.
+    None where it gives something else for one, so that no pool is built. ``is_one``: whether a value is known to be
+    of a class. ``bound``: the first parameter is given by itself.
     """
     around = tree.within(call)
-    own = {*parameters(around), *(a.arg for a in around.args.kwonlyargs)} if around is not None else set()
-    handed: set[str] = set()
-    for value in (value for name, value in given(call, definition, bound=bound) if name in spared):
+    own = _parameters(around) if around is not None else set()
+    handed: set[tuple[str, str]] = set()
+    values = [(value, cls) for name, value in given(call, definition, bound=bound) for n, cls in spared if n == name]
+    for value, cls in values:
+        if cls and is_one(value, cls):
+            return None
         if isinstance(value, ast.Name) and value.id in own:
-            handed.add(value.id)
-        elif not (isinstance(value, ast.Constant) and not value.value):
+            handed.add((value.id, cls))
+        elif not cls and not (isinstance(value, ast.Constant) and not value.value):
             return None
     return frozenset(handed)
+
+
+def _parameters(function: Definition) -> set[str]:
+    return {*parameters(function), *(a.arg for a in function.args.kwonlyargs)}
 
 
 def _optional(function: Definition) -> set[str]:
@@ -59,20 +87,23 @@ def _optional(function: Definition) -> set[str]:
     return {name for name, default in by_default if isinstance(default, ast.Constant) and default.value is None}
 
 
-def _absent(test: ast.expr, *, holds: bool) -> set[str]:
-    """The names that are None, or nothing, where a test holds or does not."""
+def _absent(test: ast.expr, *, holds: bool) -> set[tuple[str, str]]:
+    """The names that are None, or nothing, or of none of a class, where a test holds or does not."""
     match test:
         case ast.Name(id=name):
-            return set() if holds else {name}
+            return set() if holds else {(name, "")}
         case ast.UnaryOp(op=ast.Not(), operand=operand):
             return _absent(operand, holds=not holds)
+        case ast.Call(func=ast.Name(id="isinstance"), args=[ast.Name(id=name), cls]) if not holds:
+            classes = cls.elts if isinstance(cls, ast.Tuple) else [cls]
+            return {(name, word) for each in classes if (word := ast.unparse(each).rpartition(".")[2])}
         case (
             ast.Compare(left=ast.Name(id=name), ops=[op], comparators=[ast.Constant(value=None)])
             | ast.Compare(left=ast.Constant(value=None), ops=[op], comparators=[ast.Name(id=name)])
         ):
-            return {name} if isinstance(op, (ast.Is, ast.Eq) if holds else (ast.IsNot, ast.NotEq)) else set()
+            return {(name, "")} if isinstance(op, (ast.Is, ast.Eq) if holds else (ast.IsNot, ast.NotEq)) else set()
         case ast.BoolOp(op=op, values=values) if isinstance(op, ast.And if holds else ast.Or):
-            return {name for value in values for name in _absent(value, holds=holds)}
+            return {each for value in values for each in _absent(value, holds=holds)}
         case _:
             return set()
 
