@@ -126,7 +126,8 @@ class Following(Effects, kw_only=True):
             dotted = ex.dotted(call.func.base) if isinstance(call.func, ex.Attribute) else None
             if dotted in self.names:
                 state = state.bind({call.receiver: Hold.OWN})
-        value = state.get(call.receiver or "")
+        known = state.get(call.receiver or "")
+        value = None if isinstance(known, Fact) else known  # of something else
         said = next((v for a in call.arguments if isinstance(v := state.get(a.operand), Said)), None)
         if said is not None:  # `wait_for(conn.execute(...))`
             return [state.bind({call.target: said})], []
