@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from leakcheck.cfg import graph as g
 from leakcheck.driver import Protocol
 from leakcheck.ownership import calling, entering, movement
@@ -48,6 +50,8 @@ class Effects(Obligation):
 
     def apply(self, instruction: g.Instruction, state: State) -> Outcome:
         """The states after the instruction, and those on its exception edges."""
+        if state.untouched and _touches(instruction, state):
+            state = replace(state, untouched=False)
         return _HANDLERS[type(instruction)](self, instruction, state)
 
     def taken(self, call: g.Call, protocol: Protocol, state: State) -> State:
@@ -69,3 +73,20 @@ class Effects(Obligation):
         value = self.fresh() if protocol is Protocol.VALUE else Hold.PENDING
         status = Status.HELD if protocol is Protocol.VALUE else Status.WAITING
         return state.bind({**calling.operands(call), call.target: value}).with_status(status)
+
+
+def _touches(instruction: g.Instruction, state: State) -> bool:
+    """Whether an instruction does anything with what a variable holds but test it, or bind it to another."""
+    match instruction:
+        case g.NullTest() | g.Move() | g.Forget():
+            return False
+        case g.Call(receiver=receiver, callee=callee, arguments=arguments):
+            names = {receiver, callee, *(a.operand for a in arguments)}
+        case g.Define(captured=captured):
+            names = {*captured}
+        case g.Build(items=items):
+            names = {operand for _, operand in items}
+        case _:
+            fields = (getattr(instruction, name) for name in instruction.__struct_fields__)
+            names = {value for value in fields if isinstance(value, str)}
+    return any(name in names for name, _ in state.holders())

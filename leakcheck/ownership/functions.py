@@ -312,7 +312,9 @@ class Functions:
             constants.step(facts, instruction)
             known = {n: v for n, v in facts.items() if not (n.startswith("%") and n[1:].isdigit())}
             state = State(Status.WAITING, tuple(sorted(known.items())))
-            explorer.run(block, position + 1, effects.taken(instruction, acquisition.protocol, state))
+            taken = effects.taken(instruction, acquisition.protocol, state)
+            untouched = acquisition.resource.is_lazy and not acquisition.steps and taken.status is Status.HELD
+            explorer.run(block, position + 1, replace(taken, untouched=True) if untouched else taken)
         if not required:
             return ()
         unless = required.pop() if len(required) == 1 else None

@@ -167,7 +167,7 @@ class State(Struct, frozen=True):
     ``release_raised``: its release counts as done and has raised, or a test found it closed, so that doing it once
     more is no fault;
     ``used_late``: it was used after its release, which is told once. ``closed``: it was closed for good, and no test
-    finds it open.
+    finds it open. ``untouched``: it connects when it is first used, which it has not been.
     """
 
     status: Status
@@ -181,6 +181,7 @@ class State(Struct, frozen=True):
     release_raised: bool = False
     used_late: bool = False
     closed: bool = False
+    untouched: bool = False
 
     def get(self, name: str) -> Value | None:
         """What a variable holds, None where nothing is known of it."""
@@ -210,7 +211,7 @@ class State(Struct, frozen=True):
     @property
     def owed(self) -> bool:
         """Whether leaving the function now would leak."""
-        return self.status is Status.HELD and not self.paused
+        return self.status is Status.HELD and not self.paused and not self.untouched
 
 
 def truth(value: Value | None) -> bool | None:
