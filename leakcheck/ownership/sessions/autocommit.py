@@ -17,7 +17,7 @@ from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
 from leakcheck.cfg.walk import reduce
 from leakcheck.driver_session import Begins
-from leakcheck.ownership.pools import closes_when_back, constructors
+from leakcheck.ownership.pools import closes_when_back, constructors, scope_of
 from leakcheck.project.facts import SELF
 from leakcheck.project.names import Class, External
 from leakcheck.project.texts import sql_texts
@@ -128,7 +128,11 @@ def _builders(found: Found, program: Program) -> Iterator[tuple[ex.Call, Scope]]
     """The calls that build the pool it is taken from; for a session, the engine on which its factory makes it."""
     taken, scope = found.acquisition, found.unit.scope
     if not taken.resource.bind:
-        yield from constructors(program, taken.pool, scope) if taken.pool is not None else ()
+        if taken.pool is not None:
+            yield from constructors(program, taken.pool, scope)
+        elif taken.place is not None:  # `pool().connection()`
+            where = scope_of(program, taken.place)
+            yield from constructors(program, taken.place[1], where) if where is not None else ()
         return
     made = reduce(found.call.node) if isinstance(found.call.node, cst.Call) and not taken.steps else None
     if not isinstance(made, ex.Call):
