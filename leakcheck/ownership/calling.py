@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
 KEEPING_METHODS = frozenset({
     "append", "appendleft", "add", "insert", "extend", "put", "put_nowait", "push", "set", "setdefault", "update",
-    "set_result", "send", "_replace",
+    "set_result", "send", "emit", "_replace",
 })  # fmt: skip
-"""Methods of unknown objects that keep what they are given: a list, a queue, a future, a named tuple."""
+"""Methods of unknown objects that keep what they are given, or pass it on: a list, a queue, a future, a signal."""
 _READING = frozenset({"list", "tuple", "set", "dict", "sorted"})
 """Builtins that go through a cursor's rows."""
 _AWAITING_END = frozenset({"wait_closed", "ensure_closed"})
