@@ -16,18 +16,22 @@ from msgspec import Struct
 
 from leakcheck import expression as ex
 from leakcheck.ownership.constants import LITERALS
-from leakcheck.ownership.state import Box, Fact, Hold
+from leakcheck.ownership.correlated import asks_self
+from leakcheck.ownership.state import Box, Fact, Hold, State
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from leakcheck.cfg import graph as g
     from leakcheck.driver import Operation
-    from leakcheck.ownership.state import State, Value
+    from leakcheck.ownership.state import Value
     from leakcheck.project.facts import FunctionFacts
 
 _DECISIVE = (Fact.NONE, Fact.TRUE, Fact.FALSE)
 """What is worth telling a callee: a flag that is set or not, an option that was left out."""
+
+
+_SELF = ex.Name("self")
 
 
 class Start(Struct, frozen=True):
@@ -94,7 +98,10 @@ def entered(
 def known_of(
     facts: FunctionFacts, call: g.Call, state: State | Mapping[str, Value], *, bound: bool
 ) -> tuple[tuple[str, Fact], ...]:
-    """What is known of the parameters of a call: by its arguments, or by their defaults."""
+    """What is known of the parameters of a call: by its arguments, or by their defaults.
+
+    A method of the same object asks of that object what its caller has asked: ``if not self.shared: conn.close()``.
+    """
     positional = [p.name for p in facts.parameters if p.kind == "positional"][int(bound) :]
     operands: dict[str, str] = {}
     for position, argument in enumerate(a for a in call.arguments if a.keyword is None):
@@ -114,7 +121,9 @@ def known_of(
             value = _literal(parameter.default.value)
         if isinstance(value, Fact) and value in _DECISIVE:
             found.append((parameter.name, value))
-    return tuple(found)
+    of_self = isinstance(call.func, ex.Attribute) and call.func.base == _SELF and bound
+    asked = state.variables if isinstance(state, State) and of_self else ()
+    return (*found, *((name, value) for name, value in asked if isinstance(value, Fact) and asks_self(name)))
 
 
 def displays(facts: FunctionFacts, call: g.Call, *, bound: bool) -> frozenset[tuple[str, int]]:

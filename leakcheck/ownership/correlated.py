@@ -88,6 +88,11 @@ def agreed(program: Program, known: Asked, facts: Facts, scope: Scope) -> Facts 
     return {**facts, **dict(known)}
 
 
+def asks_self(subject: str) -> bool:
+    """Whether a fact is the answer to a test of attributes of self, and of nothing else."""
+    return subject.startswith("?") and set(_names(subject)) == {"self"}
+
+
 def _answer(program: Program, subject: str, scope: Scope) -> bool | None:
     """The answer to a test of an attribute that was given a literal where its object was made."""
     match = _EQUAL.match(subject) or _TRUE.match(subject)

@@ -296,7 +296,7 @@ class Functions:
             known=acquisition.known_parts,
             place=acquisition.place,
         )
-        explorer = Explorer(graph, constants, effects)
+        explorer = Explorer(graph, constants, effects, kept=frozenset(subject for subject, _ in acquisition.asked))
         required: set[str | None] = set()
         before: list[Asked] = []
         for block, position, instruction in self._copies(unit, call):
