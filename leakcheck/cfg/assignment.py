@@ -58,8 +58,9 @@ class AssignmentLowering(Emitter):
     def assign_statement(self, node: cst.Assign) -> None:
         """``a = b = value``, ``a, b = value``."""
         targets = [t.target for t in node.targets]
-        match targets, node.value:
-            case [cst.Name(value=name)], cst.Attribute() as method if is_pure(reduce(method)):
+        method = _method(node.value)
+        match targets:
+            case [cst.Name(value=name)] if method is not None and is_pure(reduce(method)):
                 self.methods[name] = method
         if len(targets) == 1:
             if self._pairwise(targets[0], node.value):
@@ -115,3 +116,12 @@ class AssignmentLowering(Emitter):
                 self.emit(Forget(node, (target.value,)))
             else:
                 self.use(target)
+
+
+def _method(node: cst.BaseExpression) -> cst.Attribute | None:
+    """The attribute that is read: ``conn.close``, ``getattr(conn, "close", None)``."""
+    if isinstance(node, cst.Call) and node.args:
+        attribute = reduce(node)
+        if isinstance(attribute, ex.Attribute):
+            return cst.Attribute(node.args[0].value, cst.Name(attribute.name))
+    return node if isinstance(node, cst.Attribute) else None

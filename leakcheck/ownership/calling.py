@@ -60,9 +60,9 @@ def call_(obligation: Obligation, call: g.Call, state: State) -> Outcome:
     given = [(a, v) for a, v in held if v is not None and (refers(v) or isinstance(v, Closure))]
     _check_nested(obligation, call, before)
     callee = before.get(call.callee) if call.callee else None
-    if callee is Hold.RELEASER:
-        released = obligation.released(call, state)
-        return [released], [released]
+    if callee is Hold.RELEASER or callee is Hold.GIVER:
+        after = obligation.released(call, state) if callee is Hold.RELEASER else state.bind({call.target: Hold.OWN})
+        return [after], [after] if callee is Hold.RELEASER else []
     if isinstance(callee, Closure):
         effect = obligation.callees.closure_effect(callee.define, obligation.resource, before)
         if effect is not BORROWS and obligation.callees.is_coroutine(call):

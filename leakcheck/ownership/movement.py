@@ -18,6 +18,7 @@ from leakcheck.ownership.constants import flag
 from leakcheck.ownership.obligation import EventKind, consumed
 from leakcheck.ownership.quiet import subscript_key
 from leakcheck.ownership.state import ALIASES, Box, Closure, Fact, Hold, Status
+from leakcheck.project.facts import ENTERING
 
 if TYPE_CHECKING:
     from leakcheck.ownership.obligation import Obligation, Outcome
@@ -62,6 +63,8 @@ def load_attribute(obligation: Obligation, instruction: g.LoadAttribute, state: 
         operation, attributes = obligation.resource.methods.get(name), obligation.resource.attributes
         if operation is not None and operation.releases == "receiver":
             value = Hold.RELEASER
+        elif name in ENTERING:
+            value = Hold.GIVER
         elif name in attributes and obligation.callees.is_connection(attributes[name]):
             value = Hold.OWN  # `engine.connect().connection`: closing it gives the connection back
             if operation is not None and operation.acquires_receiver:  # a property that opens it

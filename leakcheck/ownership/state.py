@@ -62,6 +62,7 @@ class Hold(Enum):
     MANAGER = "manager"  # a context manager that releases it when left
     RELEASING = "releasing"  # a coroutine that releases it once awaited
     RELEASER = "releaser"  # a callable that releases it
+    GIVER = "giver"  # a callable that gives it: its `__enter__`
 
 
 class Box(Struct, frozen=True):
