@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from leakcheck import expression as ex
+from leakcheck.cfg.conditions import OPEN_TESTS
 from leakcheck.handlers.arguments import given
 from leakcheck.handlers.deciding import deciding
 from leakcheck.handlers.holders import MANAGERS, Holders, whole
@@ -119,6 +120,9 @@ class Fates:
             kept_in = (each for each in assigned if each == place or each not in bound)
             if any(_related(place, each) for each in kept_in) or place.rpartition(".")[2] in stored_before:
                 guarded = max(guarded, self._lasting(tree, function, place))
+        asked = _asked_whether_open(tree, call, function) if stored_before else None
+        if asked is not None:
+            guarded = max(guarded, self._lasting(tree, function, asked))
         longest = max(stored.values(), default=Lasting.PROCESS if stored_before else Lasting.CALL)
         kept = min(guarded, longest) if not stored_before else guarded
         if kept is Lasting.PROCESS:
@@ -351,6 +355,17 @@ def _raised(function: Definition) -> set[str]:
     targets = (t for n in made if isinstance(n.value, ast.Constant) and n.value.value is True for t in n.targets)
     places = (chain(target) for target in targets if isinstance(target, ast.Attribute))
     return {place for place in places if place is not None and place.startswith("self.")}
+
+
+def _asked_whether_open(tree: Tree, call: ast.expr, function: Definition) -> str | None:
+    """The object whose method is called, if it is called only where that is not open: ``broker.is_connected()``."""
+    func = call.func if isinstance(call, ast.Call) else None
+    receiver = chain(func.value) if isinstance(func, ast.Attribute) else None
+    for test, _ in deciding(tree, call, function) if receiver is not None else ():
+        asked = (n for n in ast.walk(test) if isinstance(n, ast.Attribute) and n.attr in OPEN_TESTS)
+        if any(chain(each.value) == receiver for each in asked):
+            return receiver
+    return None
 
 
 def _related(one: str, other: str) -> bool:
