@@ -20,6 +20,7 @@ from leakcheck.driver import WithEffect
 from leakcheck.driver_session import AfterRelease
 from leakcheck.fixes.conditions import applicability_of
 from leakcheck.fixes.enclose import PLAIN_CLOSE, filled, shown
+from leakcheck.fixes.handles import COUNTS
 from leakcheck.fixes.imports import imported
 from leakcheck.fixes.outliving import needing
 from leakcheck.fixes.region import Region, is_bound_before, may_come_later
@@ -136,6 +137,8 @@ def _check_later(region: Region, statement: cst.With) -> None:
         for mention in mentions(tree, name):
             node = mention.node
             if id(node) in inside or mention.role is Role.BOUND or is_bound_before(region, node):
+                continue
+            if name != region.name and mention.role is Role.READ and mention.attribute in COUNTS:
                 continue
             if may_come_later(region, node):
                 raise RefusedError(f"line {tree.row(node)} uses `{name}` behind the `with`")

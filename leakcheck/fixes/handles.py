@@ -24,9 +24,9 @@ _FETCHING = frozenset({
     "mogrify", "executemany", "flush", "add", "delete", "to_dict", "to_list", "to_pylist",
 })  # fmt: skip
 """Methods whose result is data, or nothing."""
-_PLAIN_ATTRIBUTES = frozenset(
-    {"rowcount", "lastrowid", "description", "statusmessage", "closed", "status", "rownumber"}
-)
+COUNTS = frozenset({"rowcount", "lastrowid"})
+"""Attributes of a cursor that say what its statement did, also once its connection is closed."""
+_PLAIN_ATTRIBUTES = COUNTS | {"description", "statusmessage", "closed", "status", "rownumber"}
 READERS = frozenset({"read_sql", "read_sql_query", "read_sql_table", "to_sql"})
 """Functions of pandas whose result is data, unless it comes in chunks."""
 _PLAIN_CALLS = frozenset({

@@ -24,6 +24,7 @@ from msgspec import Struct
 from leakcheck.cfg.walk import walk
 from leakcheck.driver import WithEffect
 from leakcheck.fixes.conditions import DYNAMIC, is_only_commit, is_only_rollback
+from leakcheck.fixes.handles import COUNTS
 from leakcheck.fixes.roles import Role, mentions
 from leakcheck.fixes.speech import SPLITS, Speech
 from leakcheck.fixes.tree import LOOPS, RefusedError, only, own
@@ -49,7 +50,6 @@ _ENDING_SQL = re.compile(
 
 _HARMLESS = frozenset({"cursor", "fetchone", "fetchall", "fetchmany", "close"})
 """Methods of connections and cursors that change nothing in the database."""
-_COUNTS = frozenset({"rowcount", "lastrowid"})
 """What a cursor still tells when its connection is gone."""
 
 
@@ -111,7 +111,7 @@ def _parted(region: Region, behind: list[cst.BaseStatement]) -> tuple[list[cst.B
     moved = [*behind[:counts], *(one for one in behind[counts:] if _closes(one, region.handles))]
     behind = [one for one in behind if not any(one is each for each in moved)]
     for statement in behind:
-        counted = {id(n.value) for n in walk(statement) if isinstance(n, cst.Attribute) and n.attr.value in _COUNTS}
+        counted = {id(n.value) for n in walk(statement) if isinstance(n, cst.Attribute) and n.attr.value in COUNTS}
         for node in walk(statement):
             if isinstance(node, cst.Name) and node.value in {region.name, *region.handles} and id(node) not in counted:
                 raise RefusedError(f"`{node.value}` is used behind the commit")
@@ -282,7 +282,7 @@ def _counts(statement: cst.CSTNode, region: Region) -> bool:
         ):
             order = region.tree.unit.order
             is_new = all(order(node) >= order(bound) for node in region.tree.names(target, None))
-            return name in region.handles and told in _COUNTS and is_new
+            return name in region.handles and told in COUNTS and is_new
         case _:
             return False
 
