@@ -242,7 +242,7 @@ class QuietCalls:
 
     @property
     def tried(self) -> frozenset[int]:
-        """The calls that a ``try`` or ``suppress()`` makes alone, and goes on where they raise."""
+        """The calls that a ``try`` or ``suppress()`` makes alone or to end something, and goes on where they raise."""
         return self._used.tried
 
     def is_entered(self, call: g.Call) -> bool:

@@ -15,6 +15,7 @@ import libcst as cst
 from msgspec import Struct
 
 from leakcheck import expression as ex
+from leakcheck.calls import load_calls
 from leakcheck.cfg.conditions import null_test
 from leakcheck.cfg.walk import reduce, walk
 
@@ -32,7 +33,7 @@ class Usage(Struct, frozen=True):
     task of its own; ``fetching``: its value, or that of a subscript, is what something is given back to; ``raised``: it
     makes the exception of a ``raise``; ``expected``: a test expects it to raise, under ``with pytest.raises(...)`` and
     its like or in front of ``self.fail()``, or to be None; ``entered``: a ``with`` enters it, awaited or not;
-    ``tried``: a ``try`` or ``suppress()`` makes it alone, and goes on where it raises.
+    ``tried``: a ``try`` or ``suppress()`` makes it alone, or with what ends something, and goes on where it raises.
     """
 
     run: frozenset[int]
@@ -153,14 +154,28 @@ def _expects(manager: cst.BaseExpression) -> bool:
 
 
 def _goes_on(attempt: cst.Try | cst.With, swallows: Callable[[cst.BaseExpression], bool]) -> bool:
-    """Whether a ``try`` or ``suppress()`` makes one statement and goes on: ``try: conn.rollback()``."""
-    if len(attempt.body.body) != 1:
+    """Whether a ``try`` or ``suppress()`` makes one statement, or only ends something, and goes on where that raises.
+
+    ``try: conn.rollback(); conn.close()``
+    """
+    if len(attempt.body.body) != 1 and not all(map(_ends, attempt.body.body)):
         return False
     if isinstance(attempt, cst.With):
         return any(swallows(item.item) for item in attempt.items)
     return bool(attempt.handlers) and not any(
         isinstance(node, cst.Raise) for handler in attempt.handlers for node in walk(handler)
     )
+
+
+def _ends(statement: cst.CSTNode) -> bool:
+    """Whether a statement rolls something back or gives it back, and does nothing else."""
+    match statement:
+        case cst.SimpleStatementLine(body=[cst.Expr(value=value)]):
+            call = value.expression if isinstance(value, cst.Await) else value
+            name = ex.dotted(reduce(call.func)) if isinstance(call, cst.Call) else None
+            return name is not None and (name.endswith(".rollback") or load_calls().says_release(name))
+        case _:
+            return False
 
 
 def _says_too_late(statement: cst.CSTNode) -> bool:
