@@ -6,6 +6,7 @@ import ast
 import io
 import itertools
 import re
+import sys
 import tokenize
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -19,6 +20,7 @@ from msgspec.structs import replace
 from leakcheck.diagnostic import Applicability, Diagnostic
 from leakcheck.fixes.apply import chosen, edited
 from leakcheck.fixes.offer import FIXABLE
+from leakcheck.framework import load_frameworks
 from leakcheck.rewriting import MASKED
 
 if TYPE_CHECKING:
@@ -215,6 +217,56 @@ def asked_otherwise(text: str) -> tuple[str, Callable[[int], int]]:
     return b"".join(lines).decode(), lambda row: row
 
 
+def renamed_imports(text: str, others: str = "") -> tuple[str, Callable[[int], int]]:
+    """What is imported has another name; not the parts of Python's library, of frameworks, and what ``others`` name."""
+    tree = ast.parse(text)
+    imports = [s for s in tree.body if isinstance(s, ast.Import | ast.ImportFrom) and _is_renamed(s)]
+    plain = [one for statement in imports for one in statement.names if one.asname is None and one.name.isidentifier()]
+    taken = _bound_otherwise(tree, {id(one) for one in plain}) | set(re.findall(r"\w+", others))
+    new = {one.name: f"{'My' if one.name[0].isupper() else 'the_'}{one.name}" for one in plain if one.name not in taken}
+    edits = [
+        (one.end_lineno or 0, one.end_col_offset or 0, "", f" as {new[one.name]}") for one in plain if one.name in new
+    ]
+    used = (node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id in new)
+    edits += [(node.lineno, node.col_offset, node.id, new[node.id]) for node in used]
+    lines = [line.encode() for line in text.splitlines(keepends=True)]
+    for row, column, old, name in sorted(edits, reverse=True):
+        lines[row - 1] = lines[row - 1][:column] + name.encode() + lines[row - 1][column + len(old) :]
+    return b"".join(lines).decode(), lambda row: row
+
+
+_FRAMEWORKS = frozenset(package for run in load_frameworks().runs for package in run.packages) | {"pytest", "attr"}
+
+
+def _is_renamed(statement: ast.Import | ast.ImportFrom) -> bool:
+    module = statement.module or "" if isinstance(statement, ast.ImportFrom) else ""
+    return module.partition(".")[0] not in sys.stdlib_module_names | _FRAMEWORKS
+
+
+def _bound_otherwise(tree: ast.Module, imported: set[int]) -> set[str]:
+    """Names that are more than what is imported by them, or that texts hold."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name, ctx=ast.Store() | ast.Del()) | ast.arg(arg=name):
+                found.add(name)
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                found.add(name)
+            case ast.alias(name=name, asname=asname) if id(node) not in imported:
+                found.update((asname or name, name.partition(".")[0]))
+            case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
+                found.add(name)
+            case ast.Global(names=names) | ast.Nonlocal(names=names):
+                found.update(names)
+            case ast.Constant(value=str(words)):
+                found.update(re.findall(r"\w+", words))
+            case ast.JoinedStr():  # its parts have no columns before Python 3.12
+                found.update(one.id for one in ast.walk(node) if isinstance(one, ast.Name))
+            case _:
+                pass
+    return found
+
+
 def _outermost(body: Iterable[ast.stmt]) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
     found: list[ast.FunctionDef | ast.AsyncFunctionDef] = []
     for statement in body:
@@ -225,7 +277,7 @@ def _outermost(body: Iterable[ast.stmt]) -> list[ast.FunctionDef | ast.AsyncFunc
     return found
 
 
-REWRITES = [renamed, spaced, nested, spelled_out, asked_otherwise]
+REWRITES = [renamed, spaced, nested, spelled_out, asked_otherwise, renamed_imports]
 
 
 @pytest.mark.parametrize("location", LOCATIONS, ids=name_of)
@@ -235,7 +287,11 @@ def test_meaningless_rewrites_change_no_finding(location: Path, rewrite: Rewrite
     rewritten: dict[str, str | bytes] = {}
     rows: dict[str, Callable[[int], int]] = {}
     for path, text in fixture.files.items():
-        rewritten[path], rows[path] = rewrite(text)
+        if rewrite is renamed_imports:
+            others = "".join(other for each, other in fixture.files.items() if each != path)
+            rewritten[path], rows[path] = renamed_imports(text, others)
+        else:
+            rewritten[path], rows[path] = rewrite(text)
         ast.parse(rewritten[path])
     if rewritten == fixture.files:
         return

@@ -15,7 +15,7 @@ from msgspec import Struct
 from leakcheck import expression as ex
 from leakcheck.driver import Protocol
 from leakcheck.project.facts import is_cached
-from leakcheck.project.names import Class, External, Function
+from leakcheck.project.names import Class, External, Function, original
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -67,7 +67,7 @@ class Constructions:
         """The calls of a file that build a pool, in source order."""
         for call in self._calls(tree, self._words):
             made = self._made(tree, call)
-            if made is not None and not given(call, made.pool.not_with if made.pool is not None else ()):
+            if made is not None and not given(tree, call, made.pool.not_with if made.pool is not None else ()):
                 operation = self._program.drivers.calls.get(self._name(tree, call))
                 yield Construction(tree, call, made, operation.protocol if operation is not None else Protocol.VALUE)
 
@@ -75,7 +75,7 @@ class Constructions:
         """The calls of a file's functions that open a connection of no pool, in source order."""
         drivers = self._program.drivers
         for call in self._calls(tree, self._openers):
-            if tree.within(call) is None or given(call, ("pool_name", "pool_size")):
+            if tree.within(call) is None or given(tree, call, ("pool_name", "pool_size")):
                 continue
             for symbol in self._program.resolver.resolve(ex.from_ast(call.func), tree.scope(call)):
                 operation = drivers.calls.get(symbol.name) if isinstance(symbol, External) else None
@@ -160,11 +160,17 @@ def _pools(known: DriverClass, name: str) -> bool:
     return known.pool is not None and (not known.pool.names or any(word in name for word in known.pool.names))
 
 
-def given(call: ast.Call, words: Iterable[str]) -> str | None:
+def given(tree: Tree, call: ast.Call, words: Iterable[str]) -> str | None:
     """The first of these keywords that a call has, perhaps with this value: "poolclass=NullPool"."""
     for word in words:
         name, equals, value = word.partition("=")
         for keyword in call.keywords:
-            if keyword.arg == name and (not equals or ast.unparse(keyword.value).rpartition(".")[2] == value):
+            if keyword.arg == name and (not equals or _said(tree, call, keyword.value) == value):
                 return word
     return None
+
+
+def _said(tree: Tree, call: ast.Call, value: ast.expr) -> str:
+    """An argument as the driver's file says it: a literal, or the last name of what it is."""
+    reduced = ex.from_ast(value)
+    return repr(reduced.value) if isinstance(reduced, ex.Constant) else original(reduced, tree.scope(call))

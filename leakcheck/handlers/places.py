@@ -14,7 +14,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
-from leakcheck.project.names import Class, External
+from leakcheck.project.names import Class, External, original
 from leakcheck.project.nodes import children, walk
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def lasting(
     if root in _TRANSIENT_ROOTS and parts.isdisjoint(_LASTING_PARTS):
         return Lasting.CALL
     if root in names.bound:
-        kept = rest or _is_fetched_store(function, root) or _is_common_default(function, root)
+        kept = rest or _is_fetched_store(tree, function, root) or _is_common_default(function, root)
         return Lasting.PROCESS if kept else Lasting.CALL
     symbols = program.resolver.name(root, tree.scope(function.body[0]))
     if any(isinstance(s, External) and s.name in transient for s in symbols):
@@ -126,7 +126,7 @@ def lasting(
     return Lasting.PROCESS
 
 
-def _is_fetched_store(function: Definition, name: str) -> bool:
+def _is_fetched_store(tree: Tree, function: Definition, name: str) -> bool:
     """Whether items are kept in what some function gives that makes no new one: ``store = app_store()``."""
     given: list[ast.expr] = []
     keeps = False
@@ -140,7 +140,7 @@ def _is_fetched_store(function: Definition, name: str) -> bool:
                 pass
     match given:
         case [ast.Call(func=ast.Name() | ast.Attribute() as maker)] if keeps:
-            words = (chain(maker) or "").rpartition(".")[2].split("_")
+            words = original(ex.from_ast(maker), tree.scope(function.body[0])).split("_")
             return len(words) > 1 and words[0] not in _MAKING and _TRANSIENT_ROOTS.isdisjoint(words)
         case _:
             return False

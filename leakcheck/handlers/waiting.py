@@ -42,7 +42,7 @@ class Waiting:
     def asked_for(construction: Construction) -> str | None:
         """The argument of the constructor that makes its callers wait without end: ``blocking=True``."""
         pool = construction.made.pool
-        return given(construction.call, pool.forever_with) if pool is not None else None
+        return given(construction.tree, construction.call, pool.forever_with) if pool is not None else None
 
     def for_ever(self, construction: Construction) -> tuple[Tree, ast.Call] | None:
         """The first call that takes a connection and may wait for it without end, where none of them has a timeout.
@@ -52,7 +52,9 @@ class Waiting:
         pool, call = construction.made.pool, construction.call
         if pool is None:
             return None
-        if not pool.waits_forever or (pool.bounded_by and (given(call, pool.bounded_by) or _is_open(call))):
+        if not pool.waits_forever or (
+            pool.bounded_by and (given(construction.tree, call, pool.bounded_by) or _is_open(call))
+        ):
             return None
         takes = list(self._takes(construction.made, construction.tree.path))
         names = _names(construction)
@@ -67,7 +69,7 @@ class Waiting:
         pool, call = construction.made.pool, construction.call
         if pool is None or not pool.expires_by or _is_open(call):
             return False
-        return not given(call, pool.expires_by) and not self._is_embedded(construction)
+        return not given(construction.tree, call, pool.expires_by) and not self._is_embedded(construction)
 
     def _is_embedded(self, construction: Construction) -> bool:
         """Whether the database is a file of the program's own, which drops no connections."""

@@ -23,7 +23,7 @@ from leakcheck.ownership.second_checkouts import nested_checkout
 from leakcheck.ownership.state import ALIASES, Box, Closure, Deferred, Fact, Hold, Scope, Value
 from leakcheck.ownership.summary import BORROWS, TAKES, Effect
 from leakcheck.project.facts import gives_itself, is_static
-from leakcheck.project.names import Class, External, Function, Instance, Method
+from leakcheck.project.names import Class, External, Function, Instance, Method, qualified
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,7 +81,7 @@ class Callees(QuietCalls):
 
     def gives_true(self, call: g.Call) -> bool:
         """Whether a call gives an identity, a time, or something else that is never false."""
-        return ex.dotted(call.func) in _TRUE and not self.is_resolved(call)
+        return qualified(call.func, self._unit.scope) in _TRUE and not self.is_resolved(call)
 
     def takes_or_not(self, call: g.Call) -> bool:
         """Whether the call is an acquire that may give None instead."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from leakcheck import expression as ex
 from leakcheck.driver import ClassKind
 from leakcheck.project.facts import SELF, is_cached, is_static
-from leakcheck.project.names import External, Function, Scope, bound_by_functions
+from leakcheck.project.names import External, Function, Scope, bound_by_functions, original
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -209,7 +209,7 @@ def closes_when_back(call: ex.Call, scope: Scope, program: Program) -> bool:
         operation = program.drivers.calls.get(symbol.name) if isinstance(symbol, External) else None
         made = program.drivers.classes.get(operation.returns or "") if operation is not None else None
         words = made.pool.closes_with if made is not None and made.pool is not None else ()
-        if any(f"{name}={ex.last_name(value)}" in words for name, value in call.keywords):
+        if any(f"{name}={original(value, scope)}" in words for name, value in call.keywords):
             return True
     return False
 

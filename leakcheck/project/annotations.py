@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from leakcheck import expression as ex
-from leakcheck.project.names import Class, External, Instance, Scope
+from leakcheck.project.names import Class, External, Instance, Scope, original
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,17 +31,18 @@ INJECTING = ("Depends", "Security")
 """Calls in a parameter's default or annotation that name the function whose result the framework passes."""
 
 
-def injected(default: ex.Expression | None) -> ex.Expression | None:
+def injected(default: ex.Expression | None, scope: Scope) -> ex.Expression | None:
     """The function whose result a framework passes for a parameter with this default."""
-    if isinstance(default, ex.Call) and ex.last_name(default.func) in INJECTING and default.args:
+    if isinstance(default, ex.Call) and default.args and original(default, scope) in INJECTING:
         return default.args[0]
     return None
 
 
-def annotated_injections(note: ex.Expression | None) -> Iterator[ex.Expression]:
+def annotated_injections(note: ex.Expression | None, scope: Scope) -> Iterator[ex.Expression]:
     """The functions that an annotation has a framework call: ``Annotated[Session, Depends(get_db)]``."""
     if isinstance(note, ex.Item) and isinstance(note.index, ex.Sequence):
-        yield from (found for found in map(injected, note.index.items[1:]) if found is not None)
+        found = (injected(each, scope) for each in note.index.items[1:])
+        yield from (each for each in found if each is not None)
 
 
 class Injection(Struct, frozen=True):
@@ -64,11 +65,11 @@ class Annotations:
     def injections(self, function: FunctionFacts, module: ModuleFacts) -> Iterator[Injection]:
         """The parameters whose values a framework makes."""
         for parameter in function.parameters:
-            found = injected(parameter.default)
+            found = injected(parameter.default, Scope(module))
             if found is not None:
                 yield Injection(parameter, found, Scope(module))
             for note, scope in self._aliases.written(parameter.annotation or ex.OPAQUE, module):
-                yield from (Injection(parameter, made, scope) for made in annotated_injections(note))
+                yield from (Injection(parameter, made, scope) for made in annotated_injections(note, scope))
 
     def annotated(self, note: ex.Expression, scope: Scope) -> list[Symbol]:
         """The instances that an annotation allows."""
@@ -77,7 +78,7 @@ class Annotations:
             case ex.Choice(options=options):
                 return [s for option in options for s in self.annotated(option, scope)]
             case ex.Item(base=base, index=index):
-                word = ex.last_name(base)
+                word = original(base, scope)
                 inner = index.items if isinstance(index, ex.Sequence) else (index,)
                 if word == "Union":
                     return [s for option in inner for s in self.annotated(option, scope)]
@@ -108,7 +109,7 @@ class Annotations:
 
     def dependency(self, default: ex.Expression, scope: Scope) -> Symbols:
         """A parameter's default: a value, or what ``Depends(f)`` injects."""
-        function = injected(default)
+        function = injected(default, scope)
         return self._resolve(default if function is None else ex.Call(function), scope)
 
     def instance(self, symbol: External | Class) -> Symbol:

@@ -179,7 +179,7 @@ def exported(program: Program, facts: ModuleFacts, known: AbstractSet[str]) -> s
             symbols = program.resolver.resolve(value, scope)
             if any(_is_factory(program, s) or _is_giving(program, s) for s in symbols):
                 found.add(name)
-        made = (program.resolver.resolve(function, scope) for function in annotated_injections(value))
+        made = (program.resolver.resolve(function, scope) for function in annotated_injections(value, scope))
         if any(_is_giving(program, symbol) for symbols in made for symbol in symbols):
             found.add(name)  # an annotation by which a framework gives it to whoever names it
     return found

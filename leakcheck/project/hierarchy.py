@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from leakcheck import expression as ex
 from leakcheck.project.facts import is_property, is_static
-from leakcheck.project.names import Class, External, Function, Scope
+from leakcheck.project.names import Class, External, Function, Scope, original
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator
@@ -141,7 +141,7 @@ class Hierarchy:
         for _, facts, module in self.lineage(of):
             for base in facts.bases:
                 plain = plain_base(base)
-                if ex.last_name(plain) in _HARMLESS:
+                if original(plain, Scope(module)) in _HARMLESS:
                     continue
                 symbols = self._resolve(plain, Scope(module))
                 known = (isinstance(s, Class) or (isinstance(s, External) and is_known(s.name)) for s in symbols)

@@ -84,6 +84,30 @@ class Scope(Struct, frozen=True):
         return Scope(module, tuple(chain), chain[0].owner if chain else None)
 
 
+def qualified(expression: ex.Expression, scope: Scope) -> str:
+    """The dotted name of an expression, or of what it calls, as it is called where the file imports it from.
+
+    "fastapi.Depends" for the ``D(get_db)`` of ``from fastapi import Depends as D``; "" for what has no name.
+    """
+    while isinstance(expression, (ex.Call, ex.Await, ex.Item)):
+        expression = expression.func if isinstance(expression, ex.Call) else _inner(expression)
+    text = ex.dotted(expression) or ex.last_name(expression) or ""
+    root, dot, rest = text.partition(".")
+    for facts in (*(function.scope for function in reversed(scope.functions)), scope.module.scope):
+        if root in facts.imports:
+            return f"{facts.imports[root][0]}{dot}{rest}"
+    return text
+
+
+def original(expression: ex.Expression, scope: Scope) -> str:
+    """The last name of an expression, or of what it calls, as it is called where the file imports it from."""
+    return qualified(expression, scope).rpartition(".")[2]
+
+
+def _inner(expression: ex.Await | ex.Item) -> ex.Expression:
+    return expression.value if isinstance(expression, ex.Await) else expression.base
+
+
 def bound_by_functions(name: str, module: ModuleFacts) -> Iterator[tuple[ex.Expression, Scope]]:
     """What functions bind a name of their module to, which they declare ``global``; each where it is written."""
     for value, qualname in module.globals.get(name, ()):

@@ -18,7 +18,7 @@ from leakcheck.ownership.acquire import Acquisition
 from leakcheck.ownership.classes.owners import is_no_argument
 from leakcheck.ownership.conditional import Condition
 from leakcheck.project.hierarchy import plain_base
-from leakcheck.project.names import Class, Scope
+from leakcheck.project.names import Class, Scope, original
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,13 +35,13 @@ class Fields:
 
     def construction(self, cls: Class) -> Acquisition | None:
         """What constructing the class makes whose field takes something: an object that a method can close."""
-        for owner, facts, _ in self._program.resolver.hierarchy.lineage(cls):
+        for owner, facts, module in self._program.resolver.hierarchy.lineage(cls):
             if "__init__" in facts.methods:
                 return None  # it decides which fields there are
             for attribute, taken in self.taken(owner):
                 wrapped = self._program.functions.owners.closable(cls, attribute, taken.resource)
                 if wrapped is not None:
-                    given = self._given(cls, facts, attribute)
+                    given = self._given(cls, facts, Scope(module), attribute)
                     return Acquisition(wrapped, Protocol.VALUE, None, steps=taken.steps, condition=given)
         return None
 
@@ -61,18 +61,19 @@ class Fields:
             if taken.condition is None and not taken.unopened:  # a `lambda` may give it a connection that is there
                 yield attribute, taken
 
-    def _given(self, cls: Class, owner: ClassFacts, attribute: str) -> Condition | None:
+    def _given(self, cls: Class, owner: ClassFacts, scope: Scope, attribute: str) -> Condition | None:
         """The argument by which a field of ``owner`` is given instead, where it can be given one."""
-        if is_no_argument(owner, attribute):
+        if is_no_argument(owner, attribute, scope):
             return None
-        lineage = [each for _, each, _ in self._program.resolver.hierarchy.lineage(cls)]
-        keys = list(dict.fromkeys(key for each in reversed(lineage) for key in each.keys if _is_argument(each, key)))
-        plain = any(ex.last_name(decorator) == "dataclass" for decorator in owner.decorators)
+        lineage = [(each, Scope(module)) for _, each, module in self._program.resolver.hierarchy.lineage(cls)]
+        arguments = (key for each, of in reversed(lineage) for key in each.keys if _is_argument(each, key, of))
+        keys = list(dict.fromkeys(arguments))
+        plain = any(original(decorator, scope) == "dataclass" for decorator in owner.decorators)
         keyword = attribute if plain else attribute.lstrip("_")
         return Condition(keys.index(attribute) if attribute in keys else None, keyword, absent=True)
 
 
-def _is_argument(cls: ClassFacts, key: str) -> bool:
+def _is_argument(cls: ClassFacts, key: str, scope: Scope) -> bool:
     """Whether an annotated name of a record is an argument of its constructor."""
-    of_class = ex.last_name(plain_base(cls.annotations[key])) == "ClassVar" if key in cls.annotations else False
-    return not of_class and not is_no_argument(cls, key)
+    of_class = original(plain_base(cls.annotations[key]), scope) == "ClassVar" if key in cls.annotations else False
+    return not of_class and not is_no_argument(cls, key, scope)

@@ -27,7 +27,7 @@ from leakcheck.ownership.leak import LeakKind
 from leakcheck.ownership.summary import BORROWS, TAKES, Effect, End
 from leakcheck.project.facts import is_property, is_self
 from leakcheck.project.hierarchy import INITIALISERS
-from leakcheck.project.names import Class, Function, Instance, Scope
+from leakcheck.project.names import Class, Function, Instance, Scope, original, qualified
 from leakcheck.source import Failure
 
 if TYPE_CHECKING:
@@ -84,7 +84,8 @@ class Owners:
         """The key by which an object that holds something in a field is a box of it: see ``Box``."""
         module = self._program.facts(cls.path)
         facts = module.classes.get(cls.qualname) if module is not None else None
-        if facts is not None and field in facts.keys and any(ex.last_name(b) == "NamedTuple" for b in facts.bases):
+        bases = [original(base, Scope(module)) for base in facts.bases] if module is not None and facts else []
+        if facts is not None and field in facts.keys and "NamedTuple" in bases:
             return f"{facts.keys.index(field)}.{field}"
         return f".{field}"
 
@@ -102,9 +103,9 @@ class Owners:
         """Whether a project class is a dataclass or named tuple: its constructor only stores."""
         module = self._program.facts(cls.path)
         facts = module.classes.get(cls.qualname) if module is not None else None
-        if facts is None or "__init__" in facts.methods:
+        if module is None or facts is None or "__init__" in facts.methods:
             return False
-        return any(_makes_record(each) for each in (*facts.decorators, *facts.bases))
+        return any(_makes_record(qualified(each, Scope(module))) for each in (*facts.decorators, *facts.bases))
 
     # Releases
 
@@ -268,7 +269,11 @@ class Owners:
         for attribute, owned in summary.stores if summary is not None else ():
             if _is_kept_elsewhere(facts, init, attribute) or (inherited and owned.unless is not None):
                 continue
-            if init.name != "__init__" and attribute in facts.keys and not is_no_argument(facts, attribute):
+            if (
+                init.name != "__init__"
+                and attribute in facts.keys
+                and not is_no_argument(facts, attribute, Scope(module))
+            ):
                 continue  # it may be given one
             wrapped = self.closable(cls, attribute, self.resource(owned.resource))
             if wrapped is not None:
@@ -343,10 +348,10 @@ def _is_kept_elsewhere(cls: ClassFacts, init: FunctionFacts, attribute: str) -> 
     return any(value in kept for value in elsewhere)
 
 
-def is_no_argument(cls: ClassFacts, name: str) -> bool:
+def is_no_argument(cls: ClassFacts, name: str, scope: Scope) -> bool:
     """Whether the constructor of a record is not given a field: ``conn: Connection = field(init=False)``."""
     calls = [v for v, method in cls.attributes.get(name, ()) if method is None and isinstance(v, ex.Call)]
-    return any(ex.last_name(c.func) == "PrivateAttr" or ("init", ex.Constant(value=False)) in c.keywords for c in calls)
+    return any(original(c, scope) == "PrivateAttr" or ("init", ex.Constant(value=False)) in c.keywords for c in calls)
 
 
 def _reads(method: FunctionFacts, attribute: str) -> bool:
@@ -361,7 +366,6 @@ def _leaves_alone(base: str) -> bool:
     return standard or load_frameworks().is_made_each_time(base)
 
 
-def _makes_record(expression: ex.Expression) -> bool:
+def _makes_record(name: str) -> bool:
     """Whether a decorator or base makes a class a record; attrs has a decorator of one letter."""
-    func = expression.func if isinstance(expression, ex.Call) else expression
-    return ex.last_name(func) in _RECORDS or ex.dotted(func) == "attr.s"
+    return name.rpartition(".")[2] in _RECORDS or name == "attr.s"

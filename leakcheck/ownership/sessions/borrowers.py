@@ -97,7 +97,7 @@ class Borrowers(Struct, frozen=True):
         words = {lender.qualname.rpartition(".")[2] for lender in lenders}
         for module in self._files(words):
             for name, values in module.scope.assignments.items():
-                made = (m for value in values for m in annotated_injections(value))
+                made = (m for value in values for m in annotated_injections(value, Scope(module)))
                 if any(self._is_one(m, Scope(module), lenders) for m in made):
                     words.add(name)
         for module in self._files(words):
@@ -126,7 +126,8 @@ class Borrowers(Struct, frozen=True):
             calls += [v for v in values if isinstance(v, ex.Call) and name in owners]
         given = (value for call in calls for keyword, value in call.keywords if keyword == _DEPENDING)
         items = (item for value in given if isinstance(value, ex.Sequence) for item in value.items)
-        return any(made is not None and self._is_one(made, Scope(module), lenders) for made in map(injected, items))
+        found = (injected(item, Scope(module)) for item in items)
+        return any(made is not None and self._is_one(made, Scope(module), lenders) for made in found)
 
     def _entered(self, unit: Unit) -> Iterator[str]:
         """What ``with`` blocks and assignments call what they are lent."""

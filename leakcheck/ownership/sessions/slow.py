@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from leakcheck import expression as ex
 from leakcheck.ownership.pools import constructors
 from leakcheck.project.definitions import Definitions
-from leakcheck.project.names import External, Function, Instance, Scope
+from leakcheck.project.names import External, Function, Instance, Scope, original
 from leakcheck.project.speaking import imports_slow
 from leakcheck.project.testing import is_test
 
@@ -106,7 +106,7 @@ def _calls_app(program: Program, value: ex.Expression, scope: Scope) -> bool:
     given = dict(value.keywords) if isinstance(value, ex.Call) else {}
     transport = given.get("transport")
     made = [(transport, scope), *_definitions(program, transport, scope)] if transport is not None else []
-    names = {ex.last_name(each.func) for each, _ in made if isinstance(each, ex.Call)}
+    names = {original(each, where) for each, where in made if isinstance(each, ex.Call)}
     return "app" in given or not names.isdisjoint(program.calls.in_process)
 
 
