@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _ASYNC_PACKAGES = frozenset({"aiohttp", "anyio", "asyncio", "trio"})
 _DEPTH = 2
 """How many project functions deep a slow call is looked for."""
+_ENDING = frozenset({"commit", "rollback"})
+"""Methods by which any library ends a transaction."""
 
 
 def slow_part(program: Program, callee: ex.Expression, scope: Scope, depth: int = _DEPTH) -> str:
@@ -39,11 +41,19 @@ def slow_part(program: Program, callee: ex.Expression, scope: Scope, depth: int 
             continue
         imports = imports_slow(program, inner.module)
         for name, expressions in facts.calls.items():
+            if name in _ENDING and any(_is_of_parameter(expression, facts) for expression in expressions):
+                break  # what its caller had open is no longer, when it waits
             for expression in expressions if name in program.vocabulary.slow or depth > 1 or imports else ():
                 part = slow_part(program, expression, inner, depth - 1)
                 if part:
                     return part
     return ""
+
+
+def _is_of_parameter(method: ex.Expression, function: FunctionFacts) -> bool:
+    """Whether it is a method of something that the function is given."""
+    base = method.base if isinstance(method, ex.Attribute) else None
+    return isinstance(base, ex.Name) and any(p.name == base.id for p in function.parameters)
 
 
 def calls_slow(program: Program, module: ModuleFacts, function: FunctionFacts) -> bool:

@@ -279,21 +279,25 @@ def other_call(following: Following, call: g.Call, states: list[State], *, given
     if not states:
         return []  # it only raises
     session = following.resource
-    if following.held is None and session.is_lazy and following.callees.connects(call, session, states[0]):
-        return [_begun_by_itself(s) for s in states]
-    if following.held is None and following.speech.is_slow(call):
-        return [
-            replace(s, session=replace(s.session, slow=call))
-            if s.session.open is Open.YES and s.session.slow is None and not s.raised  # then it goes on as few times
-            else s
-            for s in states
-        ]
+    if following.held is None:
+        begins = session.is_lazy and bool(following.callees.connects(call, session, states[0]))
+        slow = following.speech.is_slow(call)
+        if begins or slow:
+            states = [_waited(s, call) if slow else s for s in states]
+            return [_begun_by_itself(s) if begins else s for s in states]
     if following.held is not None and following.held.kind is HeldKind.TRANSACTION:
         states = [_after_use(following, call, s) for s in states]
     if not following.speech.may_speak(call):
         writes = given and call.method not in _SILENT
         return [wrote(s) if writes and s.session.open is not Open.NO else s for s in states]
     return [wrote(_unknown(following, s)) for s in states]
+
+
+def _waited(state: State, call: g.Call) -> State:
+    """The state after a call that waits for something else: of several in one transaction, the first is told."""
+    if state.session.open is not Open.YES or state.session.slow is not None or state.raised:
+        return state  # a path that an exception led to is gone as few times
+    return replace(state, session=replace(state.session, slow=call))
 
 
 def _begun_by_itself(state: State) -> State:
