@@ -260,6 +260,8 @@ def left(following: Following, instruction: g.Exit, state: State) -> State:
     kind = SqlKind.ROLLBACK if instruction.exceptional else SqlKind.COMMIT
     if opened is Open.NO:
         return ended(following, instruction, kind, state)
+    if opened is Open.MAYBE and following.held is not None and following.held.kind is HeldKind.TRANSACTION:
+        return ended(following, instruction, kind, state)  # it was begun in the block, be that a savepoint or not
     if opened is Open.MAYBE:
         if following.held is None and not instruction.exceptional:
             _check_commit(following, instruction, state)
