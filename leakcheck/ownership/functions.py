@@ -36,7 +36,7 @@ from leakcheck.ownership.givers import giver
 from leakcheck.ownership.handing_back import lost_in_handing_back, parameter_node
 from leakcheck.ownership.leak import LeakKind
 from leakcheck.ownership.managed import is_managed
-from leakcheck.ownership.nested_blocks import lent_checkouts, nested_in_blocks
+from leakcheck.ownership.nested_blocks import lent_checkouts, lent_onward, nested_in_blocks
 from leakcheck.ownership.owed import owned_by
 from leakcheck.ownership.perhaps_none import completed, perhaps_none
 from leakcheck.ownership.program import FileAnalysis, Skip
@@ -344,6 +344,8 @@ class Functions:
         returns, stores, checks_out = owned_by(found)
         checks_out += lent_checkouts(self._program, unit)
         yields = tuple(each.owned for each in found if each.effects.yielded)
+        if facts.is_generator and not (yields or manages):
+            yields = lent_onward(self._program, unit)
         if returns:
             graph, constants = self.units.graph(unit), self.units.constants(unit)
             returns = completed(returns, perhaps_none(graph, constants, self.units.callees(unit).takes_or_not))

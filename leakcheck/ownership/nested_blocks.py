@@ -67,6 +67,18 @@ def lent_checkouts(program: Program, unit: Unit) -> tuple[Owned, ...]:
     )
 
 
+def lent_onward(program: Program, unit: Unit) -> tuple[Owned, ...]:
+    """What a generator yields from a block that a context manager of the project lends it to: it holds that so long."""
+    for call, lent in lent_to_blocks(program, unit):
+        try:
+            explored = program.functions.explore(unit, call, lent)
+        except BoundReachedError:
+            continue
+        if any(found.effects.yielded for found in explored):
+            return (_owned(lent),)
+    return ()
+
+
 def _unless(program: Program, unit: Unit, call: g.Call) -> str | None:
     """The parameter that is None wherever a call of a unit runs, so that a caller can give one instead."""
     graph, constants = program.functions.units.graph(unit), program.functions.units.constants(unit)

@@ -274,6 +274,8 @@ def may_hand_out(program: Program, facts: ModuleFacts, function: FunctionFacts) 
                     pending.extend((*args, *(v for _, v in keywords)))
                 if isinstance(func, ex.Attribute) and (ex.last_name(func.base) or "")[:1].isupper():
                     pending.append(func.base)  # `return Store(path).opened()`: it may give the object
+            case ex.Entered(value=ex.Call(func=func)) if function.is_generator and _is_lent(program, func, scope):
+                return True
             case ex.Await(value=value) | ex.Entered(value=value) | ex.Item(base=value):
                 pending.append(value)
             case ex.Choice(options=items) | ex.Sequence(items=items):
@@ -287,6 +289,11 @@ def may_hand_out(program: Program, facts: ModuleFacts, function: FunctionFacts) 
             case _:
                 pass
     return False
+
+
+def _is_lent(program: Program, callee: ex.Expression, scope: Scope) -> bool:
+    """Whether entering what a call gives borrows from a context manager of the project, which may take it."""
+    return any(lends(program, symbol) for symbol in program.resolver.resolve(callee, scope))
 
 
 def _from_elsewhere(program: Program, callee: ex.Expression, scope: Scope) -> bool:
