@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
     from leakcheck.ownership.constants import Facts
     from leakcheck.ownership.program import Program
+    from leakcheck.ownership.state import State
     from leakcheck.ownership.unit import Unit
+    from leakcheck.project.facts import FunctionFacts
     from leakcheck.project.names import Function, Scope
 
 Asked = tuple[tuple[str, Fact], ...]
@@ -76,6 +78,19 @@ def for_caller(program: Program, known: Asked, function: Function, call: ex.Call
         if (seen or not outside) and (base is not None or _SELF not in subject):
             found.append((subject.replace(_SELF, repr(base)), value))
     return tuple(found)
+
+
+def asked_again(function: FunctionFacts, call: g.Call, state: State) -> Iterator[tuple[str, Fact]]:
+    """What a caller knows of the object on which it calls a method, as that method asks it."""
+    base = call.func.base if isinstance(call.func, ex.Attribute) else None
+    if base is None or not function.parameters:
+        return
+    holder = repr(ex.Name(function.parameters[0].name))
+    for subject, value in state.variables:
+        if subject.startswith("?") and isinstance(value, Fact) and truth(value) is not None and repr(base) in subject:
+            of_it = subject.replace(repr(base), holder)
+            if set(_names(of_it)) == {function.parameters[0].name}:
+                yield of_it, value
 
 
 def agreed(program: Program, known: Asked, facts: Facts, scope: Scope) -> Facts | None:

@@ -18,6 +18,7 @@ from leakcheck.cfg import graph as g
 from leakcheck.cfg.builder import TooLargeError
 from leakcheck.cfg.walk import reduce, walk
 from leakcheck.ownership.arguments import Start, entered, known_of, parameter_at
+from leakcheck.ownership.correlated import asked_again
 from leakcheck.ownership.effects import Effects
 from leakcheck.ownership.explore import BoundReachedError, Explorer
 from leakcheck.ownership.fixpoint import Fixpoint
@@ -113,7 +114,11 @@ class Given:
         entry = entered(facts, call, argument, value, bound=bound) if facts is not None else None
         if facts is None or entry is None:
             return BORROWS
-        start = Start(entry[1], known_of(facts, call, state, bound=bound))
+        known = {
+            **dict(known_of(facts, call, state, bound=bound)),
+            **(dict(asked_again(facts, call, state)) if bound else {}),
+        }
+        start = Start(entry[1], tuple(sorted(known.items())))
         return self.parameter(function, entry[0], resource, start)
 
     def attribute_by_call(
@@ -226,7 +231,7 @@ class Given:
         quiet: set[End] = set()
         told: set[tuple[End, Fact | None]] = set()
         homeless = True
-        presumed = True
+        presumed = lacking = True
         attribute: str | None = None
         for ending in result.endings:
             state = ending.state
@@ -246,11 +251,15 @@ class Given:
             if not into_raised:
                 told.add((end, _told(state.get(g.RETURN))))
                 homeless &= end is not End.BORROWED or _finds_nothing(result.path(ending.node), unit)
+                lacking &= end is not End.BORROWED or _lacks_its_pool(result.path(ending.node), unit)
         if normal == {End.BORROWED} and raised <= {End.BORROWED}:
             return BORROWS
         answers = _answers(told)
         if End.TAKEN in normal and not answers and homeless:
             normal.discard(End.BORROWED)  # there was no place to put it, of which its caller knows nothing
+        if not normal.isdisjoint({End.RELEASED, End.TAKEN}) and not answers and lacking:
+            normal.discard(End.BORROWED)
+            quiet.discard(End.BORROWED)
         presumed &= End.RELEASED in raised
         effect = Effect(frozenset(normal), frozenset(raised), attribute, frozenset(quiet), answers, presumed)
         named = unit.facts is not None and self._program.calls.says_release(unit.facts.name)
@@ -266,6 +275,31 @@ def _finds_nothing(path: Sequence[Hop], unit: Unit) -> bool:
         if asks and values and all(isinstance(value, ex.Call) for value in values):
             return True
     return False
+
+
+def _lacks_its_pool(path: Sequence[Hop], unit: Unit) -> bool:
+    """Whether a path is that on which there is no such pool: ``if key in self.pools: self.pools[key].putconn(conn)``.
+
+    Whoever has the connection has it from that pool, which is there then.
+    """
+    for hop in path:
+        branch, test = hop.source.branch, hop.edge.test
+        if test is None or test.outcome or not isinstance(branch, cst.Comparison) or len(branch.comparisons) != 1:
+            continue
+        target = branch.comparisons[0]
+        if isinstance(target.operator, (cst.In, cst.NotIn)) and _takes_out_of(reduce(target.comparator), unit):
+            return True
+    return False
+
+
+def _takes_out_of(container: ex.Expression, unit: Unit) -> bool:
+    """Whether a function calls a method of an item of a container, perhaps by way of a variable."""
+    facts = unit.facts
+    if facts is None:
+        return False
+    item = (value for values in facts.scope.assignments.values() for value in values)
+    bases = (callee.base for found in facts.calls.values() for callee in found if isinstance(callee, ex.Attribute))
+    return any(isinstance(each, ex.Item) and each.base == container for each in (*item, *bases))
 
 
 def _told(returned: Value | None) -> Fact | None:
