@@ -82,7 +82,7 @@ class Program:
         self.drivers = load_drivers([config.located(d) for d in config.drivers] if config.drivers else ())
         self.calls = load_calls().extended(config.non_raising)
         trail = read.trail if isinstance(read, Reader) else None
-        self.modules = Modules([str(root) for root in roots], str(config.root), trail)
+        self.modules = Modules([str(root) for root in roots], str(config.root), trail, self.drivers.packages)
         self._read = read
         self.triggers = Triggers(self.drivers, self.calls)
         self.driver_words = frozenset(name.rpartition(".")[2] for name in self.drivers.calls)

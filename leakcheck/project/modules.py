@@ -4,8 +4,9 @@
 
 A dotted name is looked up below the importer's own folder (scripts), the folder above its outermost package, the
 folders around it within the project (a service of a larger repository), the configured source roots, and the folders
-beside all these (``src``, ``lib``), where just one of them has it. Only files inside the project are found: libraries
-are known from data. Nothing depends on which files are checked.
+beside all these (``src``, ``lib``), where just one of them has it. A project that is a package itself is imported by
+the name of its folder, which a checkout need not have: there the first word may be another. Only files inside the
+project are found: libraries are known from data. Nothing depends on which files are checked.
 """
 
 from __future__ import annotations
@@ -39,10 +40,16 @@ _NO_ROOT = frozenset({"__init__.py", "pyvenv.cfg"})
 
 
 class Modules:
-    """Finds the files of imports. ``roots`` are the configured source roots, ``top`` the folder of the project."""
+    """Finds the files of imports. ``roots`` are the configured source roots, ``top`` the folder of the project.
 
-    def __init__(self, roots: Sequence[str], top: str, trail: Trail | None = None) -> None:
+    ``libraries`` are names of packages that no folder of the project goes by.
+    """
+
+    def __init__(
+        self, roots: Sequence[str], top: str, trail: Trail | None = None, libraries: Collection[str] = ()
+    ) -> None:
         self._trail = trail
+        self._libraries = frozenset(libraries)
         self._here = os.getcwd()
         self._project = os.path.abspath(top)
         self._roots = list(dict.fromkeys(displayed(root, self._here) for root in roots))
@@ -179,12 +186,19 @@ class Modules:
             found = self._below(root, name)
             if found is not None:
                 return found
-        first = name.partition(".")[0]
+        first, _, rest = name.partition(".")
         if first in sys.stdlib_module_names:
             return None
         beside = dict.fromkeys(place for base in outer for place in self._holding(base).get(first, ()))
         having = [place for place in beside if place not in around]
+        if not having and "." in rest and first not in self._libraries:
+            return self._below_itself(folder, rest)
         return self._below(having[0], name) if len(having) == 1 else None
+
+    def _below_itself(self, folder: str, rest: str) -> str | None:
+        """The file that a name means below the project's own, where the project of a folder is a package itself."""
+        top = self._end(os.path.abspath(folder))
+        return self._below(displayed(top, self._here), rest) if "__init__.py" in self._entries(top) else None
 
     def _searched(self, folder: str) -> tuple[list[str], list[str]]:
         """Where names are looked up that are imported from a folder: in these places, then in what lies in those."""
