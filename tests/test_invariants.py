@@ -20,7 +20,6 @@ from msgspec.structs import replace
 from leakcheck.diagnostic import Applicability, Diagnostic
 from leakcheck.fixes.apply import chosen, edited
 from leakcheck.fixes.offer import FIXABLE
-from leakcheck.framework import load_frameworks
 from leakcheck.rewriting import MASKED
 
 if TYPE_CHECKING:
@@ -218,7 +217,7 @@ def asked_otherwise(text: str) -> tuple[str, Callable[[int], int]]:
 
 
 def renamed_imports(text: str, others: str = "") -> tuple[str, Callable[[int], int]]:
-    """What is imported has another name; not the parts of Python's library, of frameworks, and what ``others`` name."""
+    """What is imported has another name; not the parts of Python's own library, of pytest, and what ``others`` name."""
     tree = ast.parse(text)
     imports = [s for s in tree.body if isinstance(s, ast.Import | ast.ImportFrom) and _is_renamed(s)]
     plain = [one for statement in imports for one in statement.names if one.asname is None and one.name.isidentifier()]
@@ -235,12 +234,9 @@ def renamed_imports(text: str, others: str = "") -> tuple[str, Callable[[int], i
     return b"".join(lines).decode(), lambda row: row
 
 
-_FRAMEWORKS = frozenset(package for run in load_frameworks().runs for package in run.packages) | {"pytest", "attr"}
-
-
 def _is_renamed(statement: ast.Import | ast.ImportFrom) -> bool:
     module = statement.module or "" if isinstance(statement, ast.ImportFrom) else ""
-    return module.partition(".")[0] not in sys.stdlib_module_names | _FRAMEWORKS
+    return module.partition(".")[0] not in {*sys.stdlib_module_names, "pytest"}
 
 
 def _bound_otherwise(tree: ast.Module, imported: set[int]) -> set[str]:

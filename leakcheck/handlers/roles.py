@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from leakcheck import expression as ex
 from leakcheck.framework import Frameworks, Looks, Run, spellings
-from leakcheck.project.names import Class, External, Instance, Scope
+from leakcheck.project.names import Class, External, Instance, Scope, original
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,11 +84,11 @@ class Roles:
         tree, node = mention.tree, mention.node
         match node:
             case ast.Call(func=func, args=args, keywords=keywords):
-                callee, events = ex.from_ast(func), {ex.last_name(ex.from_ast(a)) or "" for a in args}
-                name = ex.last_name(callee)
-                if name is None or not self.frameworks.takes_callables(name):
+                callee, scope = ex.from_ast(func), tree.scope(node)
+                if not self.frameworks.takes_callables(original(callee, scope)):
                     return None
-                owners = [*self._owners(callee, tree.scope(node)), *self._handed_in(callee, tree, node)]
+                events = {original(ex.from_ast(argument), scope) for argument in args}
+                owners = [*self._owners(callee, scope), *self._handed_in(callee, tree, node)]
                 for owner, member in owners:
                     run = self.frameworks.given(
                         owner, member, (k.arg for k in keywords if k.arg), events, mention.under
@@ -125,7 +125,7 @@ class Roles:
         for decorator in facts.decorators:
             bare = _bare(decorator)
             for owner, member in self._owners(bare, scope):
-                run = self.frameworks.decorated(owner, member, _events(decorator))
+                run = self.frameworks.decorated(owner, member, _events(decorator, scope))
                 if run is not None:
                     return Role(run, f"decorated by {_whose(run)} `@{ex.dotted(bare) or member}`")
             run = self._routed(decorator, module)
@@ -227,9 +227,9 @@ def _bare(decorator: ex.Expression) -> ex.Expression:
     return decorator.func if isinstance(decorator, ex.Call) else decorator
 
 
-def _events(decorator: ex.Expression) -> set[str]:
+def _events(decorator: ex.Expression, scope: Scope) -> set[str]:
     """The last names of a decorator's arguments."""
-    return {ex.last_name(a) or "" for a in decorator.args} if isinstance(decorator, ex.Call) else set()
+    return {original(a, scope) for a in decorator.args} if isinstance(decorator, ex.Call) else set()
 
 
 def a(noun: str) -> str:

@@ -20,14 +20,17 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING
 
+from leakcheck import expression as ex
 from leakcheck.handlers.arguments import given, parameters
 from leakcheck.handlers.deciding import deciding
+from leakcheck.project.names import original
 from leakcheck.project.nodes import walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from leakcheck.handlers.syntax import Definition, Tree
+    from leakcheck.project.names import Scope
 
 
 Spared = frozenset[tuple[str, str]]
@@ -41,7 +44,8 @@ def sparing(tree: Tree, call: ast.expr) -> Spared:
         return frozenset()
     aliases = _aliases(function)
     tests = [(test, holds) for test, holds in deciding(tree, call, function) if isinstance(test, ast.expr)]
-    absent = {each for test, holds in tests if holds is not None for each in _absent(test, holds=holds)}
+    scope = tree.scope(call)
+    absent = {each for test, holds in tests if holds is not None for each in _absent(test, scope, holds=holds)}
     known = {"": _optional(function)}
     own = _parameters(function)
     return frozenset((aliases.get(n, n), cls) for n, cls in absent if aliases.get(n, n) in known.get(cls, own))
@@ -87,23 +91,23 @@ def _optional(function: Definition) -> set[str]:
     return {name for name, default in by_default if isinstance(default, ast.Constant) and default.value is None}
 
 
-def _absent(test: ast.expr, *, holds: bool) -> set[tuple[str, str]]:
+def _absent(test: ast.expr, scope: Scope, *, holds: bool) -> set[tuple[str, str]]:
     """The names that are None, or nothing, or of none of a class, where a test holds or does not."""
     match test:
         case ast.Name(id=name):
             return set() if holds else {(name, "")}
         case ast.UnaryOp(op=ast.Not(), operand=operand):
-            return _absent(operand, holds=not holds)
+            return _absent(operand, scope, holds=not holds)
         case ast.Call(func=ast.Name(id="isinstance"), args=[ast.Name(id=name), cls]) if not holds:
             classes = cls.elts if isinstance(cls, ast.Tuple) else [cls]
-            return {(name, word) for each in classes if (word := ast.unparse(each).rpartition(".")[2])}
+            return {(name, word) for each in classes if (word := original(ex.from_ast(each), scope))}
         case (
             ast.Compare(left=ast.Name(id=name), ops=[op], comparators=[ast.Constant(value=None)])
             | ast.Compare(left=ast.Constant(value=None), ops=[op], comparators=[ast.Name(id=name)])
         ):
             return {(name, "")} if isinstance(op, (ast.Is, ast.Eq) if holds else (ast.IsNot, ast.NotEq)) else set()
         case ast.BoolOp(op=op, values=values) if isinstance(op, ast.And if holds else ast.Or):
-            return {each for value in values for each in _absent(value, holds=holds)}
+            return {each for value in values for each in _absent(value, scope, holds=holds)}
         case _:
             return set()
 

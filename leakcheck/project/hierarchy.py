@@ -115,7 +115,7 @@ class Hierarchy:
             "__new__" in facts.methods
             or "__dict__" in facts.attributes
             or facts.has_special_metaclass
-            or any(ex.last_name(d) in decorators or self._replaces(d, module) for d in facts.decorators)
+            or any(original(d, Scope(module)) in decorators or self._replaces(d, module) for d in facts.decorators)
             for _, facts, module in self.lineage(of)
         )
 

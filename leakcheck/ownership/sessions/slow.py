@@ -74,8 +74,7 @@ def _names(program: Program, callee: ex.Expression, scope: Scope) -> Iterator[st
     """The qualified names that a callee may have."""
     if isinstance(callee, ex.Name) and callee.id == "input" and not program.resolver.resolve(callee, scope):
         yield "input"
-    name = ex.last_name(callee) or ""
-    if name not in program.vocabulary.slow and not (
+    if original(callee, scope) not in program.vocabulary.slow and not (
         isinstance(callee, ex.Attribute) and imports_slow(program, scope.module)
     ):
         return

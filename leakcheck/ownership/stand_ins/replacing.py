@@ -115,8 +115,8 @@ def replaced_by(call: ex.Expression, *, ends: bool = False) -> Iterator[Replaced
     """What a call replaces: ``patch("a.b")``, ``patch.object(a, "b")``, ``monkeypatch.setattr(a, "b", …)``."""
     if not isinstance(call, ex.Call):
         return
-    name = ex.last_name(call.func)
-    of = ex.last_name(call.func.base) if isinstance(call.func, ex.Attribute) else None
+    name = (ex.last_name(call.func) or "").lstrip("_")  # `from unittest.mock import patch as _patch`
+    of = (ex.last_name(call.func.base) or "").lstrip("_") or None if isinstance(call.func, ex.Attribute) else None
     given = dict(call.keywords)
     told = next((given[word] for word in _GIVEN if word in given), None)
     match name, of, call.args:
