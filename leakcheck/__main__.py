@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import NoReturn
 
-_COMMANDS = frozenset({"baseline", "check", "config", "explain", "init", "server"})  # a file of that name is ./check
+_COMMANDS = frozenset(
+    {"baseline", "check", "clean", "config", "explain", "init", "server"}
+)  # a file of that name is ./check
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,6 +51,7 @@ def process() -> NoReturn:
     before the system takes it all at once, would be a sixth of a long run.
     """
     gc.disable()
+    _import_nothing_from_here()
     status = main()
     try:
         for stream in (sys.stdout, sys.stderr):
@@ -57,6 +60,12 @@ def process() -> NoReturn:
     except (OSError, ValueError):
         sys.exit(status)  # the interpreter says what is wrong with the stream
     os._exit(status)
+
+
+def _import_nothing_from_here() -> None:
+    """Let no module of the checked project stand in for one of ours: ``python -m`` looks into the working directory."""
+    if sys.path and not sys.flags.safe_path and os.path.realpath(sys.path[0]) == os.path.realpath("."):
+        del sys.path[0]
 
 
 def _is_path(argument: str) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from fake_analysis import FakeAnalysis
 
-from leakcheck import __version__, engine
+from leakcheck import __main__, __version__, cli, engine
 from leakcheck.__main__ import main
 
 LEAK = "conn = pool.getconn()\n"
@@ -325,3 +325,22 @@ class TestProcess:
             process.send_signal(signal.SIGINT)
             _, errors = process.communicate(timeout=30)
         assert (process.returncode, errors) == (130, b"")
+
+
+def test_the_checked_project_is_not_imported() -> None:
+    """Files of it that are named as modules which we import, ours and others', where ``python -m`` looks for these."""
+    for name in ("json", "re", "ast", "bisect", "click", "libcst", "msgspec", "sqlparse", "tokenize", "hashlib"):
+        write(f"{name}.py", f"import os\nos.mkdir('executed_{name}')\n")
+    write("a.py", "import psycopg2\n\n\ndef f():\n    conn = psycopg2.connect('')\n    conn.execute('BEGIN')\n")
+    for arguments in (
+        ["a.py"],
+        ["check", "--output-format", "json", "."],
+        ["check", "--fix", "."],
+        ["explain", "LC101"],
+    ):
+        assert python(*arguments).stderr == ""
+    assert not [path.name for path in Path().iterdir() if path.name.startswith("executed")]
+
+
+def test_a_command_is_no_path() -> None:
+    assert set(cli.commands.commands) == __main__._COMMANDS
