@@ -29,7 +29,9 @@ def refine(test: g.Test, value: Value | None) -> tuple[bool, Fact | None]:
         return (value is None) or ((value is not Fact.UNBOUND) is test.outcome), None
     if test.asked and value is Fact.ANSWER:
         return test.is_yes, None
-    if test.kind in (g.TestKind.OPEN, g.TestKind.ITERATES, g.TestKind.YES):
+    if test.kind is g.TestKind.YES:
+        return truth(value) in (None, test.is_yes), None
+    if test.kind in (g.TestKind.OPEN, g.TestKind.ITERATES):
         return True, None
     known = truth(value) if test.kind is g.TestKind.TRUTH else is_null(value)
     if known is not None:
