@@ -42,7 +42,7 @@ class Acquisition(Struct, frozen=True):
     callee; not ``certain``: by names alone; ``claimed``: only since the function gives it back somewhere;
     ``takes_receiver``: a method that opens its own object; ``unopened``: an object that has yet to be opened;
     ``advances``: it advances a generator that holds it; ``condition``: on the call's arguments; ``optional``: or it
-    gives None; ``asked``: holds where it takes; ``beside``: what else the same call takes, at other positions.
+    gives None; ``asked``: holds where it takes; ``beside``: what else the same call takes, elsewhere or instead.
     """
 
     resource: DriverClass
@@ -289,7 +289,7 @@ class Acquisitions:
                 summary = self._program.summary(symbol) if self._program.hands_out(symbol) else None
                 if summary is None or summary.manages or not summary.returns:
                     return None
-                first, *rest = (self.handed_over(symbol, call, owned, scope) for owned in summary.returned_together)
+                first, *rest = (self.handed_over(symbol, call, owned, scope) for owned in summary.handed_out)
                 return replace(first, beside=tuple(rest))
             case Class():
                 return self._program.construction(symbol) or self._derived_connection(symbol)

@@ -232,10 +232,8 @@ class Callees(QuietCalls):
         for node in expressions:
             symbols = self._program.resolver.resolve(reduce(node), self._unit.scope)
             functions = [s for s in symbols if isinstance(s, Function)]
-            for function in functions:
-                effects = self.given.parameters(function, resource)
-                if any(e.releases for e in effects.values()):
-                    return TAKES
+            if any(e.releases for f in functions for e in self.given.parameters(f, resource).values()):
+                return TAKES
             if functions:
                 return BORROWS
         return TAKES
@@ -270,7 +268,8 @@ class Callees(QuietCalls):
     def argument_effect(self, call: g.Call, argument: g.Argument, resource: DriverClass, state: State) -> Effect:
         """What the callee does with this argument; ``state`` tells what the arguments hold."""
         symbols, place = self.symbols(call), place_of(call, argument)
-        effects = [self.given.by_call(s, call, argument, resource, state) for s in symbols if isinstance(s, Function)]
+        functions = [s for s in symbols if isinstance(s, Function)]
+        effects = [self.given.by_call(f, call, argument, resource, state, scope=self._unit.scope) for f in functions]
         if effects:  # of several that may be meant, as those of subclasses, what one leaves to the others is not told
             return next((e for e in effects if e.releases), effects[0])
         for symbol in symbols:

@@ -23,13 +23,13 @@ from leakcheck.project.definitions import Definitions
 from leakcheck.project.facts import is_static
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from leakcheck.ownership.constants import Facts
     from leakcheck.ownership.program import Program
     from leakcheck.ownership.state import State
     from leakcheck.ownership.unit import Unit
-    from leakcheck.project.facts import FunctionFacts
+    from leakcheck.project.facts import FunctionFacts, ModuleFacts
     from leakcheck.project.names import Function, Scope
 
 Asked = tuple[tuple[str, Fact], ...]
@@ -56,7 +56,7 @@ def asked(unit: Unit, graph: g.ControlFlowGraph, facts: Facts) -> Asked:
             continue
         names = set(_names(subject))
         outside = names - of_self
-        if names and all(not function.binds(n) and n in unit.scope.module.scope.assignments for n in outside):
+        if names and _are_of_file(outside, unit.scope.module, (function,)):
             known.append((subject, value))
     if not known:
         return ()
@@ -93,6 +93,17 @@ def asked_again(function: FunctionFacts, call: g.Call, state: State) -> Iterator
                 yield of_it, value
 
 
+def asked_of_file(function: FunctionFacts, scope: Scope, state: State) -> Iterator[tuple[str, Fact]]:
+    """What a caller knows of the globals of its file, as a function of the same file asks them."""
+    if function.parent is not None:
+        return
+    for subject, value in state.variables:
+        if isinstance(value, Fact) and truth(value) is not None:
+            names = set(_names(subject))
+            if names and _are_of_file(names, scope.module, (function, *scope.functions)):
+                yield subject, value
+
+
 def agreed(program: Program, known: Asked, facts: Facts, scope: Scope) -> Facts | None:
     """The facts with these; None where they contradict each other."""
     for subject, value in known:
@@ -119,6 +130,11 @@ def _answer(program: Program, subject: str, scope: Scope) -> bool | None:
         return None
     literal = match.groupdict().get("value")
     return bool(values[0].value) if literal is None else values[0].value == ast.literal_eval(literal)
+
+
+def _are_of_file(names: set[str], module: ModuleFacts, functions: Sequence[FunctionFacts]) -> bool:
+    """Whether all names are globals of a file, and mean them in each of these functions."""
+    return all(n in module.scope.assignments and not any(f.binds(n) for f in functions) for n in names)
 
 
 def _names(subject: str) -> Iterator[str]:

@@ -52,6 +52,8 @@ class Found(Struct, eq=False):
     """How the project itself gives it back, with ``{name}`` for the resource; see ``givers``."""
     asked: Asked = ()
     """What the function asked before, and its callers may ask again."""
+    ended_instead: bool = False
+    """Whether some path gives back, or hands on, what the same call may give instead of this."""
 
     @property
     def owned(self) -> Owned:
@@ -120,9 +122,10 @@ class Found(Struct, eq=False):
     @property
     def ended(self) -> bool:
         """Whether some path gives the resource back or hands it on, be it one that never ends."""
-        return bool(self.exploration.releases) or any(
+        by_itself = any(
             e.state.status in (Status.RELEASED, Status.MOVED) or e.state.paused for e in self.exploration.endings
         )
+        return by_itself or self.ended_instead or bool(self.exploration.releases)
 
     @property
     def is_local_receiver(self) -> bool:
@@ -167,6 +170,14 @@ class Found(Struct, eq=False):
                 if holder is not None and (not is_self(holder) or function.owner == self.unit.scope.owner):
                     return True
         return False
+
+
+def alternatives(given: Sequence[Found]) -> Sequence[Found]:
+    """What one call may give: a path that gives back one of those at the same position may be taken for the other."""
+    ended = {each.acquisition.position for each in given if each.ended}
+    for each in given:
+        each.ended_instead = not each.ended and each.acquisition.position in ended
+    return given
 
 
 def opened_holder(callee: ex.Expression, attribute: str, openings: Container[str]) -> ex.Expression | None:

@@ -30,7 +30,7 @@ from leakcheck.ownership.consumers import left_early
 from leakcheck.ownership.correlated import agreed, asked
 from leakcheck.ownership.effects import Effects
 from leakcheck.ownership.explore import BoundReachedError, Explorer, seeds
-from leakcheck.ownership.found import AllFound, Found
+from leakcheck.ownership.found import AllFound, Found, alternatives
 from leakcheck.ownership.given import Given
 from leakcheck.ownership.givers import giver
 from leakcheck.ownership.handing_back import lost_in_handing_back, parameter_node
@@ -104,7 +104,9 @@ class Functions:
     def analyse(self, module: ModuleFacts, wanted: Sequence[FunctionFacts | Statement]) -> FileAnalysis:
         """The leaks of the wanted functions and statements of one file."""
         looked = [self._analysed(module, item) for item in wanted]
-        unique = {(leak.kind, leak.span, leak.name): leak for each in looked for leak in each.leaks}
+        unique: dict[tuple[LeakKind, Span, str | None], Leak] = {}
+        for leak in (leak for each in looked for leak in each.leaks):
+            unique.setdefault((leak.kind, leak.span, leak.name), leak)  # the one that its fix is made for
         return FileAnalysis(tuple(unique.values()), skipped=tuple(skip for each in looked for skip in each.skipped))
 
     def _analysed(self, module: ModuleFacts, item: FunctionFacts | Statement) -> FileAnalysis:
@@ -237,11 +239,13 @@ class Functions:
                     if generator in advanced:
                         continue  # it goes on behind the `yield` and gives back what it lent
                     advanced.add(generator)
+                given: list[Found] = []
                 for each in (acquisition, *acquisition.beside):
                     try:
-                        found += self.explore(unit, instruction, each)
+                        given += self.explore(unit, instruction, each)
                     except BoundReachedError:
                         skips.append(Skip(unit.part.span(instruction.node), "too many paths from this checkout"))
+                found += alternatives(given)
         return AllFound.of((*found, *self._injected(unit)), skips)
 
     def _injected(self, unit: Unit) -> Iterator[Found]:

@@ -18,7 +18,7 @@ from leakcheck.cfg import graph as g
 from leakcheck.cfg.builder import TooLargeError
 from leakcheck.cfg.walk import reduce, walk
 from leakcheck.ownership.arguments import Start, entered, known_of, parameter_at
-from leakcheck.ownership.correlated import asked_again
+from leakcheck.ownership.correlated import asked_again, asked_of_file
 from leakcheck.ownership.effects import Effects
 from leakcheck.ownership.explore import BoundReachedError, Explorer
 from leakcheck.ownership.fixpoint import Fixpoint
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from leakcheck.ownership.unit import Unit
     from leakcheck.ownership.units import Units
     from leakcheck.project.facts import FunctionFacts
-    from leakcheck.project.names import Function
+    from leakcheck.project.names import Function, Scope
 
 
 _AS_IT_IS = Start()
@@ -105,9 +105,19 @@ class Given:
         return BORROWS if name is None else self.parameter(function, name, resource)
 
     def by_call(
-        self, function: Function, call: g.Call, argument: g.Argument, resource: DriverClass, state: State
+        self,
+        function: Function,
+        call: g.Call,
+        argument: g.Argument,
+        resource: DriverClass,
+        state: State,
+        *,
+        scope: Scope,
     ) -> Effect:
-        """What a call of a project function does with an argument, given what ``state`` tells of all of them."""
+        """What a call of a project function does with an argument, given what ``state`` tells of all of them.
+
+        ``scope`` is that of the call.
+        """
         facts, _ = self._program.resolver.function(function)
         bound = function.bound and facts is not None and not is_static(facts)
         value = state.get(argument.operand)
@@ -117,6 +127,7 @@ class Given:
         known = {
             **dict(known_of(facts, call, state, bound=bound)),
             **(dict(asked_again(facts, call, state)) if bound else {}),
+            **(dict(asked_of_file(facts, scope, state)) if function.path == scope.module.path else {}),
         }
         start = Start(entry[1], tuple(sorted(known.items())))
         return self.parameter(function, entry[0], resource, start)

@@ -41,8 +41,6 @@ def owned_by(found: Sequence[Found]) -> tuple[tuple[Owned, ...], tuple[tuple[str
                 always = tuple(each for each in given.asked if each in former.asked)
                 returns[given.resource, given.position] = replace(given, known=known, asked=always)
         stores += [(attribute, owned) for attribute, _ in each.stores(by_others=False)]
-    if len(returns) > 1:  # what is asked for one of them is not asked for another
-        returns = {key: replace(owned, asked=()) for key, owned in returns.items()}
     return tuple(returns.values()), tuple(dict(stores).items()), tuple(checks_out)
 
 

@@ -130,16 +130,19 @@ class FunctionSummary(Struct, frozen=True):
     builds: tuple[str, ...] = ()
 
     @property
-    def returned_together(self) -> tuple[Owned, ...]:
-        """Of what is returned, what one call may give at once: the first, and others at other positions."""
-        first = self.returns[0]
-        if first.position is None:
-            return (first,)
-        by_position: dict[str | int, Owned] = {}
-        for owned in self.returns:
-            if owned.position is not None:
-                by_position.setdefault(owned.position, owned)
-        return tuple(by_position.values())
+    def handed_out(self) -> tuple[Owned, ...]:
+        """Of what is returned, what callers have to follow: the first, others at other positions, what comes instead.
+
+        One call gives only one of those at the same position. The first stands for all of them, unless the function
+        has asked something before it gives that one: then the others come where the answer is another.
+        """
+        followed = [self.returns[0]]
+        for owned in self.returns[1:]:
+            former = (e for e in followed if None in (e.position, owned.position) or e.position == owned.position)
+            instead = next(former, None)
+            if instead is None or instead.asked:
+                followed.append(owned)
+        return tuple(followed)
 
     def __str__(self) -> str:
         """As ``# summary:`` fixtures and ``--debug summaries`` show it."""
