@@ -12,14 +12,14 @@ import libcst as cst
 
 from leakcheck import expression as ex
 from leakcheck.cfg import graph as g
-from leakcheck.cfg.walk import call_of, reduce
+from leakcheck.cfg.walk import reduce
 from leakcheck.driver import ClassKind, Operation, UseAfterRelease
 from leakcheck.ownership.arguments import Start, is_released, place_of, told
 from leakcheck.ownership.assigned import flags_beside, is_only_of_drivers
 from leakcheck.ownership.connecting import connects
-from leakcheck.ownership.pools import is_of_pool, is_same, pool_place, scope_of, shares
+from leakcheck.ownership.pools import scope_of
 from leakcheck.ownership.quiet import QuietCalls
-from leakcheck.ownership.second_checkouts import nested_checkout
+from leakcheck.ownership.second_checkouts import second_checkout
 from leakcheck.ownership.state import ALIASES, Box, Closure, Deferred, Fact, Hold, Scope, Value
 from leakcheck.ownership.summary import BORROWS, TAKES, Effect
 from leakcheck.project.facts import gives_itself, is_static
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from leakcheck.calls import CallEffect
+    from leakcheck.diagnostic import Step
     from leakcheck.driver import DriverClass
     from leakcheck.ownership.given import Given
     from leakcheck.ownership.pools import Place
@@ -335,32 +336,17 @@ class Callees(QuietCalls):
                     return TAKES
         return None
 
-    def checks_out_from(self, call: g.Call, pool: str | None, place: Place | None, resource: DriverClass) -> str | None:
-        """What this call takes a second time from the pool that is called so here, or lives there, if it does."""
-        found = self._taken_again(call, pool, place, resource)
-        another = found and place is not None and (self._drops(place) or not shares(self._program, place))
-        return None if another else found
+    def checks_out_from(
+        self, call: g.Call, pool: str | None, place: Place | None, resource: DriverClass
+    ) -> tuple[Step, ...] | None:
+        """Where this call takes a second one from the pool that is called so here, or lives there; None if it does not.
 
-    def _drops(self, place: Place) -> bool:
-        """Whether the function puts None in the place of the pool: the next connection comes from another one."""
-        graph, name, stores = self._unit.graph, place[1].rpartition(".")[2], (g.StoreGlobal, g.StoreAttribute)
-        instructions = (i for block in graph.blocks for i in block.instructions) if graph is not None else ()
-        return any(isinstance(i, stores) and i.name == name and i.value == g.NONE for i in instructions)
-
-    def _taken_again(self, call: g.Call, pool: str | None, place: Place | None, resource: DriverClass) -> str | None:
+        No steps: the call itself takes it.
+        """
         if id(call.node) in self._used.spawned:
             return None  # a task of its own, for which nobody waits here
-        found = self._program.acquisition(self._unit, call)
-        if found is not None and found.resource.shares_pool(resource) and found.is_from(pool, place):
-            return found.pool or "pool"
-        scope, callee = self._unit.scope, call.func
-        if isinstance(callee, ex.Attribute) and is_of_pool(self._program, callee.name, resource, taking=False):
-            used = (ex.dotted(callee.base), pool_place(self._program, scope, callee.base))
-            return pool or "pool" if is_same(used, (pool, place)) else None
-        if place is None:
-            return None
         entered = id(call.node) in self._used.entered
-        return nested_checkout(self._program, call_of(call), scope, place, resource, entered=entered)
+        return second_checkout(self._program, self._unit, call, (pool, place), resource, entered=entered)
 
     def connects(self, call: g.Call, session: DriverClass, state: State) -> bool | None:
         """Whether a session has its connection after a call, None where the call changes nothing."""

@@ -395,6 +395,6 @@ def _check_nested(obligation: Obligation, call: g.Call, state: State) -> None:
         return  # nobody else waits for a connection of this pool
     waits = obligation.resource.is_lazy and not state.connected
     if state.status is Status.HELD and not state.paused and not waits and call.node is not obligation.site:
-        note = obligation.callees.checks_out_from(call, obligation.pool, obligation.place, obligation.resource)
-        if note is not None:
-            obligation.event(EventKind.NESTED, call, note)
+        steps = obligation.callees.checks_out_from(call, obligation.pool, obligation.place, obligation.resource)
+        if steps is not None:
+            obligation.event(EventKind.NESTED, call, steps=steps)

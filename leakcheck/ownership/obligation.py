@@ -23,6 +23,7 @@ from leakcheck.ownership.state import ALIASES, Box, Closure, Deferred, Fact, Hol
 from leakcheck.ownership.summary import Effect, End
 
 if TYPE_CHECKING:
+    from leakcheck.diagnostic import Step
     from leakcheck.driver import DriverClass, Operation
     from leakcheck.ownership.callees import Callees
     from leakcheck.ownership.pools import Place
@@ -61,13 +62,14 @@ FAULTS = SESSION_FAULTS | {EventKind.RELEASED_TWICE, EventKind.USED_AFTER, Event
 class Event(Struct, frozen=True):
     """Something that happened at an instruction; ``note`` is the driver's reason or the callee's name.
 
-    ``because`` is an earlier instruction that makes it a fault.
+    ``because`` is an earlier instruction that makes it a fault; ``steps`` say what the callee does.
     """
 
     kind: EventKind
     instruction: g.Instruction
     note: str = ""
     because: g.Instruction | None = None
+    steps: tuple[Step, ...] = ()
 
 
 Outcome = tuple[list[State], list[State]]
@@ -296,10 +298,16 @@ class Obligation(Struct):
         return True
 
     def event(
-        self, kind: EventKind, instruction: g.Instruction, note: str = "", because: g.Instruction | None = None
+        self,
+        kind: EventKind,
+        instruction: g.Instruction,
+        note: str = "",
+        because: g.Instruction | None = None,
+        *,
+        steps: tuple[Step, ...] = (),
     ) -> None:
         """Tell the explorer what happened."""
-        self.events.append(Event(kind, instruction, note, because))
+        self.events.append(Event(kind, instruction, note, because, steps))
 
     def fresh(self) -> Value:
         """The value that the acquire gives: the resource, or a box around it."""

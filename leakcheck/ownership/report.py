@@ -219,7 +219,7 @@ def _fault_leak(found: Found, node: Node, event: Event, before: tuple[Event, ...
         EventKind.NESTED: (StepKind.CALL, "a second checkout from the same pool while the first is held"),
     }
     step, message = words[event.kind]
-    steps.append(Step(step, path, part.span(event.instruction.node), message))
+    steps += [Step(step, path, part.span(event.instruction.node), message), *event.steps]
     return _leak(
         found,
         kind,

@@ -13,7 +13,7 @@ from leakcheck.cfg import graph as g
 from leakcheck.cfg.builder import TooLargeError
 from leakcheck.cfg.walk import call_of
 from leakcheck.ownership.conditional import required_null
-from leakcheck.ownership.pools import as_called, is_of_pool, pool_place
+from leakcheck.ownership.pools import as_called, is_of_pool, is_same, pool_place, shares
 from leakcheck.project.facts import ENTERING, SELF
 from leakcheck.project.names import Function
 from leakcheck.project.nesting import CALLS, borrows, lender, may_take
@@ -21,13 +21,48 @@ from leakcheck.project.nesting import CALLS, borrows, lender, may_take
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from leakcheck.diagnostic import Step
     from leakcheck.driver import DriverClass
     from leakcheck.ownership.pools import Known, Place
     from leakcheck.ownership.program import Program
+    from leakcheck.ownership.unit import Unit
     from leakcheck.project.facts import FunctionFacts
     from leakcheck.project.names import Scope
 
 _NULL = ex.Constant(None)
+
+
+def second_checkout(
+    program: Program, unit: Unit, call: g.Call, pool: Known, resource: DriverClass, *, entered: bool
+) -> tuple[Step, ...] | None:
+    """Where a call takes a second one from the pool of a resource; no steps: it does so itself; None: nowhere."""
+    steps, place = _taken_by(program, unit, call, pool, resource, entered=entered), pool[1]
+    if steps is None or place is None:
+        return steps
+    return None if _drops(unit, place) or not shares(program, place) else steps
+
+
+def _taken_by(
+    program: Program, unit: Unit, call: g.Call, pool: Known, resource: DriverClass, *, entered: bool
+) -> tuple[Step, ...] | None:
+    found = program.acquisition(unit, call)
+    if found is not None and found.resource.shares_pool(resource) and found.is_from(*pool):
+        return found.steps
+    callee = call.func
+    if isinstance(callee, ex.Attribute) and is_of_pool(program, callee.name, resource, taking=False):
+        used = (ex.dotted(callee.base), pool_place(program, unit.scope, callee.base))
+        return () if is_same(used, pool) else None
+    place = pool[1]
+    if place is None:
+        return None
+    return nested_checkout(program, call_of(call), unit.scope, place, resource, entered=entered)
+
+
+def _drops(unit: Unit, place: Place) -> bool:
+    """Whether a function puts None in the place of the pool: the next connection comes from another one."""
+    graph, name, stores = unit.graph, place[1].rpartition(".")[2], (g.StoreGlobal, g.StoreAttribute)
+    instructions = (i for block in graph.blocks for i in block.instructions) if graph is not None else ()
+    return any(isinstance(i, stores) and i.name == name and i.value == g.NONE for i in instructions)
 
 
 def nested_checkout(
@@ -40,8 +75,8 @@ def nested_checkout(
     entered: bool = False,
     depth: int = CALLS,
     missing: frozenset[str] = frozenset(),
-) -> str | None:
-    """The name of a called project function that takes a connection from the pool at ``place`` while it runs.
+) -> tuple[Step, ...] | None:
+    """Where a called project function takes a connection from the pool at ``place`` while it runs; None if nowhere.
 
     ``entered``: a ``with`` enters what the call gives, so that an object of the project may take it then; ``missing``:
     the parameters of the function around the call that are None.
@@ -55,9 +90,9 @@ def nested_checkout(
         if symbol is None or facts is None or inside is None:
             continue
         absent = _not_given(call, facts, missing, bound=symbol.bound)
-        pools = _taken_from(program, symbol, inside, resource, absent)
-        if any(as_called(program, pool, symbol, call, scope)[1] == place for pool in pools):
-            return symbol.qualname
+        for pool, steps in _taken_from(program, symbol, inside, resource, absent):
+            if as_called(program, pool, symbol, call, scope)[1] == place:
+                return steps
         for expressions in facts.calls.values() if depth else ():
             for expression in expressions:
                 bare = ex.Call(expression)
@@ -65,8 +100,9 @@ def nested_checkout(
                     continue
                 # With nothing given it does; where it is called, and with what, decides.
                 for each in _made(program, symbol, expression, absent):
-                    if nested_checkout(program, each, inside, place, resource, depth=depth - 1, missing=absent):
-                        return symbol.qualname
+                    found = nested_checkout(program, each, inside, place, resource, depth=depth - 1, missing=absent)
+                    if found is not None:
+                        return found
     return None
 
 
@@ -111,8 +147,8 @@ def _shares(program: Program, class_id: str, resource: DriverClass) -> bool:
 
 def _taken_from(
     program: Program, function: Function, scope: Scope, resource: DriverClass, absent: frozenset[str]
-) -> Iterator[Known]:
-    """The pools from which a function takes such a resource for itself, as they are known there.
+) -> Iterator[tuple[Known, tuple[Step, ...]]]:
+    """The pools from which a function takes such a resource for itself, as they are known there, and where it does.
 
     ``absent``: the parameters that are None, in which a caller could give one instead.
     """
@@ -122,8 +158,8 @@ def _taken_from(
     if summary is not None:
         kept = (owned for _, owned in summary.stores) if facts.name in ENTERING else ()
         of_these = (o for o in (*summary.checks_out, *kept) if _shares(program, o.resource, resource))
-        yield from ((o.pool, o.place) for o in of_these if o.unless is None or o.unless in absent)
+        yield from (((o.pool, o.place), o.steps) for o in of_these if o.unless is None or o.unless in absent)
     for name, callees in facts.calls.items():
         for callee in callees if is_of_pool(program, name, resource, taking=True) else ():
             if isinstance(callee, ex.Attribute) and any(_made(program, function, callee, absent)):
-                yield ex.dotted(callee.base), pool_place(program, scope, callee.base)
+                yield (ex.dotted(callee.base), pool_place(program, scope, callee.base)), ()
