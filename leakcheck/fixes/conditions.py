@@ -47,6 +47,8 @@ TOOL_COMMENT = re.compile(
 
 def applicability_of(region: Region, program: Program) -> Doubt:
     """The lowest tier that any condition asks for, and its reason. Raises RefusedError."""
+    if region.found.ended_instead:
+        raise RefusedError(f"`{region.name}` may be one of several, and others of these go back already")
     moved = [*_moved(region)] if not region.is_handed else []
     for mention in mentions(region.tree, region.name):
         binds = mention.role is Role.BOUND and region.is_around
