@@ -169,7 +169,7 @@ class TestCommand:
         assert path.read_bytes() == data.replace(b"pool.getconn()", comment)
         assert path.stat().st_mode & 0o777 == 0o640
         assert "Ignored 1 finding in 1 file." in capfd.readouterr().out
-        assert main(["a.py"]) == 0
+        assert main(["--no-cache", "a.py"]) == 0
         assert os.listdir() == ["a.py"]
 
     def test_a_patch_writes_nothing(self, capfd: pytest.CaptureFixture[str]) -> None:
