@@ -64,9 +64,10 @@ def _made_here(program: Program, unit: Unit, name: str) -> ex.Expression | None:
 def _by_generator(program: Program, unit: Unit, made: ex.Call, manager: Function) -> Acquisition | None:
     """What a generator function holds that is a context manager, where it holds it whatever it is given."""
     summary = program.summary(manager) if program.is_manager(manager) else None
-    owned = summary.yields[0] if summary is not None and len(summary.yields) == 1 else None
-    if owned is None:
+    yielded = summary.yields if summary is not None else ()
+    if not yielded or (len(yielded) > 1 and any(each.position is not None for each in yielded)):
         return None
+    owned = replace(yielded[0], asked=()) if len(yielded) > 1 else yielded[0]  # one of several stands for all
     taken = program.acquisitions.handed_over(manager, made, owned, unit.scope)
     instead = taken.condition
     if instead is not None and (
