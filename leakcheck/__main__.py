@@ -14,9 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import NoReturn
 
-_COMMANDS = frozenset(
-    {"baseline", "check", "clean", "config", "explain", "init", "server"}
-)  # a file of that name is ./check
+_COMMANDS = frozenset({"baseline", "check", "clean", "config", "explain", "init", "server"})
+"""A file of one of these names is given as ``./check``."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -50,7 +50,6 @@ _ENDING_SQL = re.compile(
 
 _HARMLESS = frozenset({"cursor", "fetchone", "fetchall", "fetchmany", "close"})
 """Methods of connections and cursors that change nothing in the database."""
-"""What a cursor still tells when its connection is gone."""
 
 
 class Committed(Struct, frozen=True, eq=False):
